@@ -1,0 +1,4 @@
+//! tollgate-core
+#![forbid(unsafe_code)]
+
+pub mod base;
