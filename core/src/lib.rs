@@ -2,3 +2,6 @@
 #![forbid(unsafe_code)]
 
 pub mod base;
+pub mod config;
+pub mod gateway;
+pub mod record;

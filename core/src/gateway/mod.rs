@@ -1,0 +1,4 @@
+//! The gateway itself: the shard and all it is made of.
+
+pub mod io;
+mod work;
