@@ -3,5 +3,7 @@
 
 pub mod base;
 pub mod config;
+pub mod dialect;
 pub mod gateway;
+pub mod ir;
 pub mod record;
