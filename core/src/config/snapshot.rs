@@ -210,7 +210,9 @@ impl Pattern {
                 return false;
             }
         }
-        pattern.get(p..).is_some_and(|rest| rest.iter().all(|&byte| byte == b'*'))
+        pattern
+            .get(p..)
+            .is_some_and(|rest| rest.iter().all(|&byte| byte == b'*'))
     }
 
     /// Whether it is one name only.
@@ -232,7 +234,10 @@ impl Snapshot {
     /// Finds where the model called `name` is to be had: the first route that matches, else
     /// `provider/model`.
     pub fn resolve(&self, name: &str) -> Option<Resolved> {
-        let route = self.routes.iter().find(|route| route.pattern.matches(name))?;
+        let route = self
+            .routes
+            .iter()
+            .find(|route| route.pattern.matches(name))?;
         Some(match &route.target {
             RouteTarget::Demo => Resolved::Demo,
             RouteTarget::Upstream(upstream) => {
@@ -269,7 +274,11 @@ mod tests {
             ("", "a", false),
         ];
         for (pattern, name, matches) in cases {
-            assert_eq!(Pattern(pattern.into()).matches(name), matches, "{pattern} {name}");
+            assert_eq!(
+                Pattern(pattern.into()).matches(name),
+                matches,
+                "{pattern} {name}"
+            );
         }
     }
 }
