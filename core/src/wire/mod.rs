@@ -3,3 +3,4 @@
 //! language models.
 
 pub mod json;
+pub mod sse;

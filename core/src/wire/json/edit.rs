@@ -232,7 +232,8 @@ impl<'t> Edit<'t> {
             push_member(new, before, &mut last);
             before = true;
         }
-        // Of an object that keeps no member, all of them go to one place: its old members lie between.
+        // Of an object that keeps no member, all of them go to one place: its old members lie
+        // between.
         if !stayed {
             first.append(&mut last);
         }
