@@ -1,5 +1,7 @@
-//! Protocol machines: bytes in, events out, and back. They know nothing of LLMs, hold no sockets, and
-//! can be used on their own.
+//! Protocol machines: bytes in, events out, and back. Each is usable by itself, does no I/O, works
+//! on buffers of its caller, is bounded by [`Limits`](crate::base::Limits), and knows nothing of
+//! language models.
 
 pub mod json;
+pub mod sse;
 pub mod tls;

@@ -1,9 +1,9 @@
-//! Edits of a document in place: a few members change, and every other byte leaves as it came, large
-//! stretches as slices of the received buffer.
+//! Edits of a document in place: a few members change, and every other byte leaves as it came,
+//! large stretches as slices of the received buffer.
 //!
 //! A key may stand in an object twice, and parsers differ in which one they take. What this gateway
-//! decided by one of them must not be undone by the other: [`Edit::set`] and [`Edit::remove`] leave no
-//! second one behind.
+//! decided by one of them must not be undone by the other: [`Edit::set`] and [`Edit::remove`] leave
+//! no second one behind.
 
 use core::ops::Range;
 
@@ -15,8 +15,8 @@ use super::value::{Kind, Value};
 use crate::base::buf::SLICE_BYTES_MIN;
 use crate::base::{JsonStr, OutBuf, RawJson};
 
-/// Edits to one document, collected first and applied at once. Where one edit lies within what another
-/// replaces or removes, the outer one holds.
+/// Edits to one document, collected first and applied at once. Where one edit lies within what
+/// another replaces or removes, the outer one holds.
 ///
 /// ```
 /// use bytes::Bytes;
@@ -84,8 +84,8 @@ impl<'t> Edit<'t> {
         self.replaced.push((value, with));
     }
 
-    /// Makes the member `key` of `object` have this value: in its place where there is one, else at the
-    /// end. Values other than objects have no members and stay as they are.
+    /// Makes the member `key` of `object` have this value: in its place where there is one, else at
+    /// the end. Values other than objects have no members and stay as they are.
     pub fn set(&mut self, object: Value<'t>, key: &str, value: RawJson) {
         if let Some(old) = object.get(key) {
             self.remove(object, key);
@@ -97,7 +97,8 @@ impl<'t> Edit<'t> {
         }
     }
 
-    /// Takes the member `key`, and each further one of that key, out of `object`, each with one comma.
+    /// Takes the member `key`, and each further one of that key, out of `object`, each with one
+    /// comma.
     pub fn remove(&mut self, object: Value<'t>, key: &str) {
         let at = object.index();
         self.inserted
@@ -110,12 +111,14 @@ impl<'t> Edit<'t> {
         }
     }
 
-    /// Adds a member before all others of `object`. Whether it has that key already is not looked at.
+    /// Adds a member before all others of `object`. Whether it has that key already is not looked
+    /// at.
     pub fn insert_first(&mut self, object: Value<'t>, key: &str, value: RawJson) {
         self.insert(object, key, value, true);
     }
 
-    /// Adds a member behind all others of `object`. Whether it has that key already is not looked at.
+    /// Adds a member behind all others of `object`. Whether it has that key already is not looked
+    /// at.
     pub fn insert_last(&mut self, object: Value<'t>, key: &str, value: RawJson) {
         self.insert(object, key, value, false);
     }
@@ -134,7 +137,8 @@ impl<'t> Edit<'t> {
                 text,
             });
         }
-        // Insertions before what begins at their place, and the outer of two ranges before the inner.
+        // Insertions before what begins at their place, and the outer of two ranges before the
+        // inner.
         patches.sort_by_key(|patch| {
             let Range { start, end } = patch.range;
             (start, end != start, core::cmp::Reverse(end))
@@ -177,8 +181,8 @@ impl<'t> Edit<'t> {
         }
     }
 
-    /// A removed member takes the comma before it along, and all white space up to the member before;
-    /// where none stays before it, the comma and white space behind it.
+    /// A removed member takes the comma before it along, and all white space up to the member
+    /// before; where none stays before it, the comma and white space behind it.
     fn patch_object(&self, object: Value<'t>, patches: &mut SmallVec<[Patch; 8]>) {
         let begin = object.span().start + 1;
         let mut stayed = false;
@@ -228,21 +232,19 @@ impl<'t> Edit<'t> {
             push_member(new, before, &mut last);
             before = true;
         }
-        if stayed {
-            patches.push(Patch {
-                range: begin..begin,
-                text: first,
-            });
-            patches.push(Patch {
-                range: end..end,
-                text: last,
-            });
-        } else {
+        // Of an object that keeps no member, all of them go to one place: its old members lie
+        // between.
+        if !stayed {
             first.append(&mut last);
-            patches.push(Patch {
-                range: begin..begin,
-                text: first,
-            });
+        }
+        for (place, text) in [(begin, first), (end, last)] {
+            // An empty patch would change nothing, but cut a stretch in two.
+            if !text.is_empty() {
+                patches.push(Patch {
+                    range: place..place,
+                    text,
+                });
+            }
         }
     }
 }

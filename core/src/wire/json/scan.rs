@@ -1,5 +1,5 @@
-//! The scan itself: the grammar of RFC 8259 in one pass, without recursion and without a stack of its
-//! own. The text is valid UTF-8 and shorter than 4 GiB; [`Tape`](super::Tape) has seen to it.
+//! The scan itself: the grammar of RFC 8259 in one pass, without recursion and without a stack of
+//! its own. The text is valid UTF-8 and shorter than 4 GiB; [`Tape`](super::Tape) has seen to it.
 
 use super::error::{Fault, JsonErrorKind};
 use super::tape::Node;

@@ -275,8 +275,8 @@ impl<'t> Key<'t> {
         self.0.as_text().unwrap_or_default()
     }
 
-    /// The inside of the quotes. To tell many known names apart, match on this: keys are hardly ever
-    /// escaped, and [`is`](Key::is) is there for the one name that must not be missed.
+    /// The inside of the quotes. To tell many known names apart, match on this: keys are hardly
+    /// ever escaped, and [`is`](Key::is) is there for the one name that must not be missed.
     pub fn escaped(self) -> &'t [u8] {
         self.0.escaped().unwrap_or_default()
     }
