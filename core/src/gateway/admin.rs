@@ -1,0 +1,62 @@
+//! What the gateway says about itself: health, readiness, and the models that may be asked for.
+
+use super::Shard;
+use super::endpoint::Endpoint;
+use crate::base::{ExchangeId, OutBuf, UnixMillis};
+use crate::config::Resolved;
+use crate::dialect::ModelEntry;
+use crate::ir::{Class, Failure};
+use crate::record::Outcome;
+
+impl Shard {
+    /// Answers from what the gateway knows itself.
+    pub(super) fn answer_admin(&mut self, id: ExchangeId, endpoint: &Endpoint) {
+        let Some(exchange) = self.exchanges.get_mut(id) else { return };
+        exchange.access.outcome = Outcome::Complete;
+        let snapshot = &exchange.snapshot;
+        let dialect = exchange.request.dialect;
+        let mut body = OutBuf::new();
+        let mut status = 200;
+        match endpoint {
+            Endpoint::Health => body.put(b"{\"status\":\"ok\"}\n"),
+            Endpoint::Ready if self.ctx.is_draining() => {
+                status = 503;
+                body.put(b"{\"status\":\"draining\"}\n");
+            }
+            Endpoint::Ready => body.put(b"{\"status\":\"ready\"}\n"),
+            Endpoint::Root => {
+                body.put(concat!("{\"name\":\"tollgate\",\"version\":\"", env!("CARGO_PKG_VERSION"), "\"}\n").as_bytes());
+            }
+            Endpoint::Models => {
+                let entries: Vec<ModelEntry<'_>> = snapshot
+                    .listed
+                    .iter()
+                    .map(|listed| ModelEntry {
+                        id: &listed.id,
+                        owner: &listed.owner,
+                        created: UnixMillis(0),
+                    })
+                    .collect();
+                dialect.encode_models(&entries, &mut body);
+            }
+            Endpoint::Model(name) => {
+                let owner = match snapshot.resolve(name) {
+                    None => {
+                        let message = format!("there is no model `{name}` here");
+                        self.answer_failure(id, Failure::new(Class::NotFound, message));
+                        return;
+                    }
+                    Some(Resolved::Demo) => "tollgate",
+                    Some(Resolved::Upstream(upstream, _)) => snapshot
+                        .providers
+                        .get(upstream.provider)
+                        .map_or("tollgate", |provider| &provider.name),
+                };
+                let entry = ModelEntry { id: name, owner, created: UnixMillis(0) };
+                dialect.encode_model(&entry, &mut body);
+            }
+            Endpoint::Generate(_) => {}
+        }
+        self.answer_whole(id, status, body, None);
+    }
+}
