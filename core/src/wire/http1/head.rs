@@ -198,8 +198,6 @@ fn check_complete(parsed: httparse::Result<usize>, block: &[u8]) -> Result<(), O
         Err(httparse::Error::Version) if names_other_version(block) => {
             Err(Some(ErrorKind::UnsupportedVersion))
         }
-        // A bare CR may be anywhere; in a field line it is the line's fault.
-        Err(httparse::Error::NewLine) => Err(Some(ErrorKind::BadField)),
         Err(_) => Err(None),
     }
 }

@@ -103,3 +103,47 @@ impl LineScan {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: SectionLimits = SectionLimits {
+        bytes_max: 100,
+        bytes_error: ErrorKind::HeadTooLarge,
+        start_line_bytes_max: Some(50),
+        fields_max: 3,
+    };
+
+    #[test]
+    fn no_byte_is_scanned_twice() {
+        let input = b"GET / HTTP/1.1\r\nHost: h\r\n\r\nrest";
+        let end = input.len() - 4;
+        let mut scan = LineScan::default();
+        for len in 0..end {
+            assert_eq!(scan.section(&input[..len], &LIMITS), Ok(None));
+            assert_eq!(scan.at, len, "the next scan begins where the input ended");
+        }
+        let section = Section { len: end, lines: 2 };
+        assert_eq!(scan.section(input, &LIMITS), Ok(Some(section)));
+    }
+
+    #[test]
+    fn an_input_that_shrinks_is_no_reason_to_panic() {
+        let mut scan = LineScan::default();
+        assert_eq!(scan.section(b"GET / HTTP/1.1\r\nHost", &LIMITS), Ok(None));
+        assert_eq!(scan.section(b"GET", &LIMITS), Ok(None));
+    }
+
+    #[test]
+    fn a_section_of_exactly_the_limit_is_accepted() {
+        let mut input = b"GET / HTTP/1.1\r\nX: ".to_vec();
+        input.resize(LIMITS.bytes_max - 4, b'x');
+        input.extend_from_slice(b"\r\n\r\n");
+        let section = LineScan::default().section(&input, &LIMITS);
+        assert_eq!(section, Ok(Some(Section { len: 100, lines: 2 })));
+        input.insert(30, b'x');
+        let section = LineScan::default().section(&input, &LIMITS);
+        assert_eq!(section, Err(ErrorKind::HeadTooLarge));
+    }
+}
