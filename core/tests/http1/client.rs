@@ -24,10 +24,10 @@ fn head(conn: &mut ClientConn, input: &mut BytesMut) -> ResponseHead {
 
 /// What comes of a response that is followed by the end of the connection, and of the connection
 /// had it not ended.
-fn outcome(method: Method, input: &str) -> (Option<Seen>, Reuse) {
+fn outcome(method: &Method, input: &str) -> (Option<Seen>, Reuse) {
     let limits = Http1Limits::default();
-    let seen = receive(&method, &[input.as_bytes()], &limits);
-    let (mut conn, mut input) = (asked(&method, &limits), BytesMut::from(input));
+    let seen = receive(method, &[input.as_bytes()], &limits);
+    let (mut conn, mut input) = (asked(method, &limits), BytesMut::from(input));
     while !matches!(
         conn.next_event(&mut input),
         Err(_) | Ok(Event::NeedData | Event::Paused | Event::Closed)
@@ -87,134 +87,72 @@ fn bad_requests_are_not_written() {
     assert_eq!(again, Err(SendError::OutOfTurn));
 }
 
+const SIZED: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n";
+const CHUNKED: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+const SIZED10: &str = "HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\n";
+const KEPT10: &str = "HTTP/1.0 200\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\n";
+const CLOSING: &str = "HTTP/1.1 200 OK\r\nconnection: Close\r\nContent-Length: 2\r\n\r\n";
+const LINKED: &str = "HTTP/1.1 103 E\r\nLink: x\r\n\r\n\
+                      HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n";
+const NOT_MODIFIED: &str = "HTTP/1.1 304 N\r\nContent-Length: 9\r\n\r\n";
+
+const GET: Method = Method::GET;
+const HEAD: Method = Method::HEAD;
+const CONNECT: Method = Method::CONNECT;
+
+/// What is received to a method, in two parts, and why the connection is closed: complete at its
+/// end or truncated by it.
+const ENDINGS: &[(Method, &str, &str, Option<CloseReason>)] = &[
+    (GET, SIZED, "ab", None),
+    (GET, SIZED, "abc", Some(CloseReason::ExtraBytes)),
+    (GET, CHUNKED, "2\r\nab\r\n0\r\n\r\n", None),
+    (GET, CHUNKED, "2\r\nab\r\n0\r\nX: y\r\n\r\n", None),
+    (GET, CHUNKED, "0\r\n\r\nx", Some(CloseReason::ExtraBytes)),
+    (
+        GET,
+        "HTTP/1.1 200 OK\r\n\r\n",
+        "ab",
+        Some(CloseReason::CloseDelimited),
+    ),
+    (GET, LINKED, "ab", None),
+    (GET, "HTTP/1.1 204 N\r\n\r\n", "", None),
+    (GET, NOT_MODIFIED, "", None),
+    (GET, SIZED10, "ab", Some(CloseReason::Http10)),
+    (GET, KEPT10, "ab", None),
+    (GET, CLOSING, "ab", Some(CloseReason::Peer)),
+    (HEAD, SIZED, "", None),
+    (HEAD, CHUNKED, "", None),
+    (HEAD, SIZED, "ab", Some(CloseReason::ExtraBytes)),
+    (CONNECT, SIZED, "", Some(CloseReason::Tunnel)),
+    (CONNECT, SIZED, "tls", Some(CloseReason::Tunnel)),
+];
+
 #[test]
 fn responses_end_where_they_should() {
-    let keep = Reuse::KeepAlive;
-    let close = Reuse::Close;
-    let end = Some(Seen::End);
-    let truncated = Some(Seen::Error(ErrorKind::Truncated));
-    let unfinished = close(CloseReason::ResponseUnfinished);
-    let sized = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n";
-    let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
-    let until_close = "HTTP/1.1 200 OK\r\n\r\nab";
-    let (get, head, connect) = (Method::GET, Method::HEAD, Method::CONNECT);
-    let cases = [
-        (&get, format!("{sized}ab"), end.clone(), keep),
-        (&get, format!("{sized}a"), truncated.clone(), unfinished),
-        (&get, sized.to_owned(), truncated.clone(), unfinished),
-        (
-            &get,
-            format!("{sized}abc"),
-            end.clone(),
-            close(CloseReason::ExtraBytes),
-        ),
-        (
-            &get,
-            format!("{chunked}2\r\nab\r\n0\r\n\r\n"),
-            end.clone(),
-            keep,
-        ),
-        (
-            &get,
-            format!("{chunked}2\r\nab\r\n0\r\nX: y\r\n\r\n"),
-            end.clone(),
-            keep,
-        ),
-        (
-            &get,
-            format!("{chunked}2\r\nab\r\n0\r\n"),
-            truncated.clone(),
-            unfinished,
-        ),
-        (
-            &get,
-            format!("{chunked}2\r\nab\r\n"),
-            truncated.clone(),
-            unfinished,
-        ),
-        (
-            &get,
-            format!("{chunked}0\r\n\r\nx"),
-            end.clone(),
-            close(CloseReason::ExtraBytes),
-        ),
-        (
-            &get,
-            until_close.to_owned(),
-            end.clone(),
-            close(CloseReason::CloseDelimited),
-        ),
-        (&get, String::new(), truncated.clone(), unfinished),
-        (
-            &get,
-            "HTTP/1.1 200".to_owned(),
-            truncated.clone(),
-            unfinished,
-        ),
-        (
-            &get,
-            "HTTP/1.1 100 C\r\n\r\n".to_owned(),
-            truncated,
-            unfinished,
-        ),
-        (
-            &get,
-            format!("HTTP/1.1 103 E\r\nLink: x\r\n\r\n{sized}ab"),
-            end.clone(),
-            keep,
-        ),
-        (&get, "HTTP/1.1 204 N\r\n\r\n".to_owned(), end.clone(), keep),
-        (
-            &get,
-            "HTTP/1.1 304 N\r\nContent-Length: 9\r\n\r\n".to_owned(),
-            end.clone(),
-            keep,
-        ),
-        (&head, sized.to_owned(), end.clone(), keep),
-        (&head, chunked.to_owned(), end.clone(), keep),
-        (
-            &head,
-            format!("{sized}ab"),
-            end.clone(),
-            close(CloseReason::ExtraBytes),
-        ),
-        (
-            &connect,
-            sized.to_owned(),
-            end.clone(),
-            close(CloseReason::Tunnel),
-        ),
-        (
-            &connect,
-            format!("{sized}tls"),
-            end.clone(),
-            close(CloseReason::Tunnel),
-        ),
-        (
-            &get,
-            sized.replace("1.1", "1.0") + "ab",
-            end.clone(),
-            close(CloseReason::Http10),
-        ),
-        (
-            &get,
-            sized.replace("HTTP/1.1 200 OK", "HTTP/1.0 200\r\nConnection: keep-alive") + "ab",
-            end.clone(),
-            keep,
-        ),
-        (
-            &get,
-            sized.replace("OK", "OK\r\nconnection: Close") + "ab",
-            end,
-            close(CloseReason::Peer),
-        ),
-    ];
-    for (method, input, seen, reuse) in cases {
-        assert_eq!(
-            outcome(method.clone(), &input),
-            (seen, reuse),
-            "{method} {input:?}"
-        );
+    for (method, head, rest, close) in ENDINGS {
+        let reuse = close.map_or(Reuse::KeepAlive, Reuse::Close);
+        let found = outcome(method, &format!("{head}{rest}"));
+        assert_eq!(found, (Some(Seen::End), reuse), "{method} {head}{rest}");
+    }
+}
+
+#[test]
+fn what_a_closed_connection_leaves_unfinished_is_truncated() {
+    let error = Seen::Error(ErrorKind::Truncated);
+    for (head, rest) in [
+        ("", ""),
+        ("HTTP/1.1 200", ""),
+        ("HTTP/1.1 100 C\r\n\r\n", ""),
+        (SIZED, ""),
+        (SIZED, "a"),
+        (CHUNKED, ""),
+        (CHUNKED, "2\r\na"),
+        (CHUNKED, "2\r\nab\r\n"),
+        (CHUNKED, "2\r\nab\r\n0\r\n"),
+    ] {
+        let found = outcome(&GET, &format!("{head}{rest}"));
+        let reuse = Reuse::Close(CloseReason::ResponseUnfinished);
+        assert_eq!(found, (Some(error.clone()), reuse), "{head}{rest}");
     }
 }
 

@@ -94,7 +94,8 @@ fn copy<'a>(fields: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Vec<(Vec<u8>,
 }
 
 const HEADS: &[&str] = &[
-    "POST /v1/messages?beta=true HTTP/1.1\r\nHost: h:1\r\nX-Api-Key: k\r\nConnection: x-b\r\nX-B: c\r\nX-A:\r\nx-a: 2\r\n",
+    "POST /v1/messages?beta=true HTTP/1.1\r\nHost: h:1\r\nX-Api-Key: k\r\n\
+     Connection: x-b\r\nX-B: c\r\nX-A:\r\nx-a: 2\r\n",
     "OPTIONS * HTTP/1.1\r\nHost: h\r\nAccept: */*\r\n",
     "GET http://a/b HTTP/1.1\r\nhost: a\r\nConnection: close\r\nX: \u{e9}\r\n",
 ];

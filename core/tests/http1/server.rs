@@ -90,7 +90,8 @@ fn body_bytes_are_slices_of_the_input() {
 #[test]
 fn pipelined_requests_wait_for_their_turn() {
     let mut input = BytesMut::from(
-        "POST /1 HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nabGET /2 HTTP/1.1\r\nHost: h\r\n\r\n",
+        "POST /1 HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nab\
+         GET /2 HTTP/1.1\r\nHost: h\r\n\r\n",
     );
     let (mut conn, mut out) = (conn(), OutBuf::new());
     assert_eq!(head(&mut conn, &mut input).path(), "/1");
@@ -111,116 +112,105 @@ fn pipelined_requests_wait_for_their_turn() {
     assert!(matches!(conn.next_event(&mut input), Ok(Event::Closed)));
 }
 
+const GET11: &str = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
+const HEAD11: &str = "HEAD / HTTP/1.1\r\nHost: h\r\n\r\n";
+const GET10: &str = "GET / HTTP/1.0\r\n\r\n";
+const KEPT10: &str = "GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n";
+const CLOSE: &str = "GET / HTTP/1.1\r\nHost: h\r\nConnection: x, close\r\n\r\n";
+
+const EMPTY: BodyLength = BodyLength::None;
+const FIVE: BodyLength = BodyLength::Length(5);
+const CHUNKED: BodyLength = BodyLength::Chunked;
+
+/// Request, status, and the body given; then our fields, what follows the head, and why the
+/// connection is closed.
+type Framing = (
+    &'static str,
+    u16,
+    BodyLength,
+    &'static str,
+    &'static str,
+    Option<CloseReason>,
+);
+
+const FRAMINGS: &[Framing] = &[
+    (GET11, 200, EMPTY, "content-length: 0\r\n", "", None),
+    (GET11, 200, FIVE, "content-length: 5\r\n", "hello", None),
+    (
+        GET11,
+        200,
+        CHUNKED,
+        "transfer-encoding: chunked\r\n",
+        "5\r\nhello\r\n0\r\n\r\n",
+        None,
+    ),
+    (GET11, 529, EMPTY, "content-length: 0\r\n", "", None),
+    (GET11, 204, FIVE, "", "", None),
+    (GET11, 304, FIVE, "content-length: 5\r\n", "", None),
+    (GET11, 304, CHUNKED, "", "", None),
+    (HEAD11, 200, FIVE, "content-length: 5\r\n", "", None),
+    (
+        HEAD11,
+        200,
+        CHUNKED,
+        "transfer-encoding: chunked\r\n",
+        "",
+        None,
+    ),
+    (HEAD11, 200, EMPTY, "", "", None),
+    (
+        GET10,
+        200,
+        FIVE,
+        "content-length: 5\r\nconnection: close\r\n",
+        "hello",
+        Some(CloseReason::Http10),
+    ),
+    (
+        GET10,
+        200,
+        CHUNKED,
+        "connection: close\r\n",
+        "hello",
+        Some(CloseReason::Http10),
+    ),
+    (
+        KEPT10,
+        200,
+        FIVE,
+        "content-length: 5\r\nconnection: keep-alive\r\n",
+        "hello",
+        None,
+    ),
+    (
+        KEPT10,
+        200,
+        CHUNKED,
+        "connection: close\r\n",
+        "hello",
+        Some(CloseReason::CloseDelimited),
+    ),
+    (
+        CLOSE,
+        200,
+        FIVE,
+        "content-length: 5\r\nconnection: close\r\n",
+        "hello",
+        Some(CloseReason::Peer),
+    ),
+];
+
 #[test]
 fn responses_are_framed_for_their_client() {
-    const GET11: &str = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
-    const HEAD11: &str = "HEAD / HTTP/1.1\r\nHost: h\r\n\r\n";
-    const GET10: &str = "GET / HTTP/1.0\r\n\r\n";
-    const KEPT10: &str = "GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n";
-    const CLOSE: &str = "GET / HTTP/1.1\r\nHost: h\r\nConnection: x, close\r\n\r\n";
-    let (none, five, chunked) = (BodyLength::None, BodyLength::Length(5), BodyLength::Chunked);
-    let close = |reason| Reuse::Close(reason);
-    let cases = [
-        (
-            GET11,
-            200,
-            none,
-            "OK\nX-A: b\ncontent-length: 0\n\n",
-            Reuse::KeepAlive,
-        ),
-        (
-            GET11,
-            200,
-            five,
-            "OK\nX-A: b\ncontent-length: 5\n\nhello",
-            Reuse::KeepAlive,
-        ),
-        (
-            GET11,
-            200,
-            chunked,
-            "OK\nX-A: b\ntransfer-encoding: chunked\n\n5\nhello\n0\n\n",
-            Reuse::KeepAlive,
-        ),
-        (
-            GET11,
-            529,
-            none,
-            "\nX-A: b\ncontent-length: 0\n\n",
-            Reuse::KeepAlive,
-        ),
-        (GET11, 204, five, "No Content\nX-A: b\n\n", Reuse::KeepAlive),
-        (
-            GET11,
-            304,
-            five,
-            "Not Modified\nX-A: b\ncontent-length: 5\n\n",
-            Reuse::KeepAlive,
-        ),
-        (
-            GET11,
-            304,
-            chunked,
-            "Not Modified\nX-A: b\n\n",
-            Reuse::KeepAlive,
-        ),
-        (
-            HEAD11,
-            200,
-            five,
-            "OK\nX-A: b\ncontent-length: 5\n\n",
-            Reuse::KeepAlive,
-        ),
-        (
-            HEAD11,
-            200,
-            chunked,
-            "OK\nX-A: b\ntransfer-encoding: chunked\n\n",
-            Reuse::KeepAlive,
-        ),
-        (HEAD11, 200, none, "OK\nX-A: b\n\n", Reuse::KeepAlive),
-        (
-            GET10,
-            200,
-            five,
-            "OK\nX-A: b\ncontent-length: 5\nconnection: close\n\nhello",
-            close(CloseReason::Http10),
-        ),
-        (
-            GET10,
-            200,
-            chunked,
-            "OK\nX-A: b\nconnection: close\n\nhello",
-            close(CloseReason::Http10),
-        ),
-        (
-            KEPT10,
-            200,
-            five,
-            "OK\nX-A: b\ncontent-length: 5\nconnection: keep-alive\n\nhello",
-            Reuse::KeepAlive,
-        ),
-        (
-            KEPT10,
-            200,
-            chunked,
-            "OK\nX-A: b\nconnection: close\n\nhello",
-            close(CloseReason::CloseDelimited),
-        ),
-        (
-            CLOSE,
-            200,
-            five,
-            "OK\nX-A: b\ncontent-length: 5\nconnection: close\n\nhello",
-            close(CloseReason::Peer),
-        ),
-    ];
-    for (request, status, body, wire, reuse) in cases {
-        let wire = format!("HTTP/1.1 {status} {}", wire.replace('\n', "\r\n"));
+    for (request, code, body, fields, content, close) in FRAMINGS {
+        let status = StatusCode::from_u16(*code).expect("in range");
+        let reason = status.canonical_reason().unwrap_or("");
+        let wire = format!("HTTP/1.1 {code} {reason}\r\nX-A: b\r\n{fields}\r\n{content}");
+        let reuse = close.map_or(Reuse::KeepAlive, Reuse::Close);
         assert_eq!(
-            answer(request, status, body),
+            answer(request, *code, *body),
             (wire, reuse),
-            "{request} {status} {body:?}"
+            "{request} {code} {body:?}"
         );
     }
 }

@@ -201,258 +201,264 @@ fn ambiguous_field_lines_of_responses_are_refused() {
     }
 }
 
+/// Whole request heads.
+const REQUEST_HEADS: &[Case] = &[
+    ("no host", "GET / HTTP/1.1\r\n\r\n", ErrorKind::MissingHost),
+    (
+        "empty host",
+        "GET / HTTP/1.1\r\nHost:\r\n\r\n",
+        ErrorKind::BadHost,
+    ),
+    (
+        "userinfo in host",
+        "GET / HTTP/1.1\r\nHost: u@h\r\n\r\n",
+        ErrorKind::BadHost,
+    ),
+    (
+        "path in host",
+        "GET / HTTP/1.1\r\nHost: h/x\r\n\r\n",
+        ErrorKind::BadHost,
+    ),
+    (
+        "bad host on 1.0",
+        "GET / HTTP/1.0\r\nHost: a b\r\n\r\n",
+        ErrorKind::BadHost,
+    ),
+    (
+        "two hosts with an absolute target",
+        "GET http://h/ HTTP/1.1\r\nHost: h\r\nHost: h\r\n\r\n",
+        ErrorKind::DuplicateHost,
+    ),
+    (
+        "TE on HTTP/1.0",
+        "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n",
+        ErrorKind::TransferEncodingOnHttp10,
+    ),
+    (
+        "blanks before fields",
+        "GET / HTTP/1.1\r\n Host: h\r\n\r\n",
+        ErrorKind::ObsFold,
+    ),
+    (
+        "LF head",
+        "GET / HTTP/1.1\nHost: h\n\n",
+        ErrorKind::BareLineFeed,
+    ),
+    (
+        "LF at the end",
+        "GET / HTTP/1.1\r\nHost: h\r\n\n",
+        ErrorKind::BareLineFeed,
+    ),
+    (
+        "LF first",
+        "\nGET / HTTP/1.1\r\nHost: h\r\n\r\n",
+        ErrorKind::BareLineFeed,
+    ),
+    (
+        "two empty lines",
+        "\r\n\r\nGET / HTTP/1.1\r\n",
+        ErrorKind::BadRequestLine,
+    ),
+    (
+        "bare CR first",
+        "\rGET / HTTP/1.1\r\n",
+        ErrorKind::BadRequestLine,
+    ),
+    (
+        "two blanks",
+        "GET  / HTTP/1.1\r\nHost: h\r\n\r\n",
+        ErrorKind::BadRequestLine,
+    ),
+    (
+        "tab",
+        "GET\t/ HTTP/1.1\r\nHost: h\r\n\r\n",
+        ErrorKind::BadRequestLine,
+    ),
+    (
+        "blank in target",
+        "GET /a b HTTP/1.1\r\nHost: h\r\n\r\n",
+        ErrorKind::BadRequestLine,
+    ),
+    (
+        "blank at the end",
+        "GET / HTTP/1.1 \r\nHost: h\r\n\r\n",
+        ErrorKind::BadRequestLine,
+    ),
+    ("HTTP/0.9", "GET /\r\n\r\n", ErrorKind::BadRequestLine),
+    (
+        "lower-case version",
+        "GET / http/1.1\r\n\r\n",
+        ErrorKind::BadRequestLine,
+    ),
+    (
+        "bad version",
+        "GET / HTTP/1.10\r\nHost: h\r\n\r\n",
+        ErrorKind::BadRequestLine,
+    ),
+    (
+        "HTTP/1.2",
+        "GET / HTTP/1.2\r\nHost: h\r\n\r\n",
+        ErrorKind::UnsupportedVersion,
+    ),
+    (
+        "HTTP/2 preface",
+        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        ErrorKind::UnsupportedVersion,
+    ),
+    ("TLS handshake", "\x16\x03\x01", ErrorKind::BadRequestLine),
+    (
+        "asterisk",
+        "GET * HTTP/1.1\r\nHost: h\r\n\r\n",
+        ErrorKind::BadTarget,
+    ),
+    (
+        "authority form",
+        "GET h:80 HTTP/1.1\r\nHost: h\r\n\r\n",
+        ErrorKind::BadTarget,
+    ),
+    (
+        "fragment",
+        "GET /#x HTTP/1.1\r\nHost: h\r\n\r\n",
+        ErrorKind::BadTarget,
+    ),
+    (
+        "other scheme",
+        "GET ftp://h/ HTTP/1.1\r\nHost: h\r\n\r\n",
+        ErrorKind::BadTarget,
+    ),
+    (
+        "origin CONNECT",
+        "CONNECT / HTTP/1.1\r\nHost: h\r\n\r\n",
+        ErrorKind::BadTarget,
+    ),
+];
+
 #[test]
 fn bad_request_heads_are_refused() {
-    let cases: &[Case] = &[
-        ("no host", "GET / HTTP/1.1\r\n\r\n", ErrorKind::MissingHost),
-        (
-            "empty host",
-            "GET / HTTP/1.1\r\nHost:\r\n\r\n",
-            ErrorKind::BadHost,
-        ),
-        (
-            "userinfo in host",
-            "GET / HTTP/1.1\r\nHost: u@h\r\n\r\n",
-            ErrorKind::BadHost,
-        ),
-        (
-            "path in host",
-            "GET / HTTP/1.1\r\nHost: h/x\r\n\r\n",
-            ErrorKind::BadHost,
-        ),
-        (
-            "bad host on 1.0",
-            "GET / HTTP/1.0\r\nHost: a b\r\n\r\n",
-            ErrorKind::BadHost,
-        ),
-        (
-            "two hosts with an absolute target",
-            "GET http://h/ HTTP/1.1\r\nHost: h\r\nHost: h\r\n\r\n",
-            ErrorKind::DuplicateHost,
-        ),
-        (
-            "TE on HTTP/1.0",
-            "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n",
-            ErrorKind::TransferEncodingOnHttp10,
-        ),
-        (
-            "blanks before fields",
-            "GET / HTTP/1.1\r\n Host: h\r\n\r\n",
-            ErrorKind::ObsFold,
-        ),
-        (
-            "LF head",
-            "GET / HTTP/1.1\nHost: h\n\n",
-            ErrorKind::BareLineFeed,
-        ),
-        (
-            "LF at the end",
-            "GET / HTTP/1.1\r\nHost: h\r\n\n",
-            ErrorKind::BareLineFeed,
-        ),
-        (
-            "LF first",
-            "\nGET / HTTP/1.1\r\nHost: h\r\n\r\n",
-            ErrorKind::BareLineFeed,
-        ),
-        (
-            "two empty lines",
-            "\r\n\r\nGET / HTTP/1.1\r\n",
-            ErrorKind::BadRequestLine,
-        ),
-        (
-            "bare CR first",
-            "\rGET / HTTP/1.1\r\n",
-            ErrorKind::BadRequestLine,
-        ),
-        (
-            "two blanks",
-            "GET  / HTTP/1.1\r\nHost: h\r\n\r\n",
-            ErrorKind::BadRequestLine,
-        ),
-        (
-            "tab",
-            "GET\t/ HTTP/1.1\r\nHost: h\r\n\r\n",
-            ErrorKind::BadRequestLine,
-        ),
-        (
-            "blank in target",
-            "GET /a b HTTP/1.1\r\nHost: h\r\n\r\n",
-            ErrorKind::BadRequestLine,
-        ),
-        (
-            "blank at the end",
-            "GET / HTTP/1.1 \r\nHost: h\r\n\r\n",
-            ErrorKind::BadRequestLine,
-        ),
-        ("HTTP/0.9", "GET /\r\n\r\n", ErrorKind::BadRequestLine),
-        (
-            "lower-case version",
-            "GET / http/1.1\r\n\r\n",
-            ErrorKind::BadRequestLine,
-        ),
-        (
-            "bad version",
-            "GET / HTTP/1.10\r\nHost: h\r\n\r\n",
-            ErrorKind::BadRequestLine,
-        ),
-        (
-            "HTTP/1.2",
-            "GET / HTTP/1.2\r\nHost: h\r\n\r\n",
-            ErrorKind::UnsupportedVersion,
-        ),
-        (
-            "HTTP/2 preface",
-            "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-            ErrorKind::UnsupportedVersion,
-        ),
-        ("TLS handshake", "\x16\x03\x01", ErrorKind::BadRequestLine),
-        (
-            "asterisk",
-            "GET * HTTP/1.1\r\nHost: h\r\n\r\n",
-            ErrorKind::BadTarget,
-        ),
-        (
-            "authority form",
-            "GET h:80 HTTP/1.1\r\nHost: h\r\n\r\n",
-            ErrorKind::BadTarget,
-        ),
-        (
-            "fragment",
-            "GET /#x HTTP/1.1\r\nHost: h\r\n\r\n",
-            ErrorKind::BadTarget,
-        ),
-        (
-            "other scheme",
-            "GET ftp://h/ HTTP/1.1\r\nHost: h\r\n\r\n",
-            ErrorKind::BadTarget,
-        ),
-        (
-            "origin CONNECT",
-            "CONNECT / HTTP/1.1\r\nHost: h\r\n\r\n",
-            ErrorKind::BadTarget,
-        ),
-    ];
-    for (name, input, kind) in cases {
+    for (name, input, kind) in REQUEST_HEADS {
         let error = request_error(input.as_bytes());
         assert_eq!(error.map(|error| error.kind()), Some(*kind), "{name}");
     }
 }
 
+/// Whole response heads.
+const RESPONSE_HEADS: &[Case] = &[
+    (
+        "HTTP/2",
+        "HTTP/2.0 200 OK\r\n\r\n",
+        ErrorKind::UnsupportedVersion,
+    ),
+    (
+        "HTTP/1.2",
+        "HTTP/1.2 200 OK\r\n\r\n",
+        ErrorKind::UnsupportedVersion,
+    ),
+    ("not HTTP", "SSH-2.0-OpenSSH\r\n", ErrorKind::BadStatusLine),
+    (
+        "empty line first",
+        "\r\nHTTP/1.1 200 OK\r\n\r\n",
+        ErrorKind::BadStatusLine,
+    ),
+    (
+        "two digits",
+        "HTTP/1.1 20 OK\r\n\r\n",
+        ErrorKind::BadStatusLine,
+    ),
+    (
+        "status 099",
+        "HTTP/1.1 099 X\r\n\r\n",
+        ErrorKind::BadStatusLine,
+    ),
+    (
+        "four digits",
+        "HTTP/1.1 2000 OK\r\n\r\n",
+        ErrorKind::BadStatusLine,
+    ),
+    (
+        "bare CR in the reason",
+        "HTTP/1.1 200 a\rb\r\n\r\n",
+        ErrorKind::BadStatusLine,
+    ),
+    ("LF head", "HTTP/1.1 200 OK\n\n", ErrorKind::BareLineFeed),
+    (
+        "101",
+        "HTTP/1.1 101 X\r\n\r\n",
+        ErrorKind::SwitchingProtocols,
+    ),
+    (
+        "TE on HTTP/1.0",
+        "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+        ErrorKind::TransferEncodingOnHttp10,
+    ),
+];
+
 #[test]
 fn bad_response_heads_are_refused() {
-    let cases: &[Case] = &[
-        (
-            "HTTP/2",
-            "HTTP/2.0 200 OK\r\n\r\n",
-            ErrorKind::UnsupportedVersion,
-        ),
-        (
-            "HTTP/1.2",
-            "HTTP/1.2 200 OK\r\n\r\n",
-            ErrorKind::UnsupportedVersion,
-        ),
-        ("not HTTP", "SSH-2.0-OpenSSH\r\n", ErrorKind::BadStatusLine),
-        (
-            "empty line first",
-            "\r\nHTTP/1.1 200 OK\r\n\r\n",
-            ErrorKind::BadStatusLine,
-        ),
-        (
-            "two digits",
-            "HTTP/1.1 20 OK\r\n\r\n",
-            ErrorKind::BadStatusLine,
-        ),
-        (
-            "status 099",
-            "HTTP/1.1 099 X\r\n\r\n",
-            ErrorKind::BadStatusLine,
-        ),
-        (
-            "four digits",
-            "HTTP/1.1 2000 OK\r\n\r\n",
-            ErrorKind::BadStatusLine,
-        ),
-        (
-            "bare CR in the reason",
-            "HTTP/1.1 200 a\rb\r\n\r\n",
-            ErrorKind::BadStatusLine,
-        ),
-        ("LF head", "HTTP/1.1 200 OK\n\n", ErrorKind::BareLineFeed),
-        (
-            "101",
-            "HTTP/1.1 101 X\r\n\r\n",
-            ErrorKind::SwitchingProtocols,
-        ),
-        (
-            "TE on HTTP/1.0",
-            "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
-            ErrorKind::TransferEncodingOnHttp10,
-        ),
-    ];
-    for (name, input, kind) in cases {
+    for (name, input, kind) in RESPONSE_HEADS {
         let error = response_error(input.as_bytes());
         assert_eq!(error.map(|error| error.kind()), Some(*kind), "{name}");
     }
 }
 
+/// Chunked bodies.
+const CHUNKS: &[Case] = &[
+    ("plus", "+5\r\n", ErrorKind::BadChunkSize),
+    ("minus", "-5\r\n", ErrorKind::BadChunkSize),
+    ("0x", "0x5\r\n", ErrorKind::BadChunkSize),
+    ("blank before", " 5\r\n", ErrorKind::BadChunkSize),
+    ("blank after", "5 \r\n", ErrorKind::BadChunkSize),
+    ("tab after", "5\t;x\r\n", ErrorKind::BadChunkSize),
+    ("empty", "\r\n", ErrorKind::BadChunkSize),
+    ("only extension", ";x\r\n", ErrorKind::BadChunkSize),
+    ("underscore", "1_0\r\n", ErrorKind::BadChunkSize),
+    (
+        "17 digits",
+        "00000000000000005\r\n",
+        ErrorKind::BadChunkSize,
+    ),
+    ("overflow", "10000000000000005\r\n", ErrorKind::BadChunkSize),
+    ("bare LF", "5\nhello\r\n", ErrorKind::BadChunkSize),
+    ("bare CR", "5\rhello\r\n", ErrorKind::BadChunkSize),
+    (
+        "bare LF in extension",
+        "5;a\nhello\r\n",
+        ErrorKind::BadChunkExtension,
+    ),
+    (
+        "bare CR in extension",
+        "5;a\rhello\r\n",
+        ErrorKind::BadChunkSize,
+    ),
+    ("NUL in extension", "5;\0\r\n", ErrorKind::BadChunkExtension),
+    (
+        "no CRLF after data",
+        "5\r\nhello0\r\n\r\n",
+        ErrorKind::BadChunkData,
+    ),
+    (
+        "LF after data",
+        "5\r\nhello\n0\r\n\r\n",
+        ErrorKind::BadChunkData,
+    ),
+    (
+        "CR alone after data",
+        "5\r\nhello\r0\r\n\r\n",
+        ErrorKind::BadChunkData,
+    ),
+    ("LF after the last chunk", "0\n\n", ErrorKind::BadChunkSize),
+    ("LF for the last line", "0\r\n\n", ErrorKind::BareLineFeed),
+    ("folded trailer", "0\r\n x: y\r\n\r\n", ErrorKind::ObsFold),
+    ("bad trailer", "0\r\nx : y\r\n\r\n", ErrorKind::BadField),
+    (
+        "trailer without colon",
+        "0\r\nGET / HTTP/1.1\r\n\r\n",
+        ErrorKind::BadField,
+    ),
+];
+
 #[test]
 fn bad_chunks_are_refused_in_both_directions() {
-    let cases: &[Case] = &[
-        ("plus", "+5\r\n", ErrorKind::BadChunkSize),
-        ("minus", "-5\r\n", ErrorKind::BadChunkSize),
-        ("0x", "0x5\r\n", ErrorKind::BadChunkSize),
-        ("blank before", " 5\r\n", ErrorKind::BadChunkSize),
-        ("blank after", "5 \r\n", ErrorKind::BadChunkSize),
-        ("tab after", "5\t;x\r\n", ErrorKind::BadChunkSize),
-        ("empty", "\r\n", ErrorKind::BadChunkSize),
-        ("only extension", ";x\r\n", ErrorKind::BadChunkSize),
-        ("underscore", "1_0\r\n", ErrorKind::BadChunkSize),
-        (
-            "17 digits",
-            "00000000000000005\r\n",
-            ErrorKind::BadChunkSize,
-        ),
-        ("overflow", "10000000000000005\r\n", ErrorKind::BadChunkSize),
-        ("bare LF", "5\nhello\r\n", ErrorKind::BadChunkSize),
-        ("bare CR", "5\rhello\r\n", ErrorKind::BadChunkSize),
-        (
-            "bare LF in extension",
-            "5;a\nhello\r\n",
-            ErrorKind::BadChunkExtension,
-        ),
-        (
-            "bare CR in extension",
-            "5;a\rhello\r\n",
-            ErrorKind::BadChunkSize,
-        ),
-        ("NUL in extension", "5;\0\r\n", ErrorKind::BadChunkExtension),
-        (
-            "no CRLF after data",
-            "5\r\nhello0\r\n\r\n",
-            ErrorKind::BadChunkData,
-        ),
-        (
-            "LF after data",
-            "5\r\nhello\n0\r\n\r\n",
-            ErrorKind::BadChunkData,
-        ),
-        (
-            "CR alone after data",
-            "5\r\nhello\r0\r\n\r\n",
-            ErrorKind::BadChunkData,
-        ),
-        ("LF after the last chunk", "0\n\n", ErrorKind::BadChunkSize),
-        ("LF for the last line", "0\r\n\n", ErrorKind::BareLineFeed),
-        ("folded trailer", "0\r\n x: y\r\n\r\n", ErrorKind::ObsFold),
-        ("bad trailer", "0\r\nx : y\r\n\r\n", ErrorKind::BadField),
-        (
-            "trailer without colon",
-            "0\r\nGET / HTTP/1.1\r\n\r\n",
-            ErrorKind::BadField,
-        ),
-    ];
-    for (name, body, kind) in cases {
+    for (name, body, kind) in CHUNKS {
         let request = format!("{HEAD}Transfer-Encoding: chunked\r\n\r\n{body}");
         let error = request_error(request.as_bytes());
         assert_eq!(
@@ -498,7 +504,8 @@ fn unambiguous_oddities_are_accepted() {
         "GET / HTTP/1.1\r\nHost: \t h:80 \t\r\n\r\n",
         "GET / HTTP/1.1\r\nHost: [::1]:80\r\nX:\r\n\r\n",
         "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 0005\r\n\r\nhello",
-        "POST / HTTP/1.1\r\nHost: h\r\ntransfer-encoding: CHUNKED\r\n\r\n0005;a=\"b;c\" ;d\r\nhello\r\n000\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: h\r\ntransfer-encoding: CHUNKED\r\n\r\n\
+         0005;a=\"b;c\" ;d\r\nhello\r\n000\r\n\r\n",
         "BREW /pot HTTP/1.1\r\nHost: h\r\nX: \u{fc}\r\n\r\n",
         "GET / HTTP/1.0\r\n\r\n",
         "OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n",

@@ -1,5 +1,5 @@
-//! The chunked transfer coding (RFC 9112 §7.1), read strictly: hexadecimal digits, then at once CRLF
-//! or `;`. httparse's own reader accepts blanks and bare LF here, and so it is not used.
+//! The chunked transfer coding (RFC 9112 §7.1), read strictly: hexadecimal digits, then at once
+//! CRLF or `;`. httparse's own reader accepts blanks and bare LF here, and so it is not used.
 //!
 //! ```text
 //!  Size ─▶ (Extension) ─▶ SizeLf ─▶ Data ─▶ DataCr ─▶ DataLf ─▶ Size

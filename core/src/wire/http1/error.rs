@@ -37,8 +37,8 @@ impl Http1Error {
         self.blame
     }
 
-    /// The status to answer the client with: that of the [kind](ErrorKind::request_status) for a bad
-    /// request, 502 for a bad response (RFC 9110 §15.6.3).
+    /// The status to answer the client with: that of the [kind](ErrorKind::request_status) for a
+    /// bad request, 502 for a bad response (RFC 9110 §15.6.3).
     pub const fn status(&self) -> StatusCode {
         match self.blame {
             Blame::Client => self.kind.request_status(),

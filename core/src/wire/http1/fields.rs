@@ -59,8 +59,8 @@ impl Fields {
     }
 
     /// Name and value of each line, in order.
-    pub fn iter(&self) -> Iter<'_> {
-        Iter {
+    pub fn iter(&self) -> FieldsIter<'_> {
+        FieldsIter {
             block: &self.block,
             lines: self.lines.iter(),
         }
@@ -142,21 +142,21 @@ impl fmt::Debug for Fields {
 
 impl<'a> IntoIterator for &'a Fields {
     type Item = (&'a [u8], &'a [u8]);
-    type IntoIter = Iter<'a>;
+    type IntoIter = FieldsIter<'a>;
 
-    fn into_iter(self) -> Iter<'a> {
+    fn into_iter(self) -> FieldsIter<'a> {
         self.iter()
     }
 }
 
 /// Name and value of each line of [`Fields`].
 #[derive(Clone)]
-pub struct Iter<'a> {
+pub struct FieldsIter<'a> {
     block: &'a [u8],
     lines: core::slice::Iter<'a, Line>,
 }
 
-impl<'a> Iterator for Iter<'a> {
+impl<'a> Iterator for FieldsIter<'a> {
     type Item = (&'a [u8], &'a [u8]);
 
     fn next(&mut self) -> Option<(&'a [u8], &'a [u8])> {

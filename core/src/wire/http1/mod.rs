@@ -66,7 +66,7 @@ use bytes::Bytes;
 pub use client::ClientConn;
 pub use date::HttpDate;
 pub use error::{Blame, ErrorKind, Http1Error, SendError};
-pub use fields::{Fields, Iter};
+pub use fields::{Fields, FieldsIter};
 pub use framing::{BodyLength, ResponseBody};
 pub use head::{RequestHead, ResponseHead};
 pub use server::ServerConn;

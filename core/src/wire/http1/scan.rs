@@ -1,7 +1,7 @@
 //! Finds the end of a head or a trailer section while it arrives. Each byte is looked at once: what
 //! was scanned is remembered, and httparse runs once, on the complete block.
 //!
-//! What is wrong is found at the same byte however the input is split, and so the error is the same.
+//! What is wrong is found at the same byte however the input is split, so the error is the same.
 
 use memchr::memchr;
 
