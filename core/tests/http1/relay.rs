@@ -96,6 +96,8 @@ fn copy<'a>(fields: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Vec<(Vec<u8>,
 const HEADS: &[&str] = &[
     "POST /v1/messages?beta=true HTTP/1.1\r\nHost: h:1\r\nX-Api-Key: k\r\n\
      Connection: x-b\r\nX-B: c\r\nX-A:\r\nx-a: 2\r\n",
+    "POST / HTTP/1.0\r\nHost: h\r\nExpect: what HTTP/1.0 does not know\r\nX: y\r\n",
+    "POST / HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\n",
     "OPTIONS * HTTP/1.1\r\nHost: h\r\nAccept: */*\r\n",
     "GET http://a/b HTTP/1.1\r\nhost: a\r\nConnection: close\r\nX: \u{e9}\r\n",
 ];
@@ -113,6 +115,9 @@ fn a_relayed_request_is_the_same_request() {
     for head in HEADS {
         for body in BODIES {
             let wire = format!("{head}{body}");
+            if wire.contains("HTTP/1.0") && wire.contains("chunked") {
+                continue;
+            }
             let (message, sent) = relay_request(wire.as_bytes()).expect("is good");
             let (again, sent_again) = relay_request(&sent).expect("what we send is good");
             assert_eq!(again, message);

@@ -324,6 +324,7 @@ fn what_would_split_a_response_is_not_written() {
         (("Content-Length", "1"), SendError::FramingField),
         (("transfer-encoding", "chunked"), SendError::FramingField),
         (("connection", "close"), SendError::FramingField),
+        (("expect", "100-continue"), SendError::FramingField),
     ] {
         assert_eq!(
             conn.send_head(ok, [field], none, &mut out),
@@ -383,6 +384,10 @@ fn limits_are_met_at_the_byte_that_passes_them() {
         ),
         (
             format!("{head}a:\r\nb:\r\nc:\r\nd:\r\n"),
+            ErrorKind::TooManyFields,
+        ),
+        (
+            format!("{head}Connection: a,b,c,d,\r\n\r\n"),
             ErrorKind::TooManyFields,
         ),
         (

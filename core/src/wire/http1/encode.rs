@@ -66,8 +66,11 @@ impl FieldsToSend {
     }
 }
 
+/// Fields that must agree with what the connection does. Expect is one: it would promise that the
+/// body waits (RFC 9110 §10.1.1), and ours never does.
 fn is_framing_field(name: &[u8]) -> bool {
     match name.len() {
+        6 => name.eq_ignore_ascii_case(b"expect"),
         10 => name.eq_ignore_ascii_case(b"connection"),
         14 => name.eq_ignore_ascii_case(b"content-length"),
         17 => name.eq_ignore_ascii_case(b"transfer-encoding"),

@@ -105,7 +105,8 @@ pub enum ErrorKind {
     SwitchingProtocols,
     /// Over [`target_bytes_max`](crate::base::limits::Http1Limits) (RFC 9112 §3).
     TargetTooLong,
-    /// Over [`fields_max`](crate::base::limits::Http1Limits) in a head or a trailer section.
+    /// Over [`fields_max`](crate::base::limits::Http1Limits) in a head or a trailer section, or as
+    /// many options in Connection.
     TooManyFields,
     /// Over [`interim_responses_max`](crate::base::limits::Http1Limits).
     TooManyInterimResponses,
@@ -193,7 +194,8 @@ pub enum SendError {
     /// The body ended before its declared length. The message can no longer be completed, and the
     /// peer learns so by the connection's end.
     BodyTooShort,
-    /// Content-Length, Transfer-Encoding and Connection are decided by the connection, not given.
+    /// Content-Length, Transfer-Encoding, Connection and Expect are decided by the connection, not
+    /// given.
     FramingField,
     /// It is not the time for this part of the message.
     OutOfTurn,

@@ -98,11 +98,19 @@ impl Fields {
     }
 
     /// The lines that a gateway may pass on: all but those that concern one connection only
-    /// (RFC 9110 §7.6.1: Connection, what it names, and the well-known ones) and Content-Length,
-    /// which belongs to the framing of the message as it is sent.
+    /// (RFC 9110 §7.6.1: Connection, what it names, and the well-known ones), Content-Length, which
+    /// belongs to the framing of the message as it is sent, and Expect, which is answered here.
     pub fn end_to_end(&self) -> impl Iterator<Item = (&[u8], &[u8])> + Clone {
-        self.iter()
-            .filter(|(name, _)| !is_connection_field(name) && !self.is_named_by_connection(name))
+        let is_option = |name: &[u8]| {
+            !name.eq_ignore_ascii_case(b"close") && !name.eq_ignore_ascii_case(b"keep-alive")
+        };
+        // Most name nothing else, and then the fields need not be looked for in them.
+        let names_fields = self
+            .all("connection")
+            .any(|options| list(options).any(is_option));
+        self.iter().filter(move |(name, _)| {
+            !(is_connection_field(name) || names_fields && self.is_named_by_connection(name))
+        })
     }
 
     /// Number of lines.
@@ -178,10 +186,11 @@ fn slice(block: &[u8], at: u32, len: u32) -> &[u8] {
 }
 
 /// Fields that concern one connection and never pass a gateway, whether or not Connection names
-/// them (RFC 9110 §7.6.1, RFC 9112 §6.1), and Content-Length.
+/// them (RFC 9110 §7.6.1, RFC 9112 §6.1), Content-Length and Expect.
 fn is_connection_field(name: &[u8]) -> bool {
     let names: &[&[u8]] = match name.len() {
         2 => &[b"te"],
+        6 => &[b"expect"],
         7 => &[b"trailer", b"upgrade"],
         10 => &[b"connection", b"keep-alive"],
         14 => &[b"content-length"],

@@ -7,7 +7,7 @@ use http::{Method, StatusCode, Version};
 use super::chunked::ChunkedReader;
 use super::error::ErrorKind;
 use super::fields::{Fields, list};
-use super::syntax::{has_token, is_host, is_token, parse_decimal};
+use super::syntax::{is_host, is_token, parse_decimal};
 use crate::base::limits::Http1Limits;
 
 /// The body of a request, or of a message to send.
@@ -49,8 +49,15 @@ pub(super) struct Facts<'a> {
 
 impl<'a> Facts<'a> {
     /// Reads the fields that matter; one pass, and most lines are told apart by their length.
-    pub(super) fn collect(fields: &'a Fields) -> Result<Facts<'a>, ErrorKind> {
+    ///
+    /// Connection may name no more options than a head may have fields: each is looked for among
+    /// the fields when they are passed on.
+    pub(super) fn collect(
+        fields: &'a Fields,
+        limits: &Http1Limits,
+    ) -> Result<Facts<'a>, ErrorKind> {
         let mut facts = Facts::default();
+        let mut options = 0;
         for (name, value) in fields {
             match name.len() {
                 4 if name.eq_ignore_ascii_case(b"host") => {
@@ -63,8 +70,14 @@ impl<'a> Facts<'a> {
                     facts.expect = Some(if is_only { value } else { b"" });
                 }
                 10 if name.eq_ignore_ascii_case(b"connection") => {
-                    facts.is_close |= has_token(value, b"close");
-                    facts.is_keep_alive |= has_token(value, b"keep-alive");
+                    for option in list(value) {
+                        facts.is_close |= option.eq_ignore_ascii_case(b"close");
+                        facts.is_keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
+                        options += 1;
+                    }
+                    if options > limits.fields_max {
+                        return Err(ErrorKind::TooManyFields);
+                    }
                 }
                 14 if name.eq_ignore_ascii_case(b"content-length") => {
                     //= RFC 9112 §6.3: a list of equal lengths MAY be accepted. Whoever sends one

@@ -123,7 +123,7 @@ pub(super) fn parse_request(
         let target = block.slice_ref(target.as_bytes());
         let version = version(request.version);
         let fields = Fields::from_parsed(block.clone(), request.headers);
-        let facts = Facts::collect(&fields)?;
+        let facts = Facts::collect(&fields, limits)?;
         facts.check_host(version)?;
         let body = facts.request_body(version)?;
         Ok(RequestHead {
@@ -144,6 +144,7 @@ pub(super) fn parse_response(
     block: &Bytes,
     lines: usize,
     request_method: &Method,
+    limits: &Http1Limits,
 ) -> Result<ResponseHead, ErrorKind> {
     with_table(lines, |table| {
         let mut response = httparse::Response::new(&mut []);
@@ -157,7 +158,7 @@ pub(super) fn parse_response(
             .map_err(|_| ErrorKind::BadStatusLine)?;
         let version = version(response.version);
         let fields = Fields::from_parsed(block.clone(), response.headers);
-        let facts = Facts::collect(&fields)?;
+        let facts = Facts::collect(&fields, limits)?;
         Ok(ResponseHead {
             body: facts.response_body(version, request_method, status)?,
             keep_alive: facts.keep_alive(version),

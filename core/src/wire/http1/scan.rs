@@ -3,7 +3,7 @@
 //!
 //! What is wrong is found at the same byte however the input is split, so the error is the same.
 
-use memchr::memchr;
+use memchr::memchr_iter;
 
 use super::error::ErrorKind;
 
@@ -46,8 +46,9 @@ impl LineScan {
         limits: &SectionLimits,
     ) -> Result<Option<Section>, ErrorKind> {
         let view = input.get(..limits.bytes_max).unwrap_or(input);
-        while let Some(found) = view.get(self.at..).and_then(|rest| memchr(b'\n', rest)) {
-            if let Some(section) = self.line(view, self.at + found, limits)? {
+        let begin = self.at;
+        for found in memchr_iter(b'\n', view.get(begin..).unwrap_or_default()) {
+            if let Some(section) = self.line(view, begin + found, limits)? {
                 *self = LineScan::default();
                 return Ok(Some(section));
             }
@@ -92,7 +93,6 @@ impl LineScan {
             return Err(ErrorKind::TooManyFields);
         }
         self.line_at = end + 1;
-        self.at = end + 1;
         Ok(None)
     }
 
