@@ -10,8 +10,8 @@ use super::number;
 use super::tape::Node;
 use crate::base::{JsonStr, RawJson};
 
-/// Up to this length text is copied out of the document: that takes less time than to count one more
-/// reference to it, and does not keep the whole of it alive.
+/// Up to this length text is copied out of the document: that takes less time than to count one
+/// more reference to it, and does not keep the whole of it alive.
 const COPIED_BYTES_MAX: usize = 64;
 /// Characters of a key shown in a path; the rest of a longer one is cut.
 const PATH_KEY_CHARS_MAX: usize = 64;
@@ -139,11 +139,13 @@ impl<'t> Value<'t> {
     #[inline]
     pub fn is(self, text: &str) -> bool {
         let node = self.node();
+        let len = (node.end - node.start) as usize;
         if node.escaped {
-            return self.as_text().is_some_and(|own| own == text);
+            // An escape takes at most six bytes for one.
+            return len <= text.len().saturating_mul(6).saturating_add(2)
+                && self.as_text().is_some_and(|own| own == text);
         }
         // Most keys that are asked about differ in length.
-        let len = (node.end - node.start) as usize;
         len == text.len() + 2 && self.escaped() == Some(text.as_bytes())
     }
 
