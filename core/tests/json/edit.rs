@@ -1,5 +1,5 @@
-//! Random edits of random documents: what comes out parses to the edited model, and bytes that no edit
-//! concerns are those of the original.
+//! Random edits of random documents: what comes out parses to the edited model, and bytes that no
+//! edit concerns are those of the original.
 
 use bytes::Bytes;
 use tollgate_core::base::limits::JsonLimits;
@@ -103,6 +103,19 @@ fn untouched_stretches_are_slices_of_the_original() {
     assert_eq!(parts.len(), 3);
     assert_eq!(parts[0].as_ptr(), text.as_ptr());
     assert_eq!(parts[2].as_ptr_range().end, text.as_ptr_range().end);
+}
+
+#[test]
+fn a_key_that_stands_there_very_often_takes_no_longer() {
+    let text = Bytes::from(format!("{{{}\"b\":1}}", "\"a\":1,\"c\":2,".repeat(100_000)));
+    let mut tape = Tape::new();
+    let root = tape.parse(&text, &JsonLimits::default()).unwrap();
+    let mut edit = Edit::new(root);
+    edit.remove(root, "c");
+    edit.set(root, "a", number(2));
+    let mut out = OutBuf::new();
+    edit.apply(&mut out);
+    assert_eq!(out.take_all().as_ref(), b"{\"a\":2,\"b\":1}");
 }
 
 /// Makes one random edit, to the root or to an object in it, and the same to the model.

@@ -43,8 +43,8 @@ fn written_again_it_means_the_same() {
     }
 }
 
-/// `serde_json::value::RawValue` skips without converting, so that number ranges and lone surrogates
-/// play no part.
+/// `serde_json::value::RawValue` skips without converting, so that number ranges and lone
+/// surrogates play no part.
 #[test]
 fn mutated_texts_are_taken_or_refused_as_serde_json_does() {
     const BYTES: &[u8] = b"{}[]\",:\\/u0123456789.eE+-tfnrl \n\x00\x1f\x7f\x80\xc3\xa9\xed\xff";
@@ -177,7 +177,8 @@ fn write(value: Value<'_>, json: &mut Writer<'_>) {
     }
 }
 
-/// Every value's text is a document by itself, lies within its parent, and its path names its place.
+/// Every value's text is a document by itself, lies within its parent, and its path names its
+/// place.
 fn check_places(value: Value<'_>) {
     assert_eq!(check(value.raw_text()), Ok(()));
     assert_eq!(value.raw().text().as_ref(), value.raw_text());

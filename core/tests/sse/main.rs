@@ -1,5 +1,5 @@
-//! The event stream decoder against the cases of the standard's test suite, against a plain reading of
-//! the standard, and against every way to cut a stream.
+//! The event stream decoder against the cases of the standard's test suite, against a plain reading
+//! of the standard, and against every way to cut a stream.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used)]
 
 mod plain;

@@ -2,8 +2,8 @@
 
 use crate::Event;
 
-/// The events of a whole stream as a strict reader sees them, the block that is left at the end as one
-/// unterminated event, and the last `retry:`.
+/// The events of a whole stream as a strict reader sees them, the block that is left at the end as
+/// one unterminated event, and the last `retry:`.
 pub(crate) fn events(stream: &[u8]) -> (Vec<Event>, Option<Event>, Option<u64>) {
     let mut state = State::default();
     let stream = stream.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(stream);

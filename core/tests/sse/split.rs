@@ -117,6 +117,17 @@ fn a_limit_is_an_error_and_stays_one() {
     assert!(decoder.next(b"data: 1\n\n").is_err());
 }
 
+/// Were each read to begin anew, this would look at 2^41 bytes.
+#[test]
+fn a_large_event_in_small_reads_is_looked_at_once() {
+    let mut stream = b"data: ".to_vec();
+    stream.resize(2 << 20, b'x');
+    stream.extend_from_slice(b"\r\n\r\n");
+    let outcome = decode(stream.chunks(1), LAX, &SseLimits::default());
+    assert_eq!(outcome.events.len(), 1);
+    assert_eq!(outcome.events[0].raw, stream);
+}
+
 #[test]
 fn comments_are_signs_of_life_and_hold_nothing_back() {
     let mut decoder = sse::Decoder::new(&SseLimits::default());
@@ -176,8 +187,8 @@ fn without_raw(outcome: &Outcome) -> Vec<Event> {
     outcome.events.iter().map(strip).collect()
 }
 
-/// A frame after a rebase lacks the blocks without data that were taken away: it is the end of what it
-/// would be.
+/// A frame after a rebase lacks the blocks without data that were taken away: it is the end of what
+/// it would be.
 fn keep_consumed_out(rebased: &mut Outcome, expected: &Outcome) {
     for (event, whole) in rebased.events.iter_mut().zip(&expected.events) {
         assert!(whole.raw.ends_with(&event.raw));
