@@ -26,7 +26,7 @@ mod event_count;
 pub mod histogram;
 pub mod http;
 mod load;
-//LB
+pub mod loopback;
 pub mod machine;
 pub mod report;
 pub mod requests;
