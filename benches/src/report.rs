@@ -129,11 +129,16 @@ pub fn median(values: &[f64]) -> Option<f64> {
 
 /// How far the smallest and the largest value lie apart, as a share of the median.
 pub fn spread(values: &[f64]) -> Option<f64> {
-    let low = values.iter().copied().min_by(f64::total_cmp)?;
     let high = values.iter().copied().max_by(f64::total_cmp)?;
+    let range = high - lowest(values)?;
     median(values)
         .filter(|middle| *middle != 0.0)
-        .map(|middle| (high - low) / middle)
+        .map(|middle| range / middle)
+}
+
+/// The smallest value: other work on the machine only ever adds to a cost.
+pub fn lowest(values: &[f64]) -> Option<f64> {
+    values.iter().copied().min_by(f64::total_cmp)
 }
 
 #[cfg(test)]

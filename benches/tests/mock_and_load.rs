@@ -1,4 +1,5 @@
 //! The mock upstream and the load generator against each other.
+#![allow(clippy::unwrap_used)] // a failed unwrap fails the test, which is what it is for
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;

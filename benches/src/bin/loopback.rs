@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use lexopt::prelude::*;
 use tollgate_benches::loopback::{Measure, Scenario, Server, ServerSpec, stream_memory};
-use tollgate_benches::report::{Format, Table, figure, median, spread};
+use tollgate_benches::report::{Format, Table, figure, lowest, median, spread};
 use tollgate_benches::{MockUpstream, Plan, machine};
 
 const USAGE: &str = "\
@@ -19,8 +19,8 @@ Measures nginx and tollgate (smol, monoio-epoll, monoio-uring) as proxies of a m
   --nginx PATH         the reference to hold it against (nginx)
   --server NAME        measure only this one; may be repeated
   --scenario TEXT      measure only scenarios whose name contains this; may be repeated
-  --seconds S          length of one measurement (1)
-  --rounds N           rounds over all servers; medians are printed (5)
+  --seconds S          length of one measurement (0.5)
+  --rounds N           rounds over all servers; medians are printed (9)
   --streams N          open streams for the memory figure, 0: none (5000)
   --server-cpu N       the processor of the server (0)
   --load-cpu N         the processor of mock upstream and load generator (1)
@@ -78,11 +78,7 @@ fn run() -> Result<bool, Box<dyn std::error::Error>> {
         options,
     };
     let Options {
-        servers,
-        scenarios,
-        rounds,
-        format,
-        ..
+        servers, scenarios, ..
     } = &bench.options;
     bench
         .servers
@@ -91,14 +87,12 @@ fn run() -> Result<bool, Box<dyn std::error::Error>> {
         let name = scenario.name();
         scenarios.is_empty() || scenarios.iter().any(|text| name.contains(text))
     });
-    let (rounds, format) = (*rounds, *format);
-    for round in 1..=rounds {
-        for server in 0..bench.servers.len() {
-            eprintln!("round {round} of {rounds}: {}", bench.servers[server].name);
-            bench.round(server);
-        }
+    for round in 0..bench.options.rounds {
+        eprintln!("round {} of {}", round + 1, bench.options.rounds);
+        bench.traffic(round);
+        bench.open_streams();
     }
-    bench.print(format);
+    bench.print();
     Ok(bench.complete)
 }
 
@@ -108,8 +102,8 @@ fn options() -> Result<Option<Options>, Box<dyn std::error::Error>> {
         nginx: "nginx".into(),
         servers: Vec::new(),
         scenarios: Vec::new(),
-        duration: Duration::from_secs(1),
-        rounds: 5,
+        duration: Duration::from_millis(500),
+        rounds: 9,
         streams: 5000,
         server_cpu: 0,
         load_cpu: 1,
@@ -144,88 +138,101 @@ struct Bench {
     streams: usize,
     upstream: MockUpstream,
     /// By scenario and server: one measure per round.
-    results: BTreeMap<(String, &'static str), Vec<Measure>>,
+    results: BTreeMap<(String, &'static str), BTreeMap<usize, Measure>>,
     /// KiB per open stream, by server: one figure per round.
     memory: BTreeMap<&'static str, Vec<f64>>,
     complete: bool,
 }
 
+/// What the other servers are held against.
+const REFERENCE: &str = "nginx";
+
 impl Bench {
-    /// Measures one server once with everything. A failure is told and leaves a gap in the tables.
-    fn round(&mut self, server: usize) {
-        let spec = self.servers[server].clone();
-        if let Err(error) = self.traffic(&spec).and_then(|()| self.open_streams(&spec)) {
-            eprintln!("  {}: {error}", spec.name);
-            self.complete = false;
+    /// Measures all servers once with all traffic. They run side by side, idle but for the one that is
+    /// measured, so that figures to be compared are taken within seconds: the speed of a shared machine
+    /// drifts. A failure is told and leaves a gap in the tables.
+    fn traffic(&mut self, round: usize) {
+        let specs = self.servers.clone();
+        let mut servers = Vec::new();
+        for spec in &specs {
+            servers.extend(self.start(spec).map(|server| (spec, server)));
         }
-    }
-
-    fn traffic(&mut self, spec: &ServerSpec) -> io::Result<()> {
-        let server = self.start(spec)?;
-        for scenario in &self.scenarios {
-            if scenario.translated() && !spec.translates() {
-                continue;
-            }
-            match scenario.measure(&server, &self.upstream, self.options.duration) {
-                Ok(measure) => {
-                    let key = (scenario.name(), spec.name);
-                    self.results.entry(key).or_default().push(measure);
+        for scenario in self.scenarios.clone() {
+            for (spec, server) in &servers {
+                if scenario.translated() && !spec.translates() {
+                    continue;
                 }
-                Err(error) => {
-                    eprintln!("  {}: {}: {error}", spec.name, scenario.name());
-                    self.complete = false;
+                let measured = scenario.measure(server, &self.upstream, self.options.duration);
+                let name = scenario.name();
+                if let Some(measure) = self.told(&format!("{}, {name}", spec.name), measured) {
+                    let rounds = self.results.entry((name, spec.name)).or_default();
+                    rounds.insert(round, measure);
                 }
             }
         }
-        Ok(())
     }
 
-    fn open_streams(&mut self, spec: &ServerSpec) -> io::Result<()> {
-        if self.streams > 0 {
-            let server = self.start(spec)?;
-            let kib = stream_memory(&server, &self.upstream, self.streams)?;
-            self.memory.entry(spec.name).or_default().push(kib);
+    /// Each server is started anew: memory kept from earlier traffic would hide what a stream needs.
+    fn open_streams(&mut self) {
+        for spec in self.servers.clone() {
+            if self.streams > 0
+                && let Some(server) = self.start(&spec)
+            {
+                let measured = stream_memory(&server, &self.upstream, self.streams);
+                if let Some(kib) = self.told(spec.name, measured) {
+                    self.memory.entry(spec.name).or_default().push(kib);
+                }
+            }
         }
-        Ok(())
     }
 
-    fn start(&self, spec: &ServerSpec) -> io::Result<Server> {
-        Server::start(spec, self.upstream.address(), self.options.server_cpu)
+    fn start(&mut self, spec: &ServerSpec) -> Option<Server> {
+        let server = Server::start(spec, &self.upstream, self.options.server_cpu);
+        self.told(spec.name, server)
     }
 
-    fn print(&self, format: Format) {
+    fn told<T>(&mut self, what: &str, result: io::Result<T>) -> Option<T> {
+        match result {
+            Ok(value) => Some(value),
+            Err(error) => {
+                eprintln!("  {what}: {error}");
+                self.complete = false;
+                None
+            }
+        }
+    }
+
+    fn print(&self) {
         let cpu = self.table(
-            "Processor time per request, µs (times nginx's)",
-            |bench, name, spec| {
-                let middle = bench.median(&name.name(), spec, |measure| measure.cpu_us)?;
-                let reference = name.untranslated().name();
-                let nginx = bench.median(&reference, "nginx", |measure| measure.cpu_us);
-                Some(match nginx.filter(|_| spec != "nginx") {
-                    Some(nginx) => format!("{} ({:.2}×)", figure(middle), middle / nginx),
-                    None => figure(middle),
+            "CPU time per request, µs (times nginx's)",
+            |scenario, server| {
+                let cpu = figure(median(
+                    &self.values(&scenario.name(), server, |m| m.cpu_us),
+                )?);
+                Some(match self.times_reference(scenario, server) {
+                    Some(times) => format!("{cpu} ({times:.2}×)"),
+                    None => cpu,
                 })
             },
         );
-        let rounds = self.table(
-            "Spread of that over the rounds, % of the median",
-            |b, name, spec| {
-                let share = spread(&b.values(&name.name(), spec, |measure| measure.cpu_us))?;
-                Some(format!("{:.0}", share * 100.0))
+        let noise = self.table(
+            "Of that the lowest round, µs (spread)",
+            |scenario, server| {
+                let values = self.values(&scenario.name(), server, |m| m.cpu_us);
+                let spread = spread(&values)? * 100.0;
+                Some(format!("{} ({spread:.0} %)", figure(lowest(&values)?)))
             },
         );
-        let rate = self.table(
-            "Requests per second (share of its processor used)",
-            |b, name, spec| {
-                let rate = b.median(&name.name(), spec, |measure| measure.rate)?;
-                let share = b.median(&name.name(), spec, |measure| measure.cpu_share)?;
-                Some(format!("{rate:.0} ({:.0} %)", share * 100.0))
-            },
-        );
+        let rate = self.table("Requests per second (CPU in use)", |scenario, server| {
+            let rate = median(&self.values(&scenario.name(), server, |m| m.rate))?;
+            let share = median(&self.values(&scenario.name(), server, |m| m.cpu_share))?;
+            Some(format!("{rate:.0} ({:.0} %)", share * 100.0))
+        });
         let latency = self.table(
-            "Latency in a closed loop, p50 / p99 in µs",
-            |b, name, spec| {
-                let p50 = b.median(&name.name(), spec, |measure| measure.p50_us)?;
-                let p99 = b.median(&name.name(), spec, |measure| measure.p99_us)?;
+            "Latency, closed loop, p50 / p99 in µs",
+            |scenario, server| {
+                let p50 = median(&self.values(&scenario.name(), server, |m| m.p50_us))?;
+                let p99 = median(&self.values(&scenario.name(), server, |m| m.p99_us))?;
                 Some(format!("{p50:.0} / {p99:.0}"))
             },
         );
@@ -234,28 +241,26 @@ impl Bench {
             self.streams
         );
         let mut memory = Table::new(&title, ["server", "KiB"]);
-        for (server, values) in &self.memory {
-            memory.row([*server, &median(values).map(figure).unwrap_or_default()]);
+        for spec in &self.servers {
+            let kib = self.memory.get(spec.name).and_then(|values| median(values));
+            memory.row([spec.name, &kib.map_or_else(gap, figure)]);
         }
-        for table in [cpu, rounds, rate, latency, memory] {
-            println!("{}", table.render(format));
+        for table in [cpu, noise, rate, latency, memory] {
+            println!("{}", table.render(self.options.format));
         }
     }
 
     fn table(
         &self,
         title: &str,
-        cell: impl Fn(&Bench, &Scenario, &'static str) -> Option<String>,
+        cell: impl Fn(&Scenario, &'static str) -> Option<String>,
     ) -> Table {
-        let columns = ["scenario"]
-            .into_iter()
-            .chain(self.servers.iter().map(|spec| spec.name));
-        let mut table = Table::new(title, columns);
+        let names = self.servers.iter().map(|spec| spec.name);
+        let mut table = Table::new(title, ["scenario"].into_iter().chain(names.clone()));
         for scenario in &self.scenarios {
-            let cells = self
-                .servers
-                .iter()
-                .map(|spec| cell(self, scenario, spec.name).unwrap_or_else(|| "–".to_owned()));
+            let cells = names
+                .clone()
+                .map(|name| cell(scenario, name).unwrap_or_else(gap));
             table.row([scenario.name()].into_iter().chain(cells));
         }
         table
@@ -263,10 +268,28 @@ impl Bench {
 
     fn values(&self, scenario: &str, server: &'static str, of: fn(&Measure) -> f64) -> Vec<f64> {
         let measures = self.results.get(&(scenario.to_owned(), server));
-        measures.into_iter().flatten().map(of).collect()
+        measures
+            .into_iter()
+            .flat_map(BTreeMap::values)
+            .map(of)
+            .collect()
     }
 
-    fn median(&self, scenario: &str, server: &'static str, of: fn(&Measure) -> f64) -> Option<f64> {
-        median(&self.values(scenario, server, of))
+    /// The median of the ratios within each round, which drift of the machine touches least.
+    fn times_reference(&self, scenario: &Scenario, server: &'static str) -> Option<f64> {
+        let own = self.results.get(&(scenario.name(), server))?;
+        let reference = self
+            .results
+            .get(&(scenario.untranslated().name(), REFERENCE))?;
+        let ratios = own.iter().filter_map(|(round, measure)| {
+            let reference = reference.get(round)?;
+            Some(measure.cpu_us / reference.cpu_us)
+        });
+        median(&ratios.collect::<Vec<f64>>()).filter(|_| server != REFERENCE)
     }
+}
+
+/// What stands in a table where nothing was measured.
+fn gap() -> String {
+    "–".to_owned()
 }

@@ -44,7 +44,7 @@ impl Scenario {
                 Some(Pace::EachEvent),
                 64,
             ),
-            ("100 events, 2 ms apart", Size::Small, Some(SPACED), 64),
+            ("100 events, 2 ms apart", Size::Small, Some(SPACED), 32),
             ("200 KB request", Size::Agent, None, 16),
         ];
         let ways = [
@@ -162,7 +162,7 @@ pub fn stream_memory(server: &Server, upstream: &MockUpstream, count: usize) -> 
     Ok(after.saturating_sub(before) as f64 / 1024.0 / streams.count().max(1) as f64)
 }
 
-/// Models produce an event every 5 to 50 ms; 64 streams with this pause leave the server idle at times,
+/// Models produce an event every 5 to 50 ms; 32 streams with this pause leave the server idle at times,
 /// so that each event is read, passed on and written by itself.
 const SPACED: Pace = Pace::Spaced(Duration::from_millis(2));
 

@@ -15,6 +15,7 @@ use rustix::process::{Pid, Signal, getuid, kill_process};
 use crate::load::{Expect, Load, Until};
 use crate::machine::{self, ProcessTree};
 use crate::requests::{self, Api, Size};
+use crate::upstream::{MockUpstream, Plan};
 
 /// A server to measure: how tables call it, and how it is started.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -134,17 +135,17 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts the server on a free loopback port, bound to processor `cpu`, before the mock upstream at
-    /// `upstream`, and waits until it answers a request.
+    /// Starts the server on a free loopback port, bound to processor `cpu`, before `upstream`, and waits
+    /// until it answers a request. The plan of `upstream` becomes the default one.
     ///
     /// # Errors
     /// When it cannot be started, ends, or does not answer within 10 seconds; with what it wrote last.
-    pub fn start(spec: &ServerSpec, upstream: SocketAddr, cpu: usize) -> io::Result<Server> {
+    pub fn start(spec: &ServerSpec, upstream: &MockUpstream, cpu: usize) -> io::Result<Server> {
         let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
         let id = std::process::id();
         let dir = std::env::temp_dir().join(format!("tollgate-loopback-{id}-{port}"));
         fs::create_dir_all(&dir)?;
-        let command = command(spec, &dir, port, upstream.port())?;
+        let command = command(spec, &dir, port, upstream.address().port())?;
         let child = match spawn_on(command, cpu) {
             Ok(child) => child,
             Err(error) => {
@@ -158,6 +159,7 @@ impl Server {
             dir,
             address: ([127, 0, 0, 1], port).into(),
         };
+        upstream.set_plan(Plan::default());
         server.wait_until_it_answers()?;
         Ok(server)
     }
