@@ -94,6 +94,20 @@ impl ProcessTree {
     }
 }
 
+/// Processor time that all processes of the machine spent so far, interrupts included; in steps of a
+/// clock tick (usually 10 ms).
+///
+/// # Errors
+/// When the system does not tell.
+pub fn busy_time() -> io::Result<Duration> {
+    let stat = fs::read_to_string("/proc/stat")?;
+    let ticks = busy_ticks(&stat).ok_or(io::ErrorKind::InvalidData)?;
+    let per_second = rustix::param::clock_ticks_per_second();
+    Ok(Duration::from_secs_f64(
+        ticks as f64 / per_second.max(1) as f64,
+    ))
+}
+
 /// Binds the calling thread, and all threads and processes it starts later, to processor `cpu`.
 ///
 /// # Errors
@@ -150,6 +164,19 @@ fn parent(stat: &str) -> Option<u32> {
     stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()
 }
 
+/// The sum of user, nice, system, irq and softirq: not of idle and waiting, nor of what others stole.
+fn busy_ticks(stat: &str) -> Option<u64> {
+    let mut fields = stat
+        .lines()
+        .next()?
+        .strip_prefix("cpu ")?
+        .split_ascii_whitespace();
+    [0, 0, 0, 2, 0]
+        .into_iter()
+        .map(|skip| fields.nth(skip)?.parse::<u64>().ok())
+        .sum()
+}
+
 fn tasks_nanos(pid: u32) -> io::Result<u64> {
     let mut nanos = 0;
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {
@@ -197,6 +224,16 @@ mod tests {
         assert_eq!(parent(""), None);
         assert_eq!(kilobytes("VmRSS:\t    1234 kB\nPss: 1 kB", "VmRSS:"), 1234);
         assert_eq!(kilobytes("", "VmRSS:"), 0);
+    }
+
+    #[test]
+    fn busy_is_all_but_idle_and_stolen() {
+        assert_eq!(
+            busy_ticks("cpu  100 20 3 5000 700 1 1000 90 0 0\ncpu0 1"),
+            Some(1124)
+        );
+        assert_eq!(busy_ticks("cpu  100 20"), None);
+        assert!(busy_time().unwrap() > Duration::ZERO);
     }
 
     #[test]

@@ -248,6 +248,15 @@ impl Bench {
         for table in [cpu, noise, rate, latency, memory] {
             println!("{}", table.render(self.options.format));
         }
+        let all = self.results.values().flat_map(BTreeMap::values);
+        let foreign = median(
+            &all.map(|measure| measure.foreign_share)
+                .collect::<Vec<f64>>(),
+        );
+        if let Some(share) = foreign {
+            let share = share * 100.0;
+            println!("Other programs used {share:.0} % of one CPU meanwhile (median of all runs).");
+        }
     }
 
     fn table(

@@ -8,6 +8,7 @@ use std::io;
 use std::time::Duration;
 
 use crate::load::{Expect, Load, OpenStreams, Until};
+use crate::machine::{self, ProcessTree};
 use crate::requests::{self, Api, Size};
 use crate::upstream::{Ending, MockUpstream, Pace, Plan};
 
@@ -111,9 +112,12 @@ impl Scenario {
         let request = request(server, self.from, self.to, self.size, self.stream.is_some());
         let mut load = Load::connect(server.address(), request, self.connections, expect)?;
         load.run(Until::Elapsed(duration / 5))?;
+        let (busy, ours) = (machine::busy_time()?, own_time()?);
         let before = server.processes().cpu_time()?;
         let report = load.run(Until::Elapsed(duration))?;
         let spent = server.processes().cpu_time()?.saturating_sub(before);
+        let busy = machine::busy_time()?.saturating_sub(busy);
+        let foreign = busy.saturating_sub(own_time()?.saturating_sub(ours));
         if let Some(failure) = report.first_failure {
             let total = report.failed + report.completed;
             let message = format!("{} of {total} requests failed: {failure}", report.failed);
@@ -122,6 +126,7 @@ impl Scenario {
         Ok(Measure {
             cpu_us: micros(spent) / report.completed.max(1) as f64,
             cpu_share: spent.as_secs_f64() / report.elapsed.as_secs_f64(),
+            foreign_share: foreign.as_secs_f64() / report.elapsed.as_secs_f64(),
             rate: report.rate(),
             p50_us: micros(report.latency.quantile(0.5)),
             p99_us: micros(report.latency.quantile(0.99)),
@@ -136,6 +141,9 @@ pub struct Measure {
     pub cpu_us: f64,
     /// Share of its processor that the server used; near 1 it was what limited the rate.
     pub cpu_share: f64,
+    /// Processors that processes outside of the measurement used meanwhile: 0.5 is half of one. They
+    /// take cache and time slices, which makes every figure worse.
+    pub foreign_share: f64,
     /// Requests per second.
     pub rate: f64,
     /// Half of all requests took at most this long, in microseconds, in a closed loop.
@@ -172,6 +180,11 @@ fn request(server: &Server, from: Api, to: Api, size: Size, stream: bool) -> Vec
         server.address(),
         &requests::body(from, size, model(to), stream),
     )
+}
+
+/// Of this process and the servers that it started.
+fn own_time() -> io::Result<Duration> {
+    ProcessTree::new(std::process::id()).cpu_time()
 }
 
 fn micros(duration: Duration) -> f64 {

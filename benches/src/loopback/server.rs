@@ -277,3 +277,20 @@ fn spawn_on(mut command: Command, cpu: usize) -> io::Result<Child> {
         .join()
         .unwrap_or_else(|_| Err(io::Error::other("the starting thread panicked")))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_is_not_there_is_named() {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let upstream = MockUpstream::start(any, Plan::default(), None).unwrap();
+        let [nginx, tollgate] = ["/nowhere/nginx", "/nowhere/tollgate"].map(Path::new);
+        for spec in ServerSpec::all(nginx, tollgate) {
+            let error = Server::start(&spec, &upstream, 0).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::NotFound, "{error}");
+            assert!(error.to_string().starts_with("/nowhere/"), "{error}");
+        }
+    }
+}
