@@ -1,9 +1,7 @@
 //! What the mock upstream answers: bodies and streams in the shape and size of each API, rendered
 //! once with their HTTP framing, so that serving them costs one write.
 
-use std::fmt::Write as _;
-
-use crate::requests::Api;
+use crate::requests::{Api, compact};
 
 /// A whole response as bytes, with the places where a paced upstream pauses.
 #[derive(Clone, Debug)]
@@ -13,17 +11,23 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// The complete answer to a request without `stream`, about 1 KB. Its two pieces are the head with
-    /// half of the body, and the rest.
+    /// The complete answer to a request without `stream`, about 1 KB. Its two pieces are the head
+    /// with half of the body, and the rest.
     pub fn plain(api: Api) -> Answer {
         let text = "A gateway stands between clients and the services that answer them. ".repeat(6);
         let text = text.trim_end();
         let body = match api {
             Api::Messages => format!(
-                r#"{{"model":"claude-mock","id":"{MESSAGE_ID}","type":"message","role":"assistant","content":[{{"type":"text","text":"{text}"}}],"stop_reason":"end_turn","stop_sequence":null,"usage":{MESSAGES_USAGE}}}"#
+                r#"{{"model":"claude-mock","id":"{MESSAGE_ID}","type":"message",
+                  "role":"assistant","content":[{{"type":"text","text":"{text}"}}],
+                  "stop_reason":"end_turn","stop_sequence":null,"usage":{MESSAGES_USAGE}}}"#
             ),
             Api::Chat => format!(
-                r#"{{"id":"{CHAT_ID}","object":"chat.completion","created":1782321936,"model":"gpt-mock","choices":[{{"index":0,"message":{{"role":"assistant","content":"{text}","refusal":null,"annotations":[]}},"logprobs":null,"finish_reason":"stop"}}],"usage":{CHAT_USAGE},"service_tier":"default","system_fingerprint":"fp_0123456789"}}"#
+                r#"{{"id":"{CHAT_ID}","object":"chat.completion","created":1782321936,
+                  "model":"gpt-mock","choices":[{{"index":0,"message":{{"role":"assistant",
+                  "content":"{text}","refusal":null,"annotations":[]}},"logprobs":null,
+                  "finish_reason":"stop"}}],"usage":{CHAT_USAGE},"service_tier":"default",
+                  "system_fingerprint":"fp_0123456789"}}"#
             ),
         };
         Answer::fixed(api, 200, &body)
@@ -33,17 +37,20 @@ impl Answer {
     pub fn failure(api: Api, status: u16) -> Answer {
         let body = match api {
             Api::Messages => format!(
-                r#"{{"type":"error","error":{{"type":"api_error","message":"mock status {status}"}},"request_id":"req_mock"}}"#
+                r#"{{"type":"error","error":{{"type":"api_error",
+                  "message":"mock status {status}"}},"request_id":"req_mock"}}"#
             ),
             Api::Chat => format!(
-                r#"{{"error":{{"message":"mock status {status}","type":"server_error","param":null,"code":null}}}}"#
+                r#"{{"error":{{"message":"mock status {status}","type":"server_error",
+                  "param":null,"code":null}}}}"#
             ),
         };
         Answer::fixed(api, status, &body)
     }
 
-    /// A stream with `content_events` pieces of text between the API's opening and closing events, in
-    /// chunked transfer coding with one chunk per event. Chat ends with a usage chunk where `usage`.
+    /// A stream with `content_events` pieces of text between the API's opening and closing events,
+    /// in chunked transfer coding with one chunk per event. Chat ends with a usage chunk where
+    /// `usage`.
     pub fn stream(api: Api, content_events: usize, usage: bool) -> Answer {
         let events = match api {
             Api::Messages => messages_events(content_events),
@@ -71,6 +78,7 @@ impl Answer {
     }
 
     fn fixed(api: Api, status: u16, body: &str) -> Answer {
+        let body = compact(body);
         let mut bytes = head(api, status, "application/json");
         bytes.extend_from_slice(format!("content-length: {}\r\n\r\n", body.len()).as_bytes());
         let middle = bytes.len() + body.len() / 2;
@@ -86,8 +94,8 @@ impl Answer {
         &self.bytes
     }
 
-    /// Where each piece ends in [`bytes`](Answer::bytes), ascending. Of a stream a piece is an event,
-    /// the first together with the head, the last with the end of the body.
+    /// Where each piece ends in [`bytes`](Answer::bytes), ascending. Of a stream a piece is an
+    /// event, the first together with the head, the last with the end of the body.
     pub fn cuts(&self) -> &[usize] {
         &self.cuts
     }
@@ -95,10 +103,16 @@ impl Answer {
 
 const MESSAGE_ID: &str = "msg_01ApaK754YQvujSfdPXzsdyD";
 const CHAT_ID: &str = "chatcmpl-DuLdwG9dovOoGcPewSoHPH2zgGXdJ";
-const MESSAGES_USAGE: &str = r#"{"input_tokens":424,"cache_creation_input_tokens":0,"cache_read_input_tokens":0,"cache_creation":{"ephemeral_5m_input_tokens":0,"ephemeral_1h_input_tokens":0},"output_tokens":84,"service_tier":"standard"}"#;
-const CHAT_USAGE: &str = r#"{"prompt_tokens":194,"completion_tokens":84,"total_tokens":278,"prompt_tokens_details":{"cached_tokens":0,"audio_tokens":0},"completion_tokens_details":{"reasoning_tokens":0,"audio_tokens":0,"accepted_prediction_tokens":0,"rejected_prediction_tokens":0}}"#;
+const MESSAGES_USAGE: &str = r#"{"input_tokens":424,"cache_creation_input_tokens":0,
+  "cache_read_input_tokens":0,"cache_creation":{"ephemeral_5m_input_tokens":0,
+  "ephemeral_1h_input_tokens":0},"output_tokens":84,"service_tier":"standard"}"#;
+const CHAT_USAGE: &str = r#"{"prompt_tokens":194,"completion_tokens":84,"total_tokens":278,
+  "prompt_tokens_details":{"cached_tokens":0,"audio_tokens":0},
+  "completion_tokens_details":{"reasoning_tokens":0,"audio_tokens":0,
+  "accepted_prediction_tokens":0,"rejected_prediction_tokens":0}}"#;
 
-/// The pieces of text in a stream, in turn: tokens as models cut them, some beyond ASCII or escaped.
+/// The pieces of text in a stream, in turn: tokens as models cut them, some beyond ASCII or
+/// escaped.
 const TOKENS: [&str; 10] = [
     " The",
     " gateway",
@@ -132,7 +146,9 @@ fn messages_events(content_events: usize) -> Vec<String> {
         named(
             "message_start",
             &format!(
-                r#""message":{{"model":"claude-mock","id":"{MESSAGE_ID}","type":"message","role":"assistant","content":[],"stop_reason":null,"stop_sequence":null,"usage":{MESSAGES_USAGE}}}"#
+                r#""message":{{"model":"claude-mock","id":"{MESSAGE_ID}","type":"message",
+                  "role":"assistant","content":[],"stop_reason":null,"stop_sequence":null,
+                  "usage":{MESSAGES_USAGE}}}"#
             ),
         ),
         named(
@@ -148,20 +164,23 @@ fn messages_events(content_events: usize) -> Vec<String> {
     events.push(named("content_block_stop", r#""index":0"#));
     events.push(named(
         "message_delta",
-        r#""delta":{"stop_reason":"end_turn","stop_sequence":null},"usage":{"input_tokens":424,"cache_creation_input_tokens":0,"cache_read_input_tokens":0,"output_tokens":84}"#,
+        r#""delta":{"stop_reason":"end_turn","stop_sequence":null},"usage":{"input_tokens":424,
+          "cache_creation_input_tokens":0,"cache_read_input_tokens":0,"output_tokens":84}"#,
     ));
     events.push("event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n".to_owned());
     events
 }
 
 fn named(kind: &str, members: &str) -> String {
+    let members = compact(members);
     format!("event: {kind}\ndata: {{\"type\":\"{kind}\",{members}}}\n\n")
 }
 
 fn chat_events(content_events: usize, usage: bool) -> Vec<String> {
     let chunk = |delta: &str, finish: &str| {
         chat_chunk(&format!(
-            r#"[{{"index":0,"delta":{delta},"logprobs":null,"finish_reason":{finish}}}],"usage":null"#
+            r#"[{{"index":0,"delta":{delta},"logprobs":null,"finish_reason":{finish}}}],
+              "usage":null"#
         ))
     };
     let mut events = vec![chunk(
@@ -173,20 +192,19 @@ fn chat_events(content_events: usize, usage: bool) -> Vec<String> {
     }
     events.push(chunk("{}", r#""stop""#));
     if usage {
-        let mut last = String::from("[],\"usage\":");
-        let _ = write!(last, "{CHAT_USAGE}");
-        events.push(chat_chunk(&last));
+        events.push(chat_chunk(&format!(r#"[],"usage":{CHAT_USAGE}"#)));
     }
     events.push("data: [DONE]\n\n".to_owned());
     events
 }
 
 fn chat_chunk(choices_and_usage: &str) -> String {
-    format!(
-        "data: {{\"id\":\"{CHAT_ID}\",\"object\":\"chat.completion.chunk\",\"created\":1782321945,\
-         \"model\":\"gpt-mock\",\"service_tier\":\"default\",\"system_fingerprint\":\"fp_0123456789\",\
-         \"choices\":{choices_and_usage},\"obfuscation\":\"Hv7qlnu\"}}\n\n"
-    )
+    let chunk = compact(&format!(
+        r#"{{"id":"{CHAT_ID}","object":"chat.completion.chunk","created":1782321945,
+        "model":"gpt-mock","service_tier":"default","system_fingerprint":"fp_0123456789",
+        "choices":{choices_and_usage},"obfuscation":"Hv7qlnu"}}"#
+    ));
+    format!("data: {chunk}\n\n")
 }
 
 #[cfg(test)]

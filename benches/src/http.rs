@@ -1,8 +1,8 @@
 //! A small incremental HTTP/1.1 reader for the two ends of a measurement.
 //!
 //! It is deliberately not the one of `tollgate-core`: what checks a server must not share its
-//! mistakes. It trusts its peer to be honest (no smuggling checks), but bounds every line, and gives
-//! the same parts however the bytes are split. Bodies are slices of the input, never copied.
+//! mistakes. It trusts its peer to be honest (no smuggling checks), but bounds every line, and
+//! gives the same parts however the bytes are split. Bodies are slices of the input, never copied.
 //!
 //! ```text
 //!  start line ─▶ fields ─▶ fixed ───────────────────────────▶ end ─▶ start line …
@@ -171,7 +171,8 @@ impl Decoder {
         }
     }
 
-    /// The peer ended the connection: `true` when that completes a message, `false` between messages.
+    /// The peer ended the connection: `true` when that completes a message, `false` between
+    /// messages.
     ///
     /// # Errors
     /// [`Malformed::Truncated`] inside a message.
@@ -328,7 +329,8 @@ mod tests {
     }
 
     const REQUESTS: &[u8] = b"POST /a HTTP/1.1\r\nhost: x\r\nContent-Length: 5\r\n\r\nhello\
-        POST /b HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nA;x=y\r\n0123456789\r\n0\r\n\
+        POST /b HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nA;x=y\r\n0123456789\r\n\
+        0\r\n\
         trailer: t\r\n\r\nGET /c HTTP/1.1\r\n\r\n";
 
     #[test]

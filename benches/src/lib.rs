@@ -1,8 +1,9 @@
-//! What tollgate is measured with: a mock upstream, a load generator, and the table of their figures.
+//! What tollgate is measured with: a mock upstream, a load generator, and the table of their
+//! figures.
 //!
-//! Both are single-threaded readiness loops that cost a few microseconds a request, so that on a small
-//! machine the measured server is what saturates. Nothing here belongs to the gateway: the HTTP reader
-//! is separate from core's on purpose, and no async runtime is used.
+//! Both are single-threaded readiness loops that cost a few microseconds a request, so that on a
+//! small machine the measured server is what saturates. Nothing here belongs to the gateway: the
+//! HTTP reader is separate from core's on purpose, and no async runtime is used.
 //!
 //! ```
 //! use std::time::Duration;

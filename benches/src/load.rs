@@ -1,8 +1,8 @@
 //! The load generator: a closed loop of connections that send one prepared request again and again.
 //!
 //! Each connection sends its next request when the answer to the last is complete, checked for its
-//! status, its framing and its last bytes: a server that is fast because it answers half does not count.
-//! Closed loop means that latency is measured at saturation and not at a chosen rate.
+//! status, its framing and its last bytes: a server that is fast because it answers half does not
+//! count. Closed loop means that latency is measured at saturation and not at a chosen rate.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::SocketAddr;
@@ -116,8 +116,8 @@ impl Load {
         })
     }
 
-    /// Sends requests on all connections until `until`, and returns when all are answered. May be called
-    /// again: the connections stay open, so that a run can warm up the next.
+    /// Sends requests on all connections until `until`, and returns when all are answered. May be
+    /// called again: the connections stay open, so that a run can warm up the next.
     ///
     /// # Errors
     /// When the readiness loop fails, or when no connection makes progress for 30 seconds.
@@ -271,8 +271,8 @@ impl Conn {
         }
     }
 
-    /// Writes and reads all that is possible: readiness is only told once. `closed`: the peer's end of
-    /// stream was told already, so reading goes on up to it.
+    /// Writes and reads all that is possible: readiness is only told once. `closed`: the peer's end
+    /// of stream was told already, so reading goes on up to it.
     fn serve(&mut self, scratch: &mut [u8], run: &mut Run, closed: bool) -> io::Result<Fate> {
         loop {
             self.write(&run.request)?;
@@ -406,8 +406,8 @@ pub struct OpenStreams {
 }
 
 impl OpenStreams {
-    /// Opens `count` connections one after the other, sends `request` on each, and waits for the first
-    /// event of each answer. Dropping the result closes them all.
+    /// Opens `count` connections one after the other, sends `request` on each, and waits for the
+    /// first event of each answer. Dropping the result closes them all.
     ///
     /// # Errors
     /// When a connection fails, ends, or has no event for 30 seconds.

@@ -58,8 +58,8 @@ impl ProcessTree {
         Ok(found)
     }
 
-    /// Processor time spent so far, user and system, in nanoseconds of resolution. Threads that ended
-    /// are not in it: differences are right only while the set of threads stays.
+    /// Processor time spent so far, user and system, in nanoseconds of resolution. Threads that
+    /// ended are not in it: differences are right only while the set of threads stays.
     ///
     /// # Errors
     /// When the root process is gone, or the system does not tell.
@@ -94,8 +94,8 @@ impl ProcessTree {
     }
 }
 
-/// Processor time that all processes of the machine spent so far, interrupts included; in steps of a
-/// clock tick (usually 10 ms).
+/// Processor time that all processes of the machine spent so far, interrupts included; in steps of
+/// a clock tick (usually 10 ms).
 ///
 /// # Errors
 /// When the system does not tell.
@@ -164,7 +164,8 @@ fn parent(stat: &str) -> Option<u32> {
     stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()
 }
 
-/// The sum of user, nice, system, irq and softirq: not of idle and waiting, nor of what others stole.
+/// The sum of user, nice, system, irq and softirq: not of idle and waiting, nor of what others
+/// stole.
 fn busy_ticks(stat: &str) -> Option<u64> {
     let mut fields = stat
         .lines()

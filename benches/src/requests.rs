@@ -172,7 +172,7 @@ impl Conversation {
             let turn = turn(conversation.turns.len(), &mut words);
             let mut text = String::new();
             turn.messages(&mut text);
-            bytes += text.len();
+            bytes += compact(&text).len();
             conversation.turns.push(turn);
         }
         conversation
@@ -203,7 +203,7 @@ impl Conversation {
         }
         out.push_str(if self.tools.is_empty() { "" } else { "]" });
         let _ = write!(out, r#","temperature":0.7,"stream":{stream}}}"#);
-        out
+        compact(&out)
     }
 
     fn chat(&self, model: &str, stream: bool) -> String {
@@ -226,7 +226,8 @@ impl Conversation {
             out.push_str(if index == 0 { r#","tools":["# } else { "," });
             let _ = write!(
                 out,
-                r#"{{"type":"function","function":{{"name":{},"description":{},"parameters":{}}}}}"#,
+                r#"{{"type":"function","function":{{"name":{},"description":{},
+                  "parameters":{}}}}}"#,
                 quote(&tool.name),
                 quote(&tool.description),
                 tool.schema
@@ -242,7 +243,7 @@ impl Conversation {
         } else {
             "}"
         });
-        out
+        compact(&out)
     }
 }
 
@@ -257,13 +258,15 @@ impl Turn {
         } = self;
         let _ = write!(
             out,
-            r#",{{"role":"assistant","content":[{{"type":"text","text":{}}},{{"type":"tool_use","id":"toolu_{call_id}","name":{},"input":{arguments}}}]}}"#,
+            r#",{{"role":"assistant","content":[{{"type":"text","text":{}}},{{"type":"tool_use",
+              "id":"toolu_{call_id}","name":{},"input":{arguments}}}]}}"#,
             quote(say),
             quote(tool)
         );
         let _ = write!(
             out,
-            r#",{{"role":"user","content":[{{"type":"tool_result","tool_use_id":"toolu_{call_id}","content":{}}}]}}"#,
+            r#",{{"role":"user","content":[{{"type":"tool_result","tool_use_id":"toolu_{call_id}",
+              "content":{}}}]}}"#,
             quote(result)
         );
     }
@@ -278,7 +281,8 @@ impl Turn {
         } = self;
         let _ = write!(
             out,
-            r#",{{"role":"assistant","content":{},"tool_calls":[{{"id":"call_{call_id}","type":"function","function":{{"name":{},"arguments":{}}}}}]}}"#,
+            r#",{{"role":"assistant","content":{},"tool_calls":[{{"id":"call_{call_id}",
+              "type":"function","function":{{"name":{},"arguments":{}}}}}]}}"#,
             quote(say),
             quote(tool),
             quote(arguments)
@@ -303,7 +307,8 @@ fn tool(index: usize, words: &mut Words) -> Tool {
         );
     }
     schema.push_str(
-        r#"},"required":["field_0"],"additionalProperties":false,"$schema":"http://json-schema.org/draft-07/schema#"}"#,
+        r#"},"required":["field_0"],"additionalProperties":false,
+          "$schema":"http://json-schema.org/draft-07/schema#"}"#,
     );
     Tool {
         name: format!("tool_{index}"),
@@ -325,6 +330,11 @@ fn turn(index: usize, words: &mut Words) -> Turn {
         arguments: format!(r#"{{"field_0":{command},"field_1":{index},"field_2":true}}"#),
         result,
     }
+}
+
+/// Templates of JSON are broken into lines for the reader of this code, but not on the wire.
+pub(crate) fn compact(template: &str) -> String {
+    template.lines().map(str::trim).collect()
 }
 
 fn quote(text: &str) -> String {

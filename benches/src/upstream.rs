@@ -1,10 +1,11 @@
 //! The mock upstream: a server that speaks both APIs and answers at once, slowly, badly or never.
 //!
-//! One thread, one readiness loop. Every answer is rendered when the [`Plan`] is set, so a request costs
-//! one read, one write and the reading of its head. Whether to stream is decided by `"stream":true` in
-//! the request's body, and the API by its path.
+//! One thread, one readiness loop. Every answer is rendered when the [`Plan`] is set, so a request
+//! costs one read, one write and the reading of its head. Whether to stream is decided by
+//! `"stream":true` in the request's body, and the API by its path.
 //!
-//! A connection either reads a request or sends an answer; what arrives meanwhile is kept and read next.
+//! A connection either reads a request or sends an answer; what arrives meanwhile is kept and read
+//! next.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -51,7 +52,8 @@ impl Default for Plan {
 /// When the pieces of an answer (the events of a stream) are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pace {
-    /// All in one write, each event a chunk of its own: what a gateway reads when it is the bottleneck.
+    /// All in one write, each event a chunk of its own: what a gateway reads when it is the
+    /// bottleneck.
     Burst,
     /// One write per event, as fast as the socket takes them.
     EachEvent,
@@ -88,8 +90,8 @@ struct Shared {
 }
 
 impl MockUpstream {
-    /// Listens on `address` (port 0: any free one) and serves on a thread of its own, which is bound to
-    /// processor `cpu` where one is given.
+    /// Listens on `address` (port 0: any free one) and serves on a thread of its own, which is
+    /// bound to processor `cpu` where one is given.
     ///
     /// # Errors
     /// What the system says when the address cannot be listened on or the processor does not exist.
@@ -320,7 +322,8 @@ struct Server {
     shared: Arc<Shared>,
     conns: Vec<Option<Conn>>,
     free: Vec<usize>,
-    /// When a paced connection goes on: time, slot, and the serial that proves the slot is the same.
+    /// When a paced connection goes on: time, slot, and the serial that proves the slot is the
+    /// same.
     due: BinaryHeap<Reverse<(Instant, usize, u64)>>,
     serial: u64,
     scratch: Vec<u8>,
@@ -414,8 +417,8 @@ fn register(registry: &Registry, socket: &mut TcpStream, slot: usize) -> io::Res
 }
 
 impl Conn {
-    /// Reads all there is and writes all that fits: readiness is only told once. `closed`: the peer's
-    /// end of stream was told already, so reading goes on up to it.
+    /// Reads all there is and writes all that fits: readiness is only told once. `closed`: the
+    /// peer's end of stream was told already, so reading goes on up to it.
     fn serve(&mut self, scratch: &mut [u8], shared: &Shared, closed: bool) -> io::Result<Fate> {
         loop {
             let count = match self.socket.read(scratch) {

@@ -148,9 +148,9 @@ struct Bench {
 const REFERENCE: &str = "nginx";
 
 impl Bench {
-    /// Measures all servers once with all traffic. They run side by side, idle but for the one that is
-    /// measured, so that figures to be compared are taken within seconds: the speed of a shared machine
-    /// drifts. A failure is told and leaves a gap in the tables.
+    /// Measures all servers once with all traffic. They run side by side, idle but for the one that
+    /// is measured, so that figures to be compared are taken within seconds: the speed of a shared
+    /// machine drifts. A failure is told and leaves a gap in the tables.
     fn traffic(&mut self, round: usize) {
         let specs = self.servers.clone();
         let mut servers = Vec::new();
@@ -172,7 +172,8 @@ impl Bench {
         }
     }
 
-    /// Each server is started anew: memory kept from earlier traffic would hide what a stream needs.
+    /// Each server is started anew: memory kept from earlier traffic would hide what a stream
+    /// needs.
     fn open_streams(&mut self) {
         for spec in self.servers.clone() {
             if self.streams > 0

@@ -1,8 +1,8 @@
 //! The loopback comparison: what one request costs each server, measured the same way.
 //!
-//! The server has one processor to itself; the mock upstream and the load generator share another. The
-//! figure that counts is the processor time of the server's processes per answered request: other than
-//! requests per second it does not depend on how fast the rest of the set-up is.
+//! The server has one processor to itself; the mock upstream and the load generator share another.
+//! The figure that counts is the processor time of the server's processes per answered request:
+//! other than requests per second it does not depend on how fast the rest of the set-up is.
 
 use std::io;
 use std::time::Duration;
@@ -141,8 +141,8 @@ pub struct Measure {
     pub cpu_us: f64,
     /// Share of its processor that the server used; near 1 it was what limited the rate.
     pub cpu_share: f64,
-    /// Processors that processes outside of the measurement used meanwhile: 0.5 is half of one. They
-    /// take cache and time slices, which makes every figure worse.
+    /// Processors that processes outside of the measurement used meanwhile: 0.5 is half of one.
+    /// They take cache and time slices, which makes every figure worse.
     pub foreign_share: f64,
     /// Requests per second.
     pub rate: f64,
@@ -152,8 +152,9 @@ pub struct Measure {
     pub p99_us: f64,
 }
 
-/// Resident memory of `server` for each of `count` streams that are open and silent after their first
-/// event, in KiB. The server should be fresh: memory kept from earlier traffic would hide some.
+/// Resident memory of `server` for each of `count` streams that are open and silent after their
+/// first event, in KiB. The server should be fresh: memory kept from earlier traffic would hide
+/// some.
 ///
 /// # Errors
 /// When a stream cannot be opened.
@@ -170,8 +171,8 @@ pub fn stream_memory(server: &Server, upstream: &MockUpstream, count: usize) -> 
     Ok(after.saturating_sub(before) as f64 / 1024.0 / streams.count().max(1) as f64)
 }
 
-/// Models produce an event every 5 to 50 ms; 32 streams with this pause leave the server idle at times,
-/// so that each event is read, passed on and written by itself.
+/// Models produce an event every 5 to 50 ms; 32 streams with this pause leave the server idle at
+/// times, so that each event is read, passed on and written by itself.
 const SPACED: Pace = Pace::Spaced(Duration::from_millis(2));
 
 fn request(server: &Server, from: Api, to: Api, size: Size, stream: bool) -> Vec<u8> {

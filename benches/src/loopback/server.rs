@@ -1,7 +1,7 @@
 //! Starts and stops the measured servers: the reference proxy nginx, and tollgate on each runtime.
 //!
-//! A server runs as a process of its own, bound to one processor, with a generated configuration in a
-//! temporary directory that goes with it.
+//! A server runs as a process of its own, bound to one processor, with a generated configuration in
+//! a temporary directory that goes with it.
 
 use std::fs;
 use std::io;
@@ -84,20 +84,41 @@ pub fn model(to: Api) -> &'static str {
 pub fn nginx_config(dir: &Path, port: u16, upstream_port: u16) -> String {
     let dir = dir.display();
     let user = if getuid().is_root() { "user root;" } else { "" };
-    let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-        .map(|kind| format!("  {kind}_temp_path {dir}/{kind};\n"))
-        .concat();
     format!(
-        "daemon off;\nworker_processes 1;\npid {dir}/nginx.pid;\nerror_log stderr error;\n{user}\n\
-         events {{ worker_connections 16384; }}\n\
-         http {{\n{temporary}  access_log off;\n  tcp_nodelay on;\n  keepalive_requests 100000000;\n\
-         \x20 client_max_body_size 64m;\n  client_body_buffer_size 1m;\n\
-         \x20 upstream mock {{\n    server 127.0.0.1:{upstream_port};\n    keepalive 256;\n\
-         \x20   keepalive_requests 100000000;\n  }}\n\
-         \x20 server {{\n    listen 127.0.0.1:{port} backlog=4096;\n    location / {{\n\
-         \x20     proxy_pass http://mock;\n      proxy_http_version 1.1;\n\
-         \x20     proxy_set_header Connection \"\";\n      proxy_buffering off;\n\
-         \x20     proxy_read_timeout 600s;\n    }}\n  }}\n}}\n"
+        r#"daemon off;
+worker_processes 1;
+pid {dir}/nginx.pid;
+error_log stderr error;
+{user}
+events {{ worker_connections 16384; }}
+http {{
+  client_body_temp_path {dir}/client_body;
+  proxy_temp_path {dir}/proxy;
+  fastcgi_temp_path {dir}/fastcgi;
+  uwsgi_temp_path {dir}/uwsgi;
+  scgi_temp_path {dir}/scgi;
+  access_log off;
+  tcp_nodelay on;
+  keepalive_requests 100000000;
+  client_max_body_size 64m;
+  client_body_buffer_size 1m;
+  upstream mock {{
+    server 127.0.0.1:{upstream_port};
+    keepalive 256;
+    keepalive_requests 100000000;
+  }}
+  server {{
+    listen 127.0.0.1:{port} backlog=4096;
+    location / {{
+      proxy_pass http://mock;
+      proxy_http_version 1.1;
+      proxy_set_header Connection "";
+      proxy_buffering off;
+      proxy_read_timeout 600s;
+    }}
+  }}
+}}
+"#
     )
 }
 
@@ -135,11 +156,12 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts the server on a free loopback port, bound to processor `cpu`, before `upstream`, and waits
-    /// until it answers a request. The plan of `upstream` becomes the default one.
+    /// Starts the server on a free loopback port, bound to processor `cpu`, before `upstream`, and
+    /// waits until it answers a request. The plan of `upstream` becomes the default one.
     ///
     /// # Errors
-    /// When it cannot be started, ends, or does not answer within 10 seconds; with what it wrote last.
+    /// When it cannot be started, ends, or does not answer within 10 seconds; with what it wrote
+    /// last.
     pub fn start(spec: &ServerSpec, upstream: &MockUpstream, cpu: usize) -> io::Result<Server> {
         let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
         let id = std::process::id();
@@ -198,8 +220,8 @@ impl Server {
         }
     }
 
-    /// Asks the server to end, and ends it where it does not listen. A master process is asked first, for
-    /// its workers would outlive it.
+    /// Asks the server to end, and ends it where it does not listen. A master process is asked
+    /// first, for its workers would outlive it.
     fn stop(&mut self) -> io::Result<()> {
         let processes = self.processes().processes()?;
         if let Some(pid) = Pid::from_raw(self.child.id().cast_signed()) {
@@ -234,7 +256,8 @@ impl Drop for Server {
 }
 
 const START_TIMEOUT: Duration = Duration::from_secs(10);
-/// A gateway drains at the end of its life; streams that a measurement left open need not be waited for.
+/// A gateway drains at the end of its life; streams that a measurement left open need not be waited
+/// for.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 const LOG: &str = "stderr.log";
@@ -267,7 +290,8 @@ fn command(spec: &ServerSpec, dir: &Path, port: u16, upstream_port: u16) -> io::
     Ok(command)
 }
 
-/// A process inherits the processors of the thread that starts it, so a thread that is bound starts it.
+/// A process inherits the processors of the thread that starts it, so a thread that is bound starts
+/// it.
 fn spawn_on(mut command: Command, cpu: usize) -> io::Result<Child> {
     let thread = std::thread::spawn(move || {
         machine::pin_thread(cpu)?;
