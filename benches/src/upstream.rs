@@ -57,7 +57,7 @@ pub enum Pace {
     Burst,
     /// One write per event, as fast as the socket takes them.
     EachEvent,
-    /// One write per event, with this pause between them.
+    /// One write per event, and this long from each to the next; one that is late is sent at once.
     Spaced(Duration),
 }
 
@@ -238,6 +238,7 @@ impl Script {
             after,
             pace,
             due: None,
+            last_due: None,
         }
     }
 }
@@ -282,6 +283,9 @@ struct Sending {
     pace: Pace,
     /// The next piece is not written before this.
     due: Option<Instant>,
+    /// When the last piece was due: the next is counted from there, so that being late once does
+    /// not make the whole stream slower.
+    last_due: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -515,7 +519,8 @@ impl Conn {
             if let Pace::Spaced(pause) = sending.pace
                 && sending.written < sending.stop
             {
-                let due = Instant::now() + pause;
+                let due = sending.last_due.unwrap_or_else(Instant::now) + pause;
+                sending.last_due = Some(due);
                 sending.due = Some(due);
                 return Ok(Some(Fate::Wait(due)));
             }
