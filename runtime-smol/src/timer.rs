@@ -67,7 +67,7 @@ pub(crate) async fn run<M: Machine>(worker: Rc<Worker<M>>) {
                 let wait = alarm.due.get().map_or(REACH, |due| due.since(now));
                 timer.set_after(wait.min(REACH));
             }
-            if Pin::new(&mut timer).poll(context).is_ready() {
+            if alarm.due.get().is_some() && Pin::new(&mut timer).poll(context).is_ready() {
                 return Poll::Ready(true);
             }
             alarm.waker.replace(Some(context.waker().clone()));
