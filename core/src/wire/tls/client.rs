@@ -1,7 +1,8 @@
 //! [`ClientConfig`] and [`Session`]: rustls 0.23, its streams replaced by buffers of the caller.
 //!
-//! rustls keeps three buffers per session. Two are emptied before each call returns; the third, for
-//! incomplete records, stays at 4 KiB while the session idles and at 18 KiB while it receives.
+//! rustls keeps three buffers per session. Plaintext received and records to send leave before a call
+//! returns or with the next `flush`; the third, for incomplete records, holds up to 18 KiB (64 KiB in
+//! the handshake) and 4 KiB after `shrink`.
 
 use core::fmt;
 use core::time::Duration;
@@ -251,6 +252,14 @@ impl Session {
         self.closed = true;
         self.tls.send_close_notify();
         self.flush(ciphertext);
+    }
+
+    /// Gives back what large records made the receiving buffer grow by; for connections that now only
+    /// wait. An idle session then holds some 8 KiB and the server's certificates.
+    pub fn shrink(&mut self) {
+        // rustls fits its buffer before it reads, so reading nothing is enough. That it takes the end
+        // of the stream as seen changes only an error that `take_plaintext` does not look at.
+        let _ = self.tls.read_tls(&mut io::empty());
     }
 
     /// Whether the handshake is not done yet.

@@ -185,6 +185,13 @@ fn data_flows_both_ways_at_any_split() {
             let answer = pair.answer(&pattern(20_000));
             pair.receive(&answer).unwrap();
             assert!(pair.received == pattern(20_000));
+            // Also with half a record received.
+            let answer = pair.answer(b"more");
+            pair.session.shrink();
+            pair.receive(&answer[..9]).unwrap();
+            pair.session.shrink();
+            pair.receive(&answer[9..]).unwrap();
+            assert_eq!(&pair.received[20_000..], b"more");
             pair.drive().unwrap();
         }
     }
