@@ -1,0 +1,12 @@
+//! Anthropic Messages (`POST /v1/messages`).
+
+pub mod failure;
+mod finish;
+pub mod models;
+mod overflow;
+mod parts;
+mod read;
+pub mod request;
+pub mod response;
+mod text;
+mod usage;
