@@ -8,5 +8,7 @@ mod parts;
 mod read;
 pub mod request;
 pub mod response;
+pub mod stream;
 mod text;
 mod usage;
+pub mod watch;
