@@ -1,5 +1,6 @@
-//! Protocol machines: bytes in, events out, and back. Each is usable by itself, does no I/O, works on
-//! buffers of its caller, is bounded by [`Limits`](crate::base::Limits), and knows nothing of language
-//! models.
+//! Protocol machines: bytes in, events out, and back. Each is usable by itself, does no I/O, works
+//! on buffers of its caller, is bounded by [`Limits`](crate::base::Limits), and knows nothing of
+//! language models.
 
 pub mod json;
+pub mod sse;
