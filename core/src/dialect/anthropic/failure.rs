@@ -195,3 +195,9 @@ pub(super) fn truncated() -> Failure {
     let message = "the upstream's stream ended before the answer was complete";
     Failure::new(Class::BadGateway, message).blame(Blame::Upstream)
 }
+
+/// A second answer that begins in the middle of the first.
+pub(super) fn spliced() -> Failure {
+    let message = "the upstream's answer begins anew in its middle";
+    Failure::new(Class::BadGateway, message)
+}

@@ -19,6 +19,7 @@ pub struct Watch {
     counts: Counts,
     model: Option<JsonStr>,
     finish: Option<FinishReason>,
+    in_block: bool,
     ended: bool,
 }
 
@@ -37,10 +38,24 @@ impl Watch {
                 content: true,
                 ..Seen::default()
             },
-            b"content_block_start" => Seen {
-                content: self.parsed(data, Watch::has_content),
-                ..Seen::default()
-            },
+            b"content_block_start" => {
+                self.in_block = true;
+                Seen {
+                    content: self.parsed(data, Watch::has_content),
+                    ..Seen::default()
+                }
+            }
+            b"content_block_stop" => {
+                self.in_block = false;
+                Seen::default()
+            }
+            b"message_start" if self.in_block => {
+                self.ended = true;
+                Seen {
+                    failure: Some(Box::new(failure::spliced())),
+                    ..Seen::default()
+                }
+            }
             b"message_start" | b"message_delta" => {
                 self.parsed(data, Watch::frame);
                 Seen::default()

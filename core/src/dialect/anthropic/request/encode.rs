@@ -377,7 +377,7 @@ impl Fields<'_, '_> {
         self.json.begin_object();
         self.json.key("name");
         self.json.str(&function.name);
-        if let Some(description) = function.description.as_ref().filter(|it| !it.is_empty()) {
+        if let Some(description) = &function.description {
             self.json.key("description");
             self.json.str(description);
         }

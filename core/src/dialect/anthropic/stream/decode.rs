@@ -2,7 +2,8 @@
 //!
 //! The JSON `type` says what an event is, not the line `event:`, which some senders leave out. What is
 //! not known (events, deltas, blocks) is let pass. A second `message_start`, as proxies send it, is
-//! ignored. The reason why the answer ends is told when the stream does, since only then all blocks are.
+//! ignored between blocks; in the middle of one it means that a proxy asked anew and spliced two answers,
+//! and half a call must not be shown as whole: the answer fails. The reason why the answer ends is told when the stream does, since only then all blocks are.
 
 use bytes::Bytes;
 
@@ -103,22 +104,21 @@ impl Decoder {
             b"content_block_delta" => state.block_delta(root, out)?,
             b"content_block_start" => state.block_start(root, out)?,
             b"content_block_stop" => state.block_stop(index(root)?, &self.limits, out),
+            b"message_start" if !state.open.is_empty() => {
+                state.fail(failure::spliced(), out);
+            }
             b"message_start" => state.start(root.get("message"), out),
             b"message_delta" => state.message_delta(root, out),
             b"message_stop" => state.end(&self.limits, out),
             b"ping" => out.push(Delta::Ping),
             b"error" => {
-                state.ended = true;
-                let failure = failure::from_json(None, root);
-                out.push(Delta::Failure(Box::new(failure)));
+                state.fail(failure::from_json(None, root), out);
             }
             _ => {}
         }
         if state.held_bytes > self.held_bytes_max && !state.ended {
-            state.ended = true;
             let message = "a block of the upstream's answer is too long to be held";
-            let failure = Failure::new(Class::BadGateway, message);
-            out.push(Delta::Failure(Box::new(failure)));
+            state.fail(Failure::new(Class::BadGateway, message), out);
         }
         Ok(())
     }
@@ -132,13 +132,17 @@ impl Decoder {
         if self.state.finish.is_some() {
             self.state.end(&self.limits, out);
         } else {
-            self.state.ended = true;
-            out.push(Delta::Failure(Box::new(failure::truncated())));
+            self.state.fail(failure::truncated(), out);
         }
     }
 }
 
 impl State {
+    fn fail(&mut self, failure: Failure, out: &mut Vec<Delta>) {
+        self.ended = true;
+        out.push(Delta::Failure(Box::new(failure)));
+    }
+
     fn start(&mut self, message: Option<Value<'_>>, out: &mut Vec<Delta>) {
         if self.started {
             return;
@@ -173,6 +177,10 @@ impl State {
             return Err(broken("too many open blocks"));
         }
         self.start(None, out);
+        if self.open.iter().any(|open| open.index == index) {
+            self.fail(failure::spliced(), out);
+            return Ok(());
+        }
         let member = |name| block.get(name).and_then(Value::as_str);
         let some = |text: &JsonStr| !text.is_empty();
         match name.escaped().as_ref() {
