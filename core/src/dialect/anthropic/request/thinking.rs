@@ -73,10 +73,14 @@ fn forced(request: &Request) -> bool {
     )
 }
 
-/// Whether the model is to go on with an answer that the client began.
+/// Whether the model is to go on with words that the client put in its mouth. (A turn that the provider
+/// paused ends otherwise, with what its own tools gave.)
 fn begun(request: &Request) -> bool {
     let last = request.messages.last();
-    last.is_some_and(|message| message.role == Role::Assistant)
+    last.is_some_and(|message| {
+        let end = message.parts.last().map(|part| &part.kind);
+        message.role == Role::Assistant && matches!(end, Some(PartKind::Text { .. }))
+    })
 }
 
 /// Whether the conversation stands in the middle of a round of tool calls, and a turn of it does not
