@@ -7,3 +7,4 @@ pub mod dialect;
 pub mod gateway;
 pub mod ir;
 pub mod record;
+pub mod wire;

@@ -1,0 +1,5 @@
+//! Protocol machines: bytes in, events out, and back. Each is usable by itself, does no I/O, works on
+//! buffers of its caller, is bounded by [`Limits`](crate::base::Limits), and knows nothing of language
+//! models.
+
+pub mod json;
