@@ -4,10 +4,10 @@
 //!
 //! [`Dialect`] is the door to all of them.
 
-use bytes::Bytes;
+use crate::base::{JsonStr, OutBuf, RawJson, UnixMillis};
+use crate::ir::Failure;
 
-use crate::base::{JsonStr, Limits, OutBuf, RawJson, UnixMillis};
-use crate::ir::{Delta, Failure, Request, Response, Usage};
+pub mod openai_chat;
 
 /// Marks a model's abilities and an endpoint's habits, as far as requests to it depend on them.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,6 +27,9 @@ pub struct Traits {
     pub stream_options: bool,
     /// Whether a Chat endpoint knows the role `developer`, and wants it instead of `system`.
     pub developer_role: bool,
+    /// Whether a Messages model takes `temperature`, `top_p` and `top_k`; those after Claude Opus 4.6
+    /// do not.
+    pub sampling: bool,
 }
 
 impl Default for Traits {
@@ -39,6 +42,7 @@ impl Default for Traits {
             reasoning_field: ReasoningField::None,
             stream_options: true,
             developer_role: false,
+            sampling: true,
         }
     }
 }
@@ -136,4 +140,17 @@ pub struct Seen {
     pub failure: Option<Box<Failure>>,
     /// Keeps the connection alive and says nothing.
     pub ping: bool,
+}
+
+/// A model that clients may ask for, as the models lists tell of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelEntry {
+    /// By which it is asked for.
+    pub id: JsonStr,
+    /// Since when it exists, in seconds since 1970.
+    pub created: u64,
+    /// Its name for people.
+    pub display_name: JsonStr,
+    /// Who offers it.
+    pub owner: JsonStr,
 }
