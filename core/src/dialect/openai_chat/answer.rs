@@ -95,8 +95,8 @@ pub(super) fn reasoning(words: Option<JsonStr>, details: Option<Value<'_>>, out:
     let mut open: Option<(Option<u64>, BytesMut, Option<Signature>)> = None;
     let mut bare = Vec::new();
     let mut worded = false;
-    let mut close = |open: &mut Option<(Option<u64>, BytesMut, Option<Signature>)>,
-                     out: &mut Vec<Part>| {
+    let close = |open: &mut Option<(Option<u64>, BytesMut, Option<Signature>)>,
+                 out: &mut Vec<Part>| {
         if let Some((_, text, signature)) = open.take() {
             let text = JsonStr::from_checked(text.freeze());
             out.push(Part::new(PartKind::Thinking(Thinking { text, signature })));

@@ -1,9 +1,11 @@
 //! OpenAI Chat Completions (`POST /v1/chat/completions`) and the vendors that imitate it.
 
 mod answer;
+pub mod failure;
 mod fields;
 pub mod models;
 pub mod request;
+pub mod response;
 mod usage;
 
 /// Where requests go.

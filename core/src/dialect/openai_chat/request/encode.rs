@@ -134,7 +134,7 @@ impl Body<'_, '_> {
         }
         if request.format != OutputFormat::Text {
             self.member("response_format", |json| {
-                write_format(&request.format, json)
+                write_format(&request.format, json);
             });
         }
         self.string("verbosity", request.verbosity.as_ref());
@@ -170,11 +170,7 @@ impl Body<'_, '_> {
             return;
         };
         let budget = reasoning.budget_tokens.as_ref().and_then(Number::as_u64);
-        let by_budget = budget.map(|budget| match budget {
-            ..MEDIUM_BUDGET_TOKENS_MIN => Effort::Low,
-            ..HIGH_BUDGET_TOKENS_MIN => Effort::Medium,
-            _ => Effort::High,
-        });
+        let by_budget = budget.map(effort_of_budget);
         let effort = match reasoning.mode {
             ReasoningMode::Off => reasoning.effort.filter(|it| *it == Effort::None),
             _ => reasoning.effort.or(by_budget),
@@ -304,6 +300,17 @@ impl Body<'_, '_> {
             }
         }
         Ok(())
+    }
+}
+
+/// Chat has words where Messages and Gemini have budgets.
+const fn effort_of_budget(tokens: u64) -> Effort {
+    if tokens < MEDIUM_BUDGET_TOKENS_MIN {
+        Effort::Low
+    } else if tokens < HIGH_BUDGET_TOKENS_MIN {
+        Effort::Medium
+    } else {
+        Effort::High
     }
 }
 

@@ -13,3 +13,5 @@ mod tools;
 pub use decode::decode;
 pub use edit::edit;
 pub use encode::encode;
+
+pub(super) use encode_messages::{write_call, write_details, write_joined};
