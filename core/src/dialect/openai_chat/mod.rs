@@ -6,7 +6,9 @@ mod fields;
 pub mod models;
 pub mod request;
 pub mod response;
+pub mod stream;
 mod usage;
+pub mod watch;
 
 /// Where requests go.
 pub const PATH: &str = "/v1/chat/completions";

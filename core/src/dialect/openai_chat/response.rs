@@ -143,7 +143,7 @@ fn no_completion(body: Value<'_>, has_error: bool) -> Failure {
 }
 
 /// `{}` and `""` beside an answer are no errors.
-fn is_blank(error: Value<'_>) -> bool {
+pub(super) fn is_blank(error: Value<'_>) -> bool {
     match error.kind() {
         Kind::String => error.is(""),
         Kind::Object => error.is_empty(),
