@@ -244,7 +244,10 @@ pub(super) fn tool_calls(
                 _ if value.is_null() => {}
                 b"id" => id = Some(string(value)?).filter(|id| !id.is_empty()),
                 b"function" => body = Some(object(value)?),
-                b"custom" => (body, free) = (Some(object(value)?), true),
+                // Snowflake sends an empty one beside each function.
+                b"custom" if filled(object(value)?).is_some() => {
+                    (body, free) = (Some(value), true);
+                }
                 b"cache_control" => cache = Some(cache_hint(value)?),
                 b"extra_content" => signature = google_signature(value),
                 _ => {}
@@ -284,6 +287,12 @@ pub(super) fn call_body(body: Value<'_>, free: bool) -> Checked<(JsonStr, Argume
         None => Arguments::Text(NO_ARGUMENTS),
     };
     Ok((name, arguments))
+}
+
+/// An object, unless all its members are empty: a call that some vendors send for none.
+pub(super) fn filled(value: Value<'_>) -> Option<Value<'_>> {
+    let says = |(_, member): (_, Value<'_>)| !member.is_null() && !member.is("");
+    value.members().any(says).then_some(value)
 }
 
 /// Reads `extra_content.google.thought_signature` of Google's Chat surface.

@@ -228,7 +228,8 @@ fn decode_message(
     if let Some(images) = given(message, "images") {
         parts.extend(images.elements().filter_map(answer::picture));
     }
-    if let Some(audio) = given(message, "audio") {
+    let has_id = |audio: &Value<'_>| audio.get("id").is_some_and(|id| !id.is(""));
+    if let Some(audio) = given(message, "audio").filter(has_id) {
         parts.push(Part::new(PartKind::Opaque {
             origin: Origin::OpenAiChat,
             name: JsonStr::from_static("audio"),
@@ -239,7 +240,7 @@ fn decode_message(
     if let Some(calls) = given(message, "tool_calls") {
         answer::tool_calls(calls, &mut |nth| answer::call_id(id, nth), parts)?;
     }
-    if let Some(call) = given(message, "function_call") {
+    if let Some(call) = given(message, "function_call").and_then(answer::filled) {
         let (name, arguments) = answer::call_body(object(call)?, false)?;
         parts.push(Part::new(PartKind::ToolCall(ToolCall {
             id: answer::call_id(id, parts.len() - begin),

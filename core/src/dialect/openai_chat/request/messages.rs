@@ -162,7 +162,7 @@ impl<'n> Conversation<'n> {
         if let Some(calls) = fields.tool_calls {
             answer::tool_calls(calls, &mut name_id, parts)?;
         }
-        if let Some(call) = fields.function_call {
+        if let Some(call) = fields.function_call.and_then(answer::filled) {
             let (name, arguments) = answer::call_body(object(call)?, false)?;
             parts.push(Part::new(PartKind::ToolCall(ToolCall {
                 id: name_id(begin),

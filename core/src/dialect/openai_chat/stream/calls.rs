@@ -8,7 +8,7 @@ use bytes::BytesMut;
 use super::choice::Blocks;
 use crate::base::JsonStr;
 use crate::dialect::BrokenEvent;
-use crate::dialect::openai_chat::answer::{NO_ARGUMENTS, call_id, google_signature};
+use crate::dialect::openai_chat::answer::{NO_ARGUMENTS, call_id, filled, google_signature};
 use crate::ir::{BlockId, BlockKind, Delta, Origin, Piece, Signature};
 use crate::wire::json::{Kind, Value, embed};
 
@@ -186,7 +186,10 @@ impl Fragment {
     }
 
     fn read_body(&mut self, body: Value<'_>, free: bool) {
-        self.free |= free && body.kind() == Kind::Object;
+        if filled(body).is_none() {
+            return;
+        }
+        self.free |= free;
         for (key, value) in body.members() {
             match key.escaped() {
                 b"name" => self.name = value.as_str().unwrap_or_default(),

@@ -315,7 +315,7 @@ impl<'t> Fields<'t> {
                 b"reasoning_details" => fields.details = Some(value),
                 b"refusal" => fields.refusal = Some(value),
                 b"tool_calls" => fields.tool_calls = Some(value).filter(|it| !it.is_empty()),
-                b"function_call" => fields.function_call = Some(value),
+                b"function_call" => fields.function_call = answer::filled(value),
                 b"annotations" => fields.annotations = Some(value),
                 b"images" => fields.images = Some(value),
                 b"extra_content" => fields.extra_content = Some(value),
