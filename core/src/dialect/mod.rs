@@ -10,6 +10,7 @@ use crate::ir::Failure;
 mod door;
 mod watched;
 pub mod anthropic;
+pub mod openai_chat;
 
 pub use door::{StreamDecoder, StreamEncoder, Watch};
 pub use watched::Watched;
