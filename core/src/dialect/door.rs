@@ -79,10 +79,17 @@ impl Dialect {
             self.decode_response(body)?;
         }
         let (usage, model, finish) = match self {
-            Dialect::Anthropic => anthropic::watch::watch_response(body),
+            Dialect::Anthropic => {
+                let (usage, model, finish) = anthropic::watch::watch_response(body);
+                (usage.unwrap_or_default(), model, finish)
+            }
             Dialect::OpenAiChat => openai_chat::watch::watch_response(body),
         };
-        Ok(Watched { usage, model, finish })
+        Ok(Watched {
+            usage,
+            model,
+            finish,
+        })
     }
 
     /// Reads an upstream's error answer, whatever it holds.
@@ -120,7 +127,10 @@ impl Dialect {
 
 /// Reads an upstream's stream.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "it lives in a box of the exchange")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it lives in a box of the exchange"
+)]
 pub enum StreamDecoder {
     /// Anthropic Messages.
     Anthropic(anthropic::stream::Decoder),
@@ -132,9 +142,7 @@ impl StreamDecoder {
     /// At the start of a stream of `dialect`.
     pub fn new(dialect: Dialect, limits: &Limits) -> StreamDecoder {
         match dialect {
-            Dialect::Anthropic => {
-                StreamDecoder::Anthropic(anthropic::stream::Decoder::new(limits))
-            }
+            Dialect::Anthropic => StreamDecoder::Anthropic(anthropic::stream::Decoder::new(limits)),
             Dialect::OpenAiChat => {
                 StreamDecoder::OpenAiChat(openai_chat::stream::Decoder::new(limits))
             }
@@ -168,7 +176,10 @@ impl StreamDecoder {
 
 /// Writes a client's stream.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "it lives in a box of the exchange")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it lives in a box of the exchange"
+)]
 pub enum StreamEncoder {
     /// Anthropic Messages.
     Anthropic(anthropic::stream::Encoder),
@@ -237,7 +248,11 @@ impl Watch {
             Watch::Anthropic(watch) => (watch.usage(), watch.model(), watch.finish()),
             Watch::OpenAiChat(watch) => (watch.usage(), watch.model(), watch.finish()),
         };
-        Watched { usage, model: model.map(JsonStr::detach), finish: finish.cloned() }
+        Watched {
+            usage,
+            model: model.map(JsonStr::detach),
+            finish: finish.cloned(),
+        }
     }
 
     /// The body has ended: the failure, if the answer was not complete.

@@ -7,10 +7,10 @@
 use crate::base::{JsonStr, OutBuf, RawJson, UnixMillis};
 use crate::ir::Failure;
 
-mod door;
-mod watched;
 pub mod anthropic;
+mod door;
 pub mod openai_chat;
+mod watched;
 
 pub use door::{StreamDecoder, StreamEncoder, Watch};
 pub use watched::Watched;

@@ -11,7 +11,7 @@ use bytes::{Bytes, BytesMut};
 use crate::base::limits::SseLimits;
 use crate::base::{Limits, OutBuf};
 use crate::dialect::{Dialect, ReplyMeta, StreamDecoder, StreamEncoder, Watch, Watched};
-use crate::ir::{BlockKind, Class, Collector, Delta, Failure, Piece, PartKind};
+use crate::ir::{BlockKind, Class, Collector, Delta, Failure, PartKind, Piece};
 use crate::wire::sse;
 
 /// One streamed answer.
@@ -40,8 +40,16 @@ pub(in crate::gateway) struct StreamRelay {
 #[derive(Debug)]
 enum Way {
     Pass(Watch),
-    Translate { decoder: Box<StreamDecoder>, encoder: Box<StreamEncoder>, deltas: Vec<Delta> },
-    Collect { decoder: Box<StreamDecoder>, collector: Box<Collector>, deltas: Vec<Delta> },
+    Translate {
+        decoder: Box<StreamDecoder>,
+        encoder: Box<StreamEncoder>,
+        deltas: Vec<Delta>,
+    },
+    Collect {
+        decoder: Box<StreamDecoder>,
+        collector: Box<Collector>,
+        deltas: Vec<Delta>,
+    },
 }
 
 /// How the answer fares.
@@ -154,7 +162,8 @@ impl StreamRelay {
             let used = self.frames.rebase();
             self.pass_blank(&piece, used);
             if used < piece.len() && !self.is_over() {
-                self.carry.extend_from_slice(piece.get(used..).unwrap_or_default());
+                self.carry
+                    .extend_from_slice(piece.get(used..).unwrap_or_default());
             }
             return;
         }
@@ -187,7 +196,12 @@ impl StreamRelay {
                 None => self.status.is_complete = true,
                 Some(failure) => self.fail(failure),
             },
-            Way::Translate { decoder, deltas, .. } | Way::Collect { decoder, deltas, .. } => {
+            Way::Translate {
+                decoder, deltas, ..
+            }
+            | Way::Collect {
+                decoder, deltas, ..
+            } => {
                 decoder.end_of_body(deltas);
                 self.take_deltas();
             }
@@ -204,7 +218,8 @@ impl StreamRelay {
                 if core::mem::take(&mut self.is_cut) {
                     self.output.put(b"\n\n");
                 }
-                self.own.delta(Delta::Failure(Box::new(failure.clone())), &mut self.output);
+                self.own
+                    .delta(Delta::Failure(Box::new(failure.clone())), &mut self.output);
             }
             Way::Translate { encoder, .. } => {
                 encoder.delta(Delta::Failure(Box::new(failure.clone())), &mut self.output);
@@ -253,7 +268,11 @@ impl StreamRelay {
 
     fn take_frames(&mut self, input: &Bytes, is_end: bool) {
         while !self.is_over() {
-            let next = if is_end { self.frames.finish(input) } else { self.frames.next(input) };
+            let next = if is_end {
+                self.frames.finish(input)
+            } else {
+                self.frames.next(input)
+            };
             let frame = match next {
                 Ok(Some(frame)) => frame,
                 Ok(None) => return,
@@ -280,7 +299,12 @@ impl StreamRelay {
                         self.output.put(frame.raw);
                     }
                 }
-                Way::Translate { decoder, deltas, .. } | Way::Collect { decoder, deltas, .. } => {
+                Way::Translate {
+                    decoder, deltas, ..
+                }
+                | Way::Collect {
+                    decoder, deltas, ..
+                } => {
                     let data = frame.data.into_bytes(input);
                     match decoder.event(frame.name, &data, deltas) {
                         Ok(()) => self.broken_in_row = 0,
@@ -314,8 +338,12 @@ impl StreamRelay {
     fn take_deltas(&mut self) {
         let (deltas, sink) = match &mut self.way {
             Way::Pass(_) => return,
-            Way::Translate { deltas, encoder, .. } => (deltas, Sink::Encoder(encoder)),
-            Way::Collect { deltas, collector, .. } => (deltas, Sink::Collector(collector)),
+            Way::Translate {
+                deltas, encoder, ..
+            } => (deltas, Sink::Encoder(encoder)),
+            Way::Collect {
+                deltas, collector, ..
+            } => (deltas, Sink::Collector(collector)),
         };
         let mut sink = sink;
         for delta in deltas.drain(..) {
@@ -348,7 +376,10 @@ fn note(delta: &Delta, status: &mut Progress, watched: &mut Watched) {
     match delta {
         Delta::Start(start) => watched.model = start.model.as_ref().map(|model| model.detach()),
         Delta::BlockStart { kind, .. } => status.has_content |= is_content(kind),
-        Delta::Append { piece: Piece::Text(text), .. } => status.has_content |= !text.is_empty(),
+        Delta::Append {
+            piece: Piece::Text(text),
+            ..
+        } => status.has_content |= !text.is_empty(),
         Delta::Append { .. } | Delta::BlockStop { .. } | Delta::Logprobs { .. } => {}
         Delta::Finish { choice, finish } => {
             status.has_finish = true;
