@@ -408,6 +408,7 @@ fn new_exchange(client: &Client, head: RequestHead, ctx: &mut Ctx) -> Exchange {
         prepared: None,
         attempt: Attempt::default(),
         answer: Answer::None,
+        early: None,
         deadlines: Deadlines::new(),
         clock: AlarmClock::default(),
         started: ctx.now.mono,
