@@ -1,5 +1,5 @@
-//! `[limits]`, `[timers]` and the timers of providers, read into [`Limits`]: every field by its name,
-//! each within a range that the machinery behind it can keep.
+//! `[limits]`, `[timers]` and the timers of providers, read into [`Limits`]: every field by its
+//! name, each within a range that the machinery behind it can keep.
 
 use core::ops::RangeInclusive;
 use core::time::Duration;

@@ -1,5 +1,5 @@
-//! [`Diagnostics`]: all that is wrong with a config, each with its place and a way out, shown as rustc
-//! shows errors. Secrets in the lines shown are masked: the text goes to terminals and logs.
+//! [`Diagnostics`]: all that is wrong with a config, each with its place and a way out, shown as
+//! rustc shows errors. Secrets in the lines shown are masked: the text goes to terminals and logs.
 
 use core::fmt;
 use core::ops::Range;
@@ -206,7 +206,8 @@ impl<'a> Findings<'a> {
     }
 }
 
-/// Where a line seems to hold secrets, parsed or not: what is behind `key =`, `api_key =`, `proxy =`.
+/// Where a line seems to hold secrets, parsed or not: what is behind `key =`, `api_key =`, `proxy
+/// =`.
 fn secrets_by_looks(line: &str) -> Vec<Range<usize>> {
     let mut secrets = Vec::new();
     for (equals, _) in line.match_indices('=') {
@@ -282,8 +283,8 @@ pub(super) fn nearest<'n>(
         .or_else(|| names.into_iter().find(|name| part(name)))
 }
 
-/// How many characters must be inserted, removed, replaced or swapped with their neighbour to get from
-/// one text to the other (optimal string alignment). Very long texts count as far apart.
+/// How many characters must be inserted, removed, replaced or swapped with their neighbour to get
+/// from one text to the other (optimal string alignment). Very long texts count as far apart.
 fn distance(a: &str, b: &str) -> usize {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
     if a.len() > 64 || b.len() > 64 {

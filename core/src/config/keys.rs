@@ -111,7 +111,7 @@ pub(super) fn callers(
             KeyGiven::Key(key) => {
                 if key.len() < KEY_LENGTH_GOOD {
                     findings.warnings.push(format!(
-                        "the key of caller {name:?} is short; `openssl rand -hex 24` makes a good one"
+                        "the key of caller {name:?} is short; `openssl rand -hex 24` makes one"
                     ));
                 }
                 Some(Caller::new(name, &key))

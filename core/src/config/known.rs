@@ -27,8 +27,8 @@ pub struct Known {
     pub models: &'static [&'static str],
     /// Names that begin with the provider's own name and are still whole names of models.
     pub whole_names: &'static [&'static str],
-    /// Whether all names of models have a vendor before them, so that `provider/model` with no further
-    /// slash is a whole name too.
+    /// Whether all names of models have a vendor before them, so that `provider/model` with no
+    /// further slash is a whole name too.
     pub vendor_names: bool,
     /// Models to list: current ones that most people ask for.
     pub listed: &'static [&'static str],
@@ -124,8 +124,8 @@ fn traits_of(habits: Habits) -> Traits {
     }
 }
 
-/// All known providers. Where the environment configures them this is their order, and the first whose
-/// patterns match a name wins: vendors of models before those who serve models of others.
+/// All known providers. Where the environment configures them this is their order, and the first
+/// whose patterns match a name wins: vendors of models before those who serve models of others.
 pub static PROVIDERS: &[Known] = &[
     Known {
         name: "anthropic",

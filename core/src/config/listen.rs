@@ -39,8 +39,8 @@ impl Default for ListenerConfig {
 }
 
 impl ListenAddress {
-    /// Reads `127.0.0.1:4180`, `[::1]:4180` or `unix:/run/tollgate.sock`, as in the config and on the
-    /// command line.
+    /// Reads `127.0.0.1:4180`, `[::1]:4180` or `unix:/run/tollgate.sock`, as in the config and on
+    /// the command line.
     ///
     /// # Errors
     /// What is wrong with it, and what to write.

@@ -1,72 +1,89 @@
 //! The config: from text to typed tables to a checked [`Snapshot`].
 //!
-//! [`load`] reads a file's text, [`builtin`] makes do without one. Neither does I/O: variables, files
-//! and certificates come through [`Surroundings`]. Everything wrong in a file is found at once and
-//! told with line, column and a suggestion ([`Diagnostics`]); a file with any fault yields nothing.
+//! [`load`] reads a file's text, [`builtin`] makes do without one. Neither does I/O: variables,
+//! files and certificates come through [`Surroundings`]. Everything wrong in a file is found at
+//! once and told with line, column and a suggestion ([`Diagnostics`]); a file with any fault yields
+//! nothing.
 //!
 //! # The format
 //!
 //! TOML. All keys are optional unless said otherwise, unknown ones are faults. [`STARTER`] is a
-//! commented example. Times are texts with units (`"500ms"`, `"10s"`, `"1m30s"`), sizes are texts with
-//! units (`"64KiB"`, `"32MiB"`) or numbers of bytes.
+//! commented example. Times are texts with units (`"500ms"`, `"10s"`, `"1m30s"`), sizes are texts
+//! with units (`"64KiB"`, `"32MiB"`) or numbers of bytes.
 //!
-//! | key | value | by default |
-//! |---|---|---|
-//! | `runtime` | `"auto"`, `"monoio"`, `"smol"` | the command line's |
-//! | `workers` | threads | one per processor |
-//! | `access_log` | `"text"`, `"json"`, `"off"` | `"text"` |
-//! | `providers_from_environment` | whether known providers whose key is in the environment are added behind the configured ones | only if there is no `[providers.…]` |
-//! | `[[listeners]]` | `address`: `"127.0.0.1:4180"`, `"[::1]:4180"`, `"unix:/path"` | `127.0.0.1:4180` |
-//! | `[[callers]]` | who may call | everybody, which only local listeners allow |
-//! | `[providers.NAME]` | where requests can go | those of the environment |
-//! | `[models]` | names of models and where they lead | |
-//! | `[limits]` | the fields of [`Http1Limits`](crate::base::limits::Http1Limits), [`SseLimits`](crate::base::limits::SseLimits), [`JsonLimits`](crate::base::limits::JsonLimits) and [`ShardLimits`](crate::base::limits::ShardLimits) by name | theirs |
-//! | `[timers]` | the fields of [`TimerLimits`](crate::base::limits::TimerLimits) by name; `total_stream` may be `"off"` | theirs |
+//! At the top, above all tables:
+//! - `runtime`: `"auto"`, `"monoio"` or `"smol"`. By default the command line's.
+//! - `workers`: number of threads. By default one per processor.
+//! - `access_log`: `"text"` (the default), `"json"` or `"off"`.
+//! - `providers_from_environment`: whether known providers whose key is in the environment are
+//!   added behind the configured ones. By default only if there is no `[providers.…]`.
+//!
+//! ## `[[listeners]]`
+//!
+//! `address`: `"127.0.0.1:4180"` (the default listener), `"[::1]:4180"` or `"unix:/path"`. One that
+//! other machines reach is a fault where there are no callers.
 //!
 //! ## `[[callers]]`
 //!
-//! `name` (required, for logs), and one of `key_env` (a variable that holds the key), `key_file` (a
-//! file that does), `key_sha256` (its hash in hexadecimal) and `key`. Only hashes are kept.
+//! Who may call; without any, everybody. `name` (required, for logs), and one of `key_env` (a
+//! variable that holds the key), `key_file` (a file that does), `key_sha256` (its hash in
+//! hexadecimal) and `key`. Only hashes are kept.
 //!
 //! ## `[providers.NAME]`
 //!
-//! The name of a [known provider](PROVIDERS) brings everything along but a key that is not in its usual
-//! variable. `preset` says which known provider one with another name resembles.
-//!
-//! | key | value | by default |
-//! |---|---|---|
-//! | `preset` | a known provider | the one called so |
-//! | `dialect` | `"anthropic"`, `"openai-chat"` | the known one's; else required |
-//! | `base_url` | what stands before `/v1/messages` or `/chat/completions` | the known one's; else required |
-//! | `key_env`, `key_file`, `key` | the key; one of them | the known one's variable |
-//! | `credentials` | instead of a key: `"client"` passes on the clients' own, `"none"` sends none | `"none"` on this machine |
-//! | `authorization` | `"bearer"`, or the header that carries the key | `x-api-key` for `anthropic`, else `"bearer"` |
-//! | `headers` | a table of headers for every request; an empty text removes a default one | the known one's |
-//! | `client_headers` | headers of clients that are passed on; a trailing `*` stands for any ending | the known one's |
-//! | `ca_file` | PEM file with authorities to trust besides the system's | |
-//! | `proxy` | `"http://user:password@host:port"`, or `"none"` | `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`; none on this machine |
-//! | `models` | patterns of model names that lead here | the known one's |
-//! | `listed` | names that `GET /v1/models` shows | the known one's |
-//! | `timers` | `connect`, `first_content`, `idle`, `total`, `total_stream` | those of `[timers]` |
-//! | `traits` | see below | the known one's |
-//!
-//! `traits`, of a provider or a model: `max_tokens` (for requests to a Messages API whose client set
-//! none), `thinking` (`"adaptive"`, `"budget"`, `"none"`), `token_limit_field` (`"max_tokens"`,
-//! `"max_completion_tokens"`), `cache_control`, `reasoning_field` (`"none"`, `"reasoning"`,
-//! `"reasoning_content"`, `"reasoning_details"`), `stream_options`, `developer_role`: the fields of
-//! [`Traits`](crate::dialect::Traits). What neither model nor provider sets is told by the model's name
-//! ([`traits_for`]), else by the provider.
+//! Where requests can go; without any, the providers of the environment. The name of a
+//! [known provider](PROVIDERS) brings everything along but a key that is not in its usual variable;
+//! what is said here replaces what is known.
+//! - `preset`: the known provider that this one resembles. By default the one with its name.
+//! - `dialect`: `"anthropic"` or `"openai-chat"`. Required where the provider is not known.
+//! - `base_url`: what stands before `/v1/messages` or `/chat/completions`. Required likewise. With
+//!   the dialect `anthropic` a `/v1` at its end may be there or not.
+//! - `key_env`, `key_file` or `key`: the key. By default the known provider's variable, which
+//!   counts only for its name or its host.
+//! - `credentials`, instead of a key: `"client"` passes on the clients' own, `"none"` sends none.
+//!   Servers on this machine need none.
+//! - `authorization`: `"bearer"`, or the header that carries the key. By default `"x-api-key"` for
+//!   `anthropic`, else `"bearer"`.
+//! - `headers`: a table of headers for every request. An empty text removes one that is known.
+//! - `client_headers`: headers of clients that are passed on; a trailing `*` stands for any ending.
+//! - `ca_file`: a PEM file with authorities to trust besides the system's.
+//! - `proxy`: `"http://user:password@host:port"`, or `"none"`. By default what `HTTPS_PROXY`,
+//!   `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` say; this machine is reached directly.
+//! - `models`: patterns of the names that lead here.
+//! - `listed`: names that `GET /v1/models` shows.
+//! - `timers`: a table with `connect`, `first_content`, `idle`, `total` and `total_stream`. By
+//!   default those of `[timers]`.
+//! - `traits`: a table, see below.
 //!
 //! ## `[models]`
 //!
 //! A name or pattern (`*` stands for any characters, also none) and its target: `"provider/model"`,
 //! `"provider"` to keep the name that was asked for, or `"demo"`. In place of the target a table:
-//! `target` (required), `max_tokens` and `traits` as above, `parameters` (members to set in every
-//! request's body), `headers` (to send with it), `listed` (whether `GET /v1/models` shows the name; by
-//! default it does, if it is no pattern).
+//! - `target`: required.
+//! - `max_tokens`: short for the trait of this name.
+//! - `traits`: a table, see below.
+//! - `parameters`: members to set in the body of every request.
+//! - `headers`: headers to send with it.
+//! - `listed`: whether `GET /v1/models` shows the name. By default if it is no pattern.
 //!
 //! A name is looked up in this order, the first match wins: `[models]` from top to bottom;
 //! `provider/model`; `demo`; the providers' `models`, provider by provider.
+//!
+//! ## `traits`
+//!
+//! Of a provider or a model: `max_tokens` (for requests to a Messages API whose client set none),
+//! `thinking` (`"adaptive"`, `"budget"`, `"none"`), `token_limit_field` (`"max_tokens"`,
+//! `"max_completion_tokens"`), `cache_control`, `reasoning_field` (`"none"`, `"reasoning"`,
+//! `"reasoning_content"`, `"reasoning_details"`), `stream_options`, `developer_role`: the fields of
+//! [`Traits`](crate::dialect::Traits). What neither model nor provider sets is told by the model's
+//! name ([`traits_for`]), else by what is known of the provider.
+//!
+//! ## `[limits]` and `[timers]`
+//!
+//! The fields of [`Http1Limits`](crate::base::limits::Http1Limits),
+//! [`SseLimits`](crate::base::limits::SseLimits), [`JsonLimits`](crate::base::limits::JsonLimits)
+//! and [`ShardLimits`](crate::base::limits::ShardLimits), and those of
+//! [`TimerLimits`](crate::base::limits::TimerLimits), by name. `total_stream` may be `"off"`.
 
 mod bounds;
 mod diagnose;
@@ -116,7 +133,8 @@ const TEXT_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub struct Surroundings<'a> {
     /// The environment variable of a name.
     pub env: &'a dyn Fn(&str) -> Option<String>,
-    /// The bytes of a file, or why it cannot be read. Relative paths are meant from the config's folder.
+    /// The bytes of a file, or why it cannot be read. Relative paths are meant from the config's
+    /// folder.
     pub read_file: &'a dyn Fn(&str) -> Result<Vec<u8>, String>,
     /// Certificates (DER) that the system trusts.
     pub roots: &'a [Vec<u8>],
@@ -311,8 +329,8 @@ fn warn_about_credentials(snapshot: &Snapshot, warnings: &mut Vec<String>) {
     for provider in &snapshot.providers {
         if matches!(provider.credentials, Credentials::Client) && !snapshot.callers.is_empty() {
             warnings.push(format!(
-                "provider `{}` gets the clients' own credentials, but `[[callers]]` makes clients send \
-                 a key of this gateway",
+                "provider `{}` gets the clients' own credentials, but `[[callers]]` makes them \
+                 send a key of this gateway",
                 provider.name
             ));
         }

@@ -1,5 +1,5 @@
-//! Routes and lists of models: `[models]` first, then `provider/model` for every provider, the built-in
-//! `demo`, and last the patterns that each provider brings.
+//! Routes and lists of models: `[models]` first, then `provider/model` for every provider, the
+//! built-in `demo`, and last the patterns that each provider brings.
 
 use std::sync::Arc;
 
@@ -17,7 +17,8 @@ use crate::base::{JsonStr, RawJson};
 /// The name of the built-in model.
 pub const DEMO: &str = "demo";
 
-/// Members of a request that say what is asked and how it is answered; the gateway sets them itself.
+/// Members of a request that say what is asked and how it is answered; the gateway sets them
+/// itself.
 const OWN_PARAMETERS: &[&str] = &["model", "messages", "stream", "stream_options"];
 
 /// Something of `[models]`: a route, and whether to list it.
@@ -274,8 +275,8 @@ fn warn_if_hidden(name: &str, routes: &[Route], warnings: &mut Vec<String>) {
     }
 }
 
-/// Lists the aliases, what each provider lists, and `demo`. A provider's model is listed by the name
-/// that leads to it: its own, or `provider/model` where another route has its own.
+/// Lists the aliases, what each provider lists, and `demo`. A provider's model is listed by the
+/// name that leads to it: its own, or `provider/model` where another route has its own.
 fn list(aliases: Vec<Arc<str>>, providers: &[Configured], snapshot: &mut Snapshot) {
     let mut ids = aliases;
     for (index, provider) in providers.iter().enumerate() {

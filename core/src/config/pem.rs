@@ -1,7 +1,7 @@
 //! Certificates out of PEM text (RFC 7468).
 
-/// The contents of every `CERTIFICATE` block, as DER. Text between blocks is passed over, other blocks
-/// too.
+/// The contents of every `CERTIFICATE` block, as DER. Text between blocks is passed over, other
+/// blocks too.
 ///
 /// # Errors
 /// If a block does not end, is not base64, or none is there.

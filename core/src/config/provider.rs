@@ -173,6 +173,12 @@ fn provider(
     let known = known_as(name, &mut section, findings);
     let (dialect, base) = place(name, &mut section, known, shared, findings);
     let credentials = credentials(name, &mut section, known, &base, shared, findings);
+    if matches!(credentials, Credentials::Key(_)) && !base.https && !url::is_loopback(&base.host) {
+        findings.warnings.push(format!(
+            "the key of provider `{name}` travels without encryption to {}",
+            base.authority
+        ));
+    }
     let authorization = section.text("authorization", findings);
     let authorization = match authorization {
         Some(text) => authorization_of(&text, findings),
@@ -324,8 +330,14 @@ fn credentials(
         }
         KeyGiven::None => {}
     }
-    let variables = known.map_or(&[] as &[_], |known| known.key_variables);
-    if let Some(known) = known
+    // The usual variable's key goes to the usual host, or where somebody moved the provider itself;
+    // a mere look-alike elsewhere must be given its key.
+    let usual = known.filter(|known| {
+        let home = url::base_url(known.base_url, known.dialect);
+        known.name == name || home.is_ok_and(|home| home.host == base.host)
+    });
+    let variables = usual.map_or(&[] as &[_], |known| known.key_variables);
+    if let Some(known) = usual
         && let Some((variable, key)) = key_in_environment(known, shared.surroundings.env)
     {
         match value::key(&key) {
@@ -350,8 +362,7 @@ fn credentials(
     findings.problem_help(
         section.span.clone(),
         message,
-        "set `key_env` or `key_file`; or `credentials = \"client\"` to pass on the clients' own, or \
-         `credentials = \"none\"`",
+        "set `key_env`, `key_file`, or `credentials` to \"client\" (the clients' own) or \"none\"",
     );
     Credentials::None
 }

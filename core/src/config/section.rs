@@ -1,5 +1,5 @@
-//! [`Section`]: a table of the config that is read key by key. What is left over at the end is unknown
-//! and reported with the key that was probably meant.
+//! [`Section`]: a table of the config that is read key by key. What is left over at the end is
+//! unknown and reported with the key that was probably meant.
 
 use core::ops::Range;
 

@@ -1,4 +1,5 @@
-//! [`Snapshot`]: the checked config as the gateway uses it. Immutable and shared; a reload replaces it.
+//! [`Snapshot`]: the checked config as the gateway uses it. Immutable and shared; a reload replaces
+//! it.
 
 use core::fmt;
 use core::time::Duration;
@@ -121,7 +122,8 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// How long each phase may take at a provider; see [`TimerLimits`](crate::base::limits::TimerLimits).
+/// How long each phase may take at a provider; see
+/// [`TimerLimits`](crate::base::limits::TimerLimits).
 #[derive(Clone, Debug)]
 pub struct UpstreamTimers {
     /// Resolving, connecting and the TLS handshake.
@@ -211,7 +213,8 @@ impl Pattern {
     pub fn matches(&self, name: &str) -> bool {
         let pattern = self.0.as_bytes();
         let name = name.as_bytes();
-        // Greedy matching with one place to fall back to: linear in practice, and never exponential.
+        // Greedy matching with one place to fall back to: linear in practice, and never
+        // exponential.
         let (mut p, mut n) = (0, 0);
         let mut fallback: Option<(usize, usize)> = None;
         while n < name.len() {
@@ -260,8 +263,8 @@ impl Caller {
 }
 
 impl Provider {
-    /// Whether the client's field called `name` (lower case) is passed on. Fields that frame a message
-    /// or hold credentials never are, whatever the allow-list says; credentials go by
+    /// Whether the client's field called `name` (lower case) is passed on. Fields that frame a
+    /// message or hold credentials never are, whatever the allow-list says; credentials go by
     /// [`Provider::credentials`] alone.
     pub fn passes_client_field(&self, name: &str) -> bool {
         let listed = self.client_headers.iter().any(|pattern| {

@@ -301,7 +301,7 @@ fn traits_come_from_config_then_name_then_provider() {
         traits = { thinking = "none" }
         [models]
         "old" = "a/claude-3-opus-20240229"
-        "set" = { target = "a/claude-3-opus-20240229", traits = { max_tokens = 7, thinking = "budget" } }
+        "set" = { target = "a/claude-3-opus", traits = { max_tokens = 7, thinking = "budget" } }
         "short" = { target = "b/claude-opus-4-8", max_tokens = 5, traits = { max_tokens = 7 } }
     "#;
     let loaded = loaded(text, &[]);
@@ -387,6 +387,25 @@ fn a_provider_takes_all_its_settings() {
     };
     assert_eq!(upstream.extra[0].1.text().as_ref(), br#"[1,{"b":1.50}]"#);
     assert_eq!(upstream.headers, [("x-m".into(), "1".into())]);
+}
+
+#[test]
+fn the_usual_key_goes_to_the_usual_host_only() {
+    let key = |rest: &str| {
+        let text = format!("[providers.x]\npreset = \"openai\"\n{rest}");
+        let loaded = loaded(&text, &[("OPENAI_API_KEY", "sk-usual")]);
+        let credentials = loaded.snapshot.providers[0].credentials.clone();
+        (credentials, loaded.warnings.len())
+    };
+    assert!(matches!(key(""), (Credentials::Key(_), 0)));
+    let local = key("base_url = \"http://127.0.0.1:1/v1\"");
+    assert!(matches!(local, (Credentials::None, 0)), "{local:?}");
+    let other = "base_url = \"http://h\"";
+    let clear = key(&format!("{other}\nkey = \"k\""));
+    assert!(matches!(clear, (Credentials::Key(_), 1)), "{clear:?}");
+    let text = format!("[providers.x]\npreset = \"openai\"\n{other}");
+    let faults = load_with(&text, &[("OPENAI_API_KEY", "sk-usual")]).expect_err("no key");
+    assert_eq!(faults.problems[0].message, "provider `x` has no key");
 }
 
 #[test]
@@ -490,6 +509,21 @@ fn a_model_behind_a_wider_one_is_warned_about() {
         loaded(text, &[]).warnings,
         ["the model `gpt-5` is never reached: `*` stands before it and matches first"]
     );
+}
+
+#[test]
+fn deep_nesting_is_refused_or_survived() {
+    let dotted = vec!["a"; 300].join(".");
+    for text in [
+        format!("x = {}", "[".repeat(300)),
+        format!("x = {}1{}", "[".repeat(300), "]".repeat(300)),
+        format!("x = {}", "{a=".repeat(300)),
+        format!("{dotted} = 1"),
+        format!("[{dotted}]"),
+        format!("[models]\nx = {{ target = \"demo\", parameters = {{ {dotted} = 1 }} }}"),
+    ] {
+        assert!(load_with(&text, &[]).is_err());
+    }
 }
 
 #[test]

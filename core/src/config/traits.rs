@@ -13,19 +13,20 @@ pub(super) const TOKENS_MAX: u64 = 10_000_000;
 pub struct NameTraits {
     /// How it is told to think.
     pub thinking: Option<ThinkingStyle>,
-    /// A limit for answers whose client set none: high enough for any real answer, and no higher than
-    /// the model allows.
+    /// A limit for answers whose client set none: high enough for any real answer, and no higher
+    /// than the model allows.
     pub output_tokens_default: Option<u64>,
 }
 
-/// What the name of a model tells of it: for Claude models by family and version, also where a vendor
-/// stands before them (`anthropic/claude-sonnet-4.5`, `anthropic.claude-opus-4-1-20250805-v1:0`). Of
-/// other names nothing is known. A Claude without a version number counts as a new one.
+/// What the name of a model tells of it: for Claude models by family and version, also where a
+/// vendor stands before them (`anthropic/claude-sonnet-4.5`,
+/// `anthropic.claude-opus-4-1-20250805-v1:0`). Of other names nothing is known. A Claude without a
+/// version number counts as a new one.
 ///
-/// Facts: the vendor's model table, 2026. `thinking.type: adaptive` came with 4.6 and is the only way
-/// from 4.7 on; `budget_tokens` came with 3.7. Answers may have 4096 tokens before 3.5, 8192 with 3.5,
-/// 32,000 with Opus 4 and 4.1, 64,000 or more since. Before 4.5 a limit that does not fit into the
-/// context beside the prompt is an error, so that those get half.
+/// Facts: the vendor's model table, 2026. `thinking.type: adaptive` came with 4.6 and is the only
+/// way from 4.7 on; `budget_tokens` came with 3.7. Answers may have 4096 tokens before 3.5, 8192
+/// with 3.5, 32,000 with Opus 4 and 4.1, 64,000 or more since. Before 4.5 a limit that does not fit
+/// into the context beside the prompt is an error, so that those get half.
 pub fn traits_for(model: &str) -> NameTraits {
     let Some(at) = model.rfind("claude-") else {
         return NameTraits::default();
@@ -49,8 +50,8 @@ pub fn traits_for(model: &str) -> NameTraits {
     }
 }
 
-/// The version in `opus-4-1-20250805`, `sonnet-4.5`, `3-7-sonnet-latest` or `instant-1.2`: the first
-/// number, and the next one if it follows at once. Longer numbers are dates.
+/// The version in `opus-4-1-20250805`, `sonnet-4.5`, `3-7-sonnet-latest` or `instant-1.2`: the
+/// first number, and the next one if it follows at once. Longer numbers are dates.
 fn claude_version(name: &str) -> Option<(u32, u32)> {
     let number = |part: &str| part.parse::<u32>().ok().filter(|_| part.len() <= 2);
     let mut parts = name.split(['-', '.', '@', ':', '_']);

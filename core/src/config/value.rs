@@ -1,5 +1,5 @@
-//! Texts with a meaning of their own: lengths of time, sizes, field names and values, patterns of model
-//! names. Each reader answers with the value or a [`Fault`] that says what would be right.
+//! Texts with a meaning of their own: lengths of time, sizes, field names and values, patterns of
+//! model names. Each reader answers with the value or a [`Fault`] that says what would be right.
 
 use core::time::Duration;
 

@@ -244,10 +244,19 @@ fn faults_of_providers_say_what_to_write() {
             "authorization = \"Host\"",
             "2:17 the key cannot be sent in `host` | -",
         ),
+    ] {
+        one(&x(rest), expected);
+    }
+}
+
+#[test]
+fn faults_of_headers_and_lists_are_found_in_providers() {
+    let x = |rest: &str| format!("[providers.ollama]\n{rest}");
+    for (rest, expected) in [
         (
             "client_headers = [\"X-Api-Key\"]",
-            "2:19 `x-api-key` holds credentials | `credentials = \"client\"` passes on the clients' \
-             own",
+            "2:19 `x-api-key` holds credentials | `credentials = \"client\"` passes on the \
+             clients' own",
         ),
         (
             "client_headers = [\"a*b\"]",
@@ -281,7 +290,11 @@ fn faults_of_providers_say_what_to_write() {
     ] {
         one(&x(rest), expected);
     }
-    let bad_der = said(&x("ca_file = \"bad.pem\""));
+}
+
+#[test]
+fn faults_of_unknown_providers_say_what_is_missing() {
+    let bad_der = said("[providers.ollama]\nca_file = \"bad.pem\"");
     assert!(bad_der[0].starts_with("2:11 `bad.pem`: "), "{bad_der:?}");
     one(
         "[providers.\"a/b\"]\npreset = \"ollama\"",
@@ -316,8 +329,8 @@ fn dangling_models_are_helped_to_a_target() {
         ),
         (
             "a = \"elsewhere\"",
-            "4:5 no provider is called `elsewhere` | a target is `provider/model`, and the provider \
-             has a table `[providers.NAME]`",
+            "4:5 no provider is called `elsewhere` | a target is `provider/model`, and the \
+             provider has a table `[providers.NAME]`",
         ),
         (
             "a = \"groq/\"",

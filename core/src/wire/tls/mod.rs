@@ -6,6 +6,7 @@ use std::sync::Arc;
 #[derive(Clone, Debug)]
 pub struct ClientConfig {
     /// rustls's own settings; the clock is filled in per session.
+    #[allow(dead_code, reason = "for sessions, which are made elsewhere")]
     pub(crate) inner: Arc<rustls::ClientConfig>,
 }
 
