@@ -4,6 +4,7 @@
 
 mod failures;
 mod grammar;
+mod random;
 mod recordings;
 mod requests;
 mod responses;
