@@ -1,7 +1,8 @@
-//! Random input: whatever legal deltas come, the stream obeys the grammar and loses nothing; whatever
-//! events come, nothing panics and the deltas keep their order.
+//! Random input: whatever legal deltas come, the stream obeys the grammar and loses nothing;
+//! whatever events come, nothing panics and the deltas keep their order.
 
 use bytes::Bytes;
+use serde_json::{Value as Json, json};
 use tollgate_core::base::{Limits, Rng, Seed};
 use tollgate_core::dialect::anthropic::stream::Decoder;
 use tollgate_core::ir::{
@@ -9,7 +10,7 @@ use tollgate_core::ir::{
 };
 
 use super::grammar;
-use super::support::{encode_stream, js};
+use super::support::{decode, encode, encode_stream, js};
 
 struct Block {
     id: u32,
@@ -151,19 +152,25 @@ fn no_events_make_the_decoder_panic_or_break_the_order() {
         r#"{"type":"message_start","message":{"id":"m","usage":{"input_tokens":1}}}"#,
         r#"{"type":"message_start"}"#,
         r#"{"type":"content_block_start","index":0,"content_block":{"type":"text","text":"x"}}"#,
-        r#"{"type":"content_block_start","index":1,"content_block":{"type":"tool_use","id":"a","name":"f","input":{}}}"#,
+        r#"{"type":"content_block_start","index":1,
+            "content_block":{"type":"tool_use","id":"a","name":"f","input":{}}}"#,
         r#"{"type":"content_block_start","index":1,"content_block":{"type":"thinking"}}"#,
         r#"{"type":"content_block_start","index":2,"content_block":{"type":"compaction"}}"#,
         r#"{"type":"content_block_start","index":2,"content_block":{"type":"tool_use"}}"#,
         r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"y"}}"#,
-        r#"{"type":"content_block_delta","index":1,"delta":{"type":"input_json_delta","partial_json":"{"}}"#,
-        r#"{"type":"content_block_delta","index":1,"delta":{"type":"thinking_delta","thinking":"z"}}"#,
-        r#"{"type":"content_block_delta","index":2,"delta":{"type":"compaction_delta","content":"c"}}"#,
-        r#"{"type":"content_block_delta","index":2,"delta":{"type":"signature_delta","signature":"s"}}"#,
+        r#"{"type":"content_block_delta","index":1,
+            "delta":{"type":"input_json_delta","partial_json":"{"}}"#,
+        r#"{"type":"content_block_delta","index":1,
+            "delta":{"type":"thinking_delta","thinking":"z"}}"#,
+        r#"{"type":"content_block_delta","index":2,
+            "delta":{"type":"compaction_delta","content":"c"}}"#,
+        r#"{"type":"content_block_delta","index":2,
+            "delta":{"type":"signature_delta","signature":"s"}}"#,
         r#"{"type":"content_block_stop","index":0}"#,
         r#"{"type":"content_block_stop","index":1}"#,
         r#"{"type":"content_block_stop","index":2}"#,
-        r#"{"type":"message_delta","delta":{"stop_reason":"tool_use"},"usage":{"output_tokens":2}}"#,
+        r#"{"type":"message_delta","delta":{"stop_reason":"tool_use"},
+            "usage":{"output_tokens":2}}"#,
         r#"{"type":"message_delta","delta":{},"usage":null}"#,
         r#"{"type":"message_stop"}"#,
         r#"{"type":"ping"}"#,
@@ -189,4 +196,66 @@ fn no_events_make_the_decoder_panic_or_break_the_order() {
         super::recordings::check_order(&out);
         grammar::check(&encode_stream(&out));
     }
+}
+
+/// Every value of `json`, by its place, replaced by each of `others`.
+fn with_each_replaced(json: &Json, others: &[Json], each: &mut dyn FnMut(Json)) {
+    each(others[0].clone());
+    others[1..].iter().for_each(|other| each(other.clone()));
+    match json {
+        Json::Array(elements) => {
+            for (at, element) in elements.iter().enumerate() {
+                with_each_replaced(element, others, &mut |new| {
+                    let mut whole = elements.clone();
+                    whole[at] = new;
+                    each(Json::Array(whole));
+                });
+            }
+        }
+        Json::Object(members) => {
+            for (name, member) in members {
+                with_each_replaced(member, others, &mut |new| {
+                    let mut whole = members.clone();
+                    whole.insert(name.clone(), new);
+                    each(Json::Object(whole));
+                });
+                let mut without = members.clone();
+                without.remove(name);
+                each(Json::Object(without));
+            }
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn any_value_may_be_wrong() {
+    let body: Json = serde_json::from_str(super::requests::AGENT).unwrap();
+    let others = [
+        json!(null),
+        json!(-1.5),
+        json!("x"),
+        json!([{}]),
+        json!({"type":"text"}),
+    ];
+    let (mut read, mut refused) = (0, 0);
+    with_each_replaced(
+        &body,
+        &others,
+        &mut |body| match decode(&body.to_string()) {
+            Ok(request) => {
+                read += 1;
+                let _ = encode(&request);
+            }
+            Err(failure) => {
+                refused += 1;
+                let path = failure.param.is_some() || !body.is_object();
+                assert!(path, "{}", failure.message);
+            }
+        },
+    );
+    assert!(
+        read > 100 && refused > 100,
+        "{read} read, {refused} refused"
+    );
 }

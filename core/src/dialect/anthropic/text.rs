@@ -14,7 +14,8 @@ pub(super) fn is_blank(text: &JsonStr) -> bool {
     }
 }
 
-/// The text without the white space at its end, which Messages refuses at the end of a begun answer.
+/// The text without the white space at its end, which Messages refuses at the end of a begun
+/// answer.
 pub(super) fn trim_end(text: &JsonStr) -> JsonStr {
     let mut rest = text.escaped().as_ref();
     loop {

@@ -163,8 +163,8 @@ impl<'a, 'o> Blocks<'a, 'o> {
         Ok(())
     }
 
-    /// A text block of these parts; the text of the system in mid-conversation, for which there is no
-    /// role in Messages, in tags.
+    /// A text block of these parts; the text of the system in mid-conversation, for which there is
+    /// no role in Messages, in tags.
     pub(super) fn system(&mut self, text: &JsonStr, cache: Option<&CacheHint>) {
         self.typed("text");
         self.json.key("text");
