@@ -111,7 +111,6 @@ fn any_body_is_read() {
             Class::NotFound,
             "gone",
         ),
-        (418, "7", Class::InvalidRequest, "7"),
         (524, "null", Class::Timeout, "null"),
         (
             429,

@@ -6,9 +6,9 @@ use tollgate_core::base::Limits;
 use tollgate_core::dialect::anthropic::request;
 use tollgate_core::dialect::{Target, ThinkingStyle, Traits};
 use tollgate_core::ir::{
-    Arguments, CacheHint, Effort, Extension, FunctionTool, Loss, Media, Message, Number, Origin,
-    OutputFormat, Part, PartKind, Reasoning, ReasoningMode, Request, Role, Signature, Source,
-    Thinking, Tool, ToolCall, ToolChoice, ToolKind, ToolResult,
+    Arguments, CacheHint, Document, Effort, Extension, FunctionTool, Loss, Media, Message, Number,
+    Origin, OutputFormat, Part, PartKind, Reasoning, ReasoningMode, Request, Role, Signature,
+    Source, Thinking, Tool, ToolCall, ToolChoice, ToolKind, ToolResult,
 };
 use tollgate_core::wire::json::Tape;
 
@@ -673,6 +673,33 @@ fn media() {
     assert_eq!(dropped, ["messages[].image_url.detail"]);
     let (body, _) = image("https://a.example/b.png");
     assert_eq!(body["messages"][0]["content"][1]["source"]["type"], "url");
+    let (body, _) = image("data:image/jpg;base64,AAAA");
+    let source = &body["messages"][0]["content"][1]["source"];
+    assert_eq!(source["media_type"], "image/jpeg");
+}
+
+#[test]
+fn files_are_pdf_or_text() {
+    let file = |media_type: &str| {
+        let mut request = asking(vec![user("x")]);
+        let document = Document {
+            source: Source::Base64 {
+                media_type: js(media_type),
+                data: js("aGkK"),
+            },
+            title: Some(js("a.b")),
+            context: None,
+            citations: false,
+        };
+        let part = Part::new(PartKind::Document(document));
+        request.messages[0].parts.push(part);
+        encode(&request).map(|(body, _)| body["messages"][0]["content"][1].clone())
+    };
+    let pdf = json!({"type":"base64","media_type":"application/pdf","data":"aGkK"});
+    assert_eq!(file("application/pdf").unwrap()["source"], pdf);
+    let text = json!({"type":"text","media_type":"text/plain","data":"hi\n"});
+    assert_eq!(file("text/markdown").unwrap()["source"], text);
+    assert!(file("application/zip").is_err());
 }
 
 #[test]
