@@ -96,24 +96,8 @@ fn requests() {
         }
     }
     table.print();
-    assert!(
-        table
-            .refused
-            .iter()
-            .all(|line| EXPLAINED.iter().any(|(_, why)| line.contains(why))),
-        "{:#?}",
-        table.refused
-    );
+    assert!(table.refused.is_empty(), "{:#?}", table.refused);
 }
-
-/// Refusals that are right, and the words by which they are known.
-const EXPLAINED: &[(&str, &str)] = &[
-    (
-        "Mistral's documents by address",
-        "takes no documents by address",
-    ),
-    ("a recording of the vendor's own 400", "must not be empty"),
-];
 
 trait Normal {
     fn tools_normal(&self) -> Vec<tollgate_core::ir::Tool>;

@@ -15,7 +15,10 @@ pub(crate) fn decode_request(text: &str) -> Result<Request, Box<Failure>> {
     request::decode(tape.parse(&text, &Limits::default().json).unwrap())
 }
 
-pub(crate) fn encode_request(request: &Request, traits: &Traits) -> Result<(Json, Vec<String>), Failure> {
+pub(crate) fn encode_request(
+    request: &Request,
+    traits: &Traits,
+) -> Result<(Json, Vec<String>), Failure> {
     let target = Target {
         model: &JsonStr::from_static("target-model"),
         traits,

@@ -66,8 +66,7 @@ pub(super) fn from_value(status: Option<u16>, document: Value<'_>) -> Failure {
         None => {}
     }
     told.read(document);
-    let status = status.or_else(|| told.status());
-    let class = classify(status, &told);
+    let class = classify(status.or_else(|| told.status()), &told);
     let text = match told.message.take() {
         Some(message) => told.with_raw(message),
         None => JsonStr::escape(&says_nothing(status)),

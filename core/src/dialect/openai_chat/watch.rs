@@ -159,7 +159,8 @@ impl Watch {
             };
             let is_call = matches!(key.escaped(), b"tool_calls" | b"function_call");
             self.has_calls |= filled && is_call;
-            says |= filled && !matches!(key.escaped(), b"role");
+            // Groq says in `channel` what kind of content would follow.
+            says |= filled && !matches!(key.escaped(), b"role" | b"channel");
         }
         says
     }
