@@ -623,3 +623,73 @@ fn check_stream(id: &str, response: &Response, events: &[Bytes]) {
     let told = if usage.is_null() { groq } else { usage };
     check_usage(id, &response.usage.unwrap_or_default(), &told);
 }
+
+/// Streams with bytes and events lost, doubled and changed: never a panic, never an order that is not
+/// promised, never bytes that break the grammar.
+#[test]
+fn mangled_streams() {
+    let Some(all) = recordings() else { return };
+    let mut state = 0x9E37_79B9_7F4A_7C15u64;
+    let mut draw = move |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state % below.max(1) as u64) as usize
+    };
+    for Recording { id, json } in &all {
+        let Some(text) = json["response"]["body"].as_str() else {
+            continue;
+        };
+        let whole = events(text);
+        for _ in 0..8 {
+            let mut mangled = whole.clone();
+            for _ in 0..=draw(3) {
+                mangle(&mut mangled, &mut draw);
+            }
+            let (deltas, _) = decode_stream(&mangled);
+            if matches!(deltas.as_slice(), [Delta::Failure(_)]) {
+                continue;
+            }
+            check_order(id, &deltas);
+            let written = super::support::events(&encode_stream(&deltas, true));
+            grammar::check(&written, true).unwrap_or_else(|what| panic!("{id}: {what}"));
+        }
+    }
+}
+
+fn mangle(events: &mut Vec<Bytes>, draw: &mut impl FnMut(usize) -> usize) {
+    if events.is_empty() {
+        return;
+    }
+    let at = draw(events.len());
+    let event = events[at].clone();
+    match draw(6) {
+        0 => drop(events.remove(at)),
+        1 => events.insert(at, event),
+        2 => events.truncate(at),
+        3 => events[at] = event.slice(..draw(event.len())),
+        4 => {
+            let mut bytes = event.to_vec();
+            let place = draw(bytes.len());
+            let with = b"0\"{}[],:xn\\ "[draw(12)];
+            if let Some(byte) = bytes.get_mut(place) {
+                *byte = with;
+            }
+            events[at] = Bytes::from(bytes);
+        }
+        _ => {
+            let text = String::from_utf8_lossy(&event).into_owned();
+            let swaps = [
+                ("\"index\":0", "\"index\":3"),
+                ("\"index\"", "\"indox\""),
+                ("\"id\"", "\"ix\""),
+                ("\"name\"", "\"nome\""),
+                ("null", "7"),
+                ("\"content\":\"", "\"tool_calls\":\""),
+                ("\"delta\"", "\"message\""),
+            ];
+            let (from, to) = swaps[draw(swaps.len())];
+            events[at] = Bytes::from(text.replace(from, to));
+        }
+    }
+}
