@@ -6,5 +6,6 @@ pub mod config;
 pub mod dialect;
 pub mod gateway;
 pub mod ir;
+pub mod policy;
 pub mod record;
 pub mod wire;

@@ -1,5 +1,8 @@
 //! The config: from text to typed tables to a checked [`Snapshot`].
 
-/// A checked config, shared by all shards and never changed; a reload replaces it.
-#[derive(Debug, Default)]
-pub struct Snapshot {}
+mod snapshot;
+
+pub use snapshot::{
+    Authorization, BaseUrl, Caller, Credentials, ListedModel, Pattern, Provider, Proxy, Resolved,
+    Route, RouteTarget, Secret, Snapshot, Upstream, UpstreamTimers,
+};

@@ -7,7 +7,39 @@
 use crate::base::{JsonStr, OutBuf, RawJson, UnixMillis};
 use crate::ir::Failure;
 
+pub mod anthropic;
+mod door;
 pub mod openai_chat;
+mod watched;
+
+pub use door::{StreamDecoder, StreamEncoder, Watch};
+pub use watched::Watched;
+
+/// The APIs that tollgate speaks.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Dialect {
+    /// Anthropic Messages.
+    Anthropic,
+    /// OpenAI Chat Completions, and all who imitate it.
+    OpenAiChat,
+}
+
+impl Dialect {
+    /// Its name in the config and on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Dialect::Anthropic => "anthropic",
+            Dialect::OpenAiChat => "openai-chat",
+        }
+    }
+
+    /// The dialect called `name`.
+    pub fn from_name(name: &str) -> Option<Dialect> {
+        [Dialect::Anthropic, Dialect::OpenAiChat]
+            .into_iter()
+            .find(|dialect| dialect.name() == name)
+    }
+}
 
 /// Marks a model's abilities and an endpoint's habits, as far as requests to it depend on them.
 #[derive(Clone, Debug, PartialEq)]

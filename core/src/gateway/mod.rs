@@ -1,4 +1,303 @@
-//! The gateway itself: the shard and all it is made of.
+//! The gateway itself. A [`Shard`] is all of it for one core: it asks for operations, is told how they
+//! ended, and decides everything in between. See [`io`] for the vocabulary.
+//!
+//! Tables of clients, upstreams and exchanges lie side by side and refer to each other by id; what they
+//! share is in `ctx`. A completion enters by [`Shard::handle`], finds its connection, moves its exchange
+//! on (see `exchange::state`), and leaves outputs in the outbox.
 
+mod admin;
+mod auth;
+mod client;
+mod ctx;
+mod drain;
+mod endpoint;
+mod exchange;
 pub mod io;
+mod local;
+mod outbox;
+mod prepare;
+mod provider;
+mod socket;
+mod upstream;
 mod work;
+
+use std::sync::Arc;
+
+use self::client::Client;
+use self::ctx::{Alarm, ClientId, Ctx, Side, Ticket, UpstreamId};
+use self::exchange::Exchange;
+use self::io::{Completion, Input, Machine, Output, WorkDone};
+use self::outbox::Outbox;
+use self::provider::ProviderState;
+use self::upstream::Upstream;
+use crate::base::timer::Timers;
+use crate::base::{Arena, ExchangeId, Instant, ListenerId, Now, Rng, Seed, ShardId};
+use crate::config::Snapshot;
+use crate::wire::http1::HttpDate;
+use crate::wire::json::Tape;
+
+/// What a shard is given once.
+#[derive(Clone, Debug)]
+pub struct ShardOptions {
+    /// Which shard it is.
+    pub id: ShardId,
+    /// How many listeners its runtime was started with.
+    pub listeners: u16,
+    /// Where its generator starts.
+    pub seed: Seed,
+}
+
+/// The whole gateway for one core.
+///
+/// `handle` takes inputs, `poll_output` says what to do, `poll_timeout` when to come back: the contract
+/// is that of [`Machine`].
+pub struct Shard {
+    ctx: Ctx,
+    clients: Arena<ClientId, Client>,
+    upstreams: Arena<UpstreamId, Upstream>,
+    exchanges: Arena<ExchangeId, Exchange>,
+    providers: Vec<ProviderState>,
+    listeners: u16,
+    /// Listeners without an `Accept` in flight: a limit was met.
+    idle_listeners: Vec<ListenerId>,
+    is_accept_paused: bool,
+    is_started: bool,
+    is_drained: bool,
+    /// Clients whose answer is complete and who may have sent another request meanwhile.
+    pending_clients: Vec<ClientId>,
+}
+
+impl Shard {
+    /// A shard that serves under `snapshot`. It may be moved to its thread once it is made.
+    pub fn new(options: &ShardOptions, snapshot: Arc<Snapshot>) -> Shard {
+        let providers = snapshot
+            .providers
+            .iter()
+            .map(|_| ProviderState::default())
+            .collect();
+        Shard {
+            ctx: Ctx {
+                shard: options.id,
+                now: Now::default(),
+                rng: Rng::new(options.seed),
+                limits: snapshot.limits.clone(),
+                snapshot,
+                generation: 0,
+                timers: Timers::new(),
+                outbox: Outbox::default(),
+                tickets: Arena::new(),
+                bodies_bytes: 0,
+                drain_deadline: None,
+                date: HttpDate::new(),
+                tape: Tape::new(),
+            },
+            clients: Arena::new(),
+            upstreams: Arena::new(),
+            exchanges: Arena::new(),
+            providers,
+            listeners: options.listeners,
+            idle_listeners: Vec::new(),
+            is_accept_paused: false,
+            is_started: false,
+            is_drained: false,
+            pending_clients: Vec::new(),
+        }
+    }
+
+    /// Takes one input. Never fails: what goes wrong belongs to a connection or an exchange.
+    pub fn handle(&mut self, now: Now, input: Input) {
+        // A clock that goes back would fire timers twice; the time is held instead.
+        let mono = self.ctx.now.mono.max(now.mono);
+        self.ctx.now = Now {
+            mono,
+            wall: now.wall,
+        };
+        self.start();
+        match input {
+            Input::Tick => {}
+            Input::Complete(completion) => self.complete(completion),
+            Input::Message { .. } => {}
+            Input::Reload(snapshot) => self.reload(snapshot),
+            Input::Drain { deadline } => self.drain(deadline),
+        }
+        while let Some(alarm) = self.ctx.timers.pop(self.ctx.now.mono) {
+            self.alarm(alarm);
+        }
+        while let Some(client) = self.pending_clients.pop() {
+            self.client_progress(client);
+        }
+        self.drained();
+    }
+
+    /// The next thing to do; drain it before waiting.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        if !self.is_started {
+            self.start();
+        }
+        self.ctx.outbox.pop()
+    }
+
+    /// When to send [`Input::Tick`] at the latest.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.ctx.timers.next_deadline()
+    }
+
+    /// What the shard holds at this moment.
+    pub fn usage(&self) -> Usage {
+        let sockets = self
+            .clients
+            .iter()
+            .map(|(_, client)| client.socket.held_bytes());
+        let upstreams = self
+            .upstreams
+            .iter()
+            .map(|(_, upstream)| upstream.held_bytes());
+        let relays = self
+            .exchanges
+            .iter()
+            .map(|(_, exchange)| exchange.held_bytes());
+        Usage {
+            clients: self.clients.len(),
+            upstreams: self.upstreams.len(),
+            exchanges: self.exchanges.len(),
+            timers: self.ctx.timers.len(),
+            tickets: self.ctx.tickets.len(),
+            bodies_bytes: self.ctx.bodies_bytes,
+            buffered_bytes: sockets.chain(upstreams).chain(relays).sum(),
+        }
+    }
+
+    fn start(&mut self) {
+        if core::mem::replace(&mut self.is_started, true) {
+            return;
+        }
+        for index in 0..self.listeners {
+            self.accept(ListenerId(index));
+        }
+    }
+
+    fn complete(&mut self, completion: Completion) {
+        match completion {
+            Completion::Accept {
+                listener,
+                conn,
+                result,
+            } => {
+                if let Side::Client(id) = Side::of(conn) {
+                    self.accepted(listener, id, result);
+                }
+            }
+            Completion::Unlisten { .. } | Completion::HandOff { .. } => {}
+            Completion::Connect { conn, result } => {
+                if let Side::Upstream(id) = Side::of(conn) {
+                    self.upstream_connected(id, result);
+                }
+            }
+            Completion::Read { conn, buf, result } => match Side::of(conn) {
+                Side::Client(id) => self.client_read(id, buf, result),
+                Side::Upstream(id) => self.upstream_read(id, buf, result),
+            },
+            Completion::Write {
+                conn,
+                batch,
+                result,
+            } => match Side::of(conn) {
+                Side::Client(id) => self.client_written(id, batch, result),
+                Side::Upstream(id) => self.upstream_written(id, batch, result),
+            },
+            Completion::Shutdown { conn, result } => {
+                if let Side::Client(id) = Side::of(conn) {
+                    self.client_shut(id, result);
+                }
+            }
+            Completion::Close { conn } => match Side::of(conn) {
+                Side::Client(id) => self.client_closed(id),
+                Side::Upstream(id) => self.upstream_closed(id),
+            },
+            Completion::Resolve { ticket, result } => {
+                if let Some(ticket) = self.ctx.tickets.remove(ticket) {
+                    self.resolved(ticket, result);
+                }
+            }
+            Completion::Host { ticket, done } => match (self.ctx.tickets.remove(ticket), done) {
+                (Some(Ticket::Exchange(id)), WorkDone::Prepared(prepared)) => {
+                    self.prepared(id, prepared);
+                }
+                (Some(Ticket::Exchange(id)), WorkDone::Finished(finished)) => {
+                    self.finished(id, finished);
+                }
+                (Some(Ticket::Provider { .. }) | None, _) => {}
+            },
+        }
+    }
+
+    fn alarm(&mut self, alarm: Alarm) {
+        match alarm {
+            Alarm::Accept => {
+                self.is_accept_paused = false;
+                self.accept_again();
+            }
+            Alarm::Client(id) => self.client_alarm(id),
+            Alarm::Drain => self.drain_alarm(),
+            Alarm::Exchange(id) => self.exchange_alarm(id),
+            Alarm::Upstream(id) => self.upstream_alarm(id),
+        }
+    }
+
+    /// Takes a new config. Exchanges in progress keep theirs; kept connections are given up, since the
+    /// provider behind an index may be another now.
+    fn reload(&mut self, snapshot: Arc<Snapshot>) {
+        // Those who wait for a lookup under the old config get one of their own.
+        let waiting: Vec<ExchangeId> = self
+            .providers
+            .iter_mut()
+            .flat_map(|state| core::mem::take(&mut state.waiting))
+            .collect();
+        self.close_idle_upstreams();
+        self.ctx.generation = self.ctx.generation.wrapping_add(1);
+        self.providers = snapshot
+            .providers
+            .iter()
+            .map(|_| ProviderState::default())
+            .collect();
+        self.ctx.limits = snapshot.limits.clone();
+        self.ctx.snapshot = snapshot;
+        for id in waiting {
+            self.attempt(id);
+        }
+        self.accept_again();
+    }
+}
+
+impl Machine for Shard {
+    fn handle(&mut self, now: Now, input: Input) {
+        Shard::handle(self, now, input);
+    }
+
+    fn poll_output(&mut self) -> Option<Output> {
+        Shard::poll_output(self)
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        Shard::poll_timeout(self)
+    }
+}
+
+/// What a shard holds: for its limits, its dashboards, and the simulator's checkers.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Usage {
+    /// Client connections, those whose `Accept` is in flight included.
+    pub clients: usize,
+    /// Upstream connections.
+    pub upstreams: usize,
+    /// Requests being received or answered.
+    pub exchanges: usize,
+    /// Armed timers.
+    pub timers: usize,
+    /// Work at the host.
+    pub tickets: usize,
+    /// Request bodies, as charged.
+    pub bodies_bytes: usize,
+    /// Buffers of connections and answers.
+    pub buffered_bytes: usize,
+}

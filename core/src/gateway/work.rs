@@ -1,32 +1,36 @@
 //! [`Work`]: pure functions that take longer than a turn may, and so run on a host thread.
 
-use bytes::Bytes;
+use super::exchange::whole::{Finish, Finished};
+use super::prepare::{Prepare, Prepared};
+use crate::ir::Failure;
+use crate::wire::json::Tape;
 
 /// One job with its inputs. [`run`](Work::run) depends on nothing else, so it may run anywhere, and in
 /// the simulator runs inline.
 #[derive(Debug)]
 pub enum Work {
-    /// Undo the content coding of a body.
-    Decompress {
-        /// The body as received.
-        body: Bytes,
-        /// The most that may come out.
-        bytes_max: usize,
-    },
+    /// Read a large request and write the upstream's.
+    Prepare(Box<Prepare>),
+    /// Read a large answer and write the client's.
+    Finish(Box<Finish>),
 }
 
 /// What came of a [`Work`].
 #[derive(Debug)]
 pub enum WorkDone {
-    /// The decoded body.
-    Decompressed(Result<Bytes, ()>),
+    /// Of [`Work::Prepare`].
+    Prepared(Result<Box<Prepared>, Box<Failure>>),
+    /// Of [`Work::Finish`].
+    Finished(Result<Box<Finished>, Box<Failure>>),
 }
 
 impl Work {
     /// Does the job.
     pub fn run(self) -> WorkDone {
+        let mut tape = Tape::new();
         match self {
-            Work::Decompress { body, .. } => WorkDone::Decompressed(Ok(body)),
+            Work::Prepare(prepare) => WorkDone::Prepared(prepare.run(&mut tape)),
+            Work::Finish(finish) => WorkDone::Finished(finish.run(&mut tape)),
         }
     }
 }

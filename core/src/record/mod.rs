@@ -1,5 +1,85 @@
-//! What happened: records that leave a shard for logs and dashboards.
+//! What happened: records that leave a shard for logs and dashboards. They are data; writing them
+//! anywhere is the host's business.
+
+use core::time::Duration;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::Method;
+
+use crate::base::{JsonStr, Peer, UnixMillis};
+use crate::ir::{Blame, Class, FinishReason, Usage};
 
 /// One thing that happened.
 #[derive(Clone, Debug)]
-pub enum Record {}
+pub enum Record {
+    /// A request ended. Each accepted request ends in exactly one.
+    Access(Access),
+}
+
+/// A request from its arrival to its end.
+#[derive(Clone, Debug)]
+pub struct Access {
+    /// The request's id, as the client was told.
+    pub request_id: Bytes,
+    /// When its head had come.
+    pub time: UnixMillis,
+    /// The client.
+    pub peer: Peer,
+    /// Who called, by the name in the config; `None` where callers need no key.
+    pub caller: Option<Arc<str>>,
+    /// The method.
+    pub method: Method,
+    /// The path, without the query.
+    pub path: String,
+    /// The API that the client spoke, where the path tells one: the dialect's name in the config.
+    pub api: Option<&'static str>,
+    /// The model's name as the client wrote it.
+    pub model: Option<JsonStr>,
+    /// Where it was answered: the provider's name, or `demo`.
+    pub provider: Option<Arc<str>>,
+    /// The model that answered, as the provider names it.
+    pub answered_by: Option<JsonStr>,
+    /// Whether the client asked for a stream.
+    pub stream: bool,
+    /// The status that the client was sent; `None` if it was gone before.
+    pub status: Option<u16>,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// How the answer ended, where there was one.
+    pub finish: Option<FinishReason>,
+    /// What it took.
+    pub usage: Usage,
+    /// From the head of the request to the end of the answer.
+    pub duration: Duration,
+    /// From the head of the request to the first content of the answer.
+    pub first_content: Option<Duration>,
+    /// Bytes of the request's body.
+    pub request_bytes: u64,
+    /// Bytes of the answer's body, framing not counted.
+    pub response_bytes: u64,
+    /// Connections tried.
+    pub attempts: u32,
+    /// Events that could not be read and were skipped.
+    pub broken_events: u32,
+    /// JSON paths of what the target had no place for.
+    pub dropped: Vec<String>,
+}
+
+/// How a request ended.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Outcome {
+    /// The whole answer was handed over.
+    Complete,
+    /// The client went away first.
+    ClientGone,
+    /// An error was answered, as a status or inside the stream.
+    Failed {
+        /// What kind.
+        class: Class,
+        /// Whose fault.
+        blame: Blame,
+        /// What happened.
+        message: JsonStr,
+    },
+}

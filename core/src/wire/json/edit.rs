@@ -1,9 +1,9 @@
-//! Edits of a document in place: a few members change, and every other byte leaves as it came, large
-//! stretches as slices of the received buffer.
+//! Edits of a document in place: a few members change, and every other byte leaves as it came,
+//! large stretches as slices of the received buffer.
 //!
 //! A key may stand in an object twice, and parsers differ in which one they take. What this gateway
-//! decided by one of them must not be undone by the other: [`Edit::set`] and [`Edit::remove`] leave no
-//! second one behind.
+//! decided by one of them must not be undone by the other: [`Edit::set`] and [`Edit::remove`] leave
+//! no second one behind.
 
 use core::ops::Range;
 
@@ -15,8 +15,8 @@ use super::value::{Kind, Value};
 use crate::base::buf::SLICE_BYTES_MIN;
 use crate::base::{JsonStr, OutBuf, RawJson};
 
-/// Edits to one document, collected first and applied at once. Where one edit lies within what another
-/// replaces or removes, the outer one holds.
+/// Edits to one document, collected first and applied at once. Where one edit lies within what
+/// another replaces or removes, the outer one holds.
 ///
 /// ```
 /// use bytes::Bytes;
@@ -38,7 +38,7 @@ use crate::base::{JsonStr, OutBuf, RawJson};
 pub struct Edit<'t> {
     document: Value<'t>,
     replaced: SmallVec<[(Value<'t>, RawJson); 4]>,
-    /// Members by the index of their value.
+    /// Members by the index of their value; possibly one twice.
     removed: SmallVec<[u32; 4]>,
     /// Objects whose members change in number.
     objects: SmallVec<[Value<'t>; 2]>,
@@ -54,10 +54,18 @@ struct Insertion {
     value: RawJson,
 }
 
-/// A stretch of the document, and what takes its place.
+/// Stretches of the document, and what takes the place of each. A document may hold a removed key a
+/// million times, and so a patch is small.
+#[derive(Default)]
+struct Patches {
+    list: SmallVec<[Patch; 8]>,
+    texts: SmallVec<[Bytes; 8]>,
+}
+
 struct Patch {
     range: Range<usize>,
-    text: SmallVec<[Bytes; 4]>,
+    /// Which of the texts.
+    texts: Range<usize>,
 }
 
 impl<'t> Edit<'t> {
@@ -84,8 +92,8 @@ impl<'t> Edit<'t> {
         self.replaced.push((value, with));
     }
 
-    /// Makes the member `key` of `object` have this value: in its place where there is one, else at the
-    /// end. Values other than objects have no members and stay as they are.
+    /// Makes the member `key` of `object` have this value: in its place where there is one, else at
+    /// the end. Values other than objects have no members and stay as they are.
     pub fn set(&mut self, object: Value<'t>, key: &str, value: RawJson) {
         if let Some(old) = object.get(key) {
             self.remove(object, key);
@@ -97,56 +105,57 @@ impl<'t> Edit<'t> {
         }
     }
 
-    /// Takes the member `key`, and each further one of that key, out of `object`, each with one comma.
+    /// Takes the member `key`, and each further one of that key, out of `object`, each with one
+    /// comma.
     pub fn remove(&mut self, object: Value<'t>, key: &str) {
         let at = object.index();
         self.inserted
             .retain(|new| new.object != at || !new.key.is(key));
         for (_, value) in object.members().filter(|(own, _)| own.is(key)) {
             self.touch(object);
-            if !self.removed.contains(&value.index()) {
-                self.removed.push(value.index());
-            }
+            self.removed.push(value.index());
         }
     }
 
-    /// Adds a member before all others of `object`. Whether it has that key already is not looked at.
+    /// Adds a member before all others of `object`. Whether it has that key already is not looked
+    /// at.
     pub fn insert_first(&mut self, object: Value<'t>, key: &str, value: RawJson) {
         self.insert(object, key, value, true);
     }
 
-    /// Adds a member behind all others of `object`. Whether it has that key already is not looked at.
+    /// Adds a member behind all others of `object`. Whether it has that key already is not looked
+    /// at.
     pub fn insert_last(&mut self, object: Value<'t>, key: &str, value: RawJson) {
         self.insert(object, key, value, false);
     }
 
     /// Appends the edited document to `out`.
-    pub fn apply(self, out: &mut OutBuf) {
+    pub fn apply(mut self, out: &mut OutBuf) {
         let document = self.document.text();
-        let mut patches: SmallVec<[Patch; 8]> = SmallVec::new();
+        self.removed.sort_unstable();
+        let mut patches = Patches::default();
         for object in &self.objects {
             self.patch_object(*object, &mut patches);
         }
         for (value, with) in &self.replaced {
-            let text = core::iter::once(with.text().clone()).collect();
-            patches.push(Patch {
-                range: value.span(),
-                text,
-            });
+            let from = patches.texts.len();
+            patches.texts.push(with.text().clone());
+            patches.push(value.span(), from);
         }
-        // Insertions before what begins at their place, and the outer of two ranges before the inner.
-        patches.sort_by_key(|patch| {
+        // Insertions before what begins at their place, and the outer of two ranges before the
+        // inner.
+        patches.list.sort_by_key(|patch| {
             let Range { start, end } = patch.range;
             (start, end != start, core::cmp::Reverse(end))
         });
         let mut at = 0;
-        for patch in patches {
+        for patch in patches.list {
             if patch.range.start < at {
                 continue;
             }
             copy(document, at..patch.range.start, out);
-            for part in patch.text {
-                out.push(part);
+            for text in patches.texts.get(patch.texts).unwrap_or_default() {
+                out.push(text.clone());
             }
             at = patch.range.end;
         }
@@ -177,83 +186,83 @@ impl<'t> Edit<'t> {
         }
     }
 
-    /// A removed member takes the comma before it along, and all white space up to the member before;
-    /// where none stays before it, the comma and white space behind it.
-    fn patch_object(&self, object: Value<'t>, patches: &mut SmallVec<[Patch; 8]>) {
+    /// A removed member takes the comma before it along, and all white space up to the member
+    /// before; where none stays before it, the comma and white space behind it.
+    fn patch_object(&self, object: Value<'t>, patches: &mut Patches) {
         let begin = object.span().start + 1;
         let mut stayed = false;
         let mut end = begin;
         let mut members = object.members().peekable();
         while let Some((key, value)) = members.next() {
-            let removed = self.removed.contains(&value.index());
+            let removed = self.removed.binary_search(&value.index()).is_ok();
             if removed {
                 let range = match members.peek() {
                     _ if stayed => end..value.span().end,
                     Some((next, _)) => key.span().start..next.span().start,
                     None => key.span().start..value.span().end,
                 };
-                patches.push(Patch {
-                    range,
-                    text: SmallVec::new(),
-                });
+                patches.push(range, patches.texts.len());
             }
             stayed |= !removed;
             end = value.span().end;
         }
-        self.patch_insertions(object.index(), stayed, begin, end, patches);
+        self.patch_insertions(object.index(), stayed, begin..end, patches);
     }
 
     fn patch_insertions(
         &self,
         object: u32,
         stayed: bool,
-        begin: usize,
-        end: usize,
-        patches: &mut SmallVec<[Patch; 8]>,
+        members: Range<usize>,
+        patches: &mut Patches,
     ) {
         let of_object = || self.inserted.iter().filter(move |new| new.object == object);
-        let mut first = SmallVec::new();
+        let from = patches.texts.len();
         let mut before = false;
         // The last one asked to stand first does; the others follow it.
         for new in of_object().filter(|new| new.first).rev() {
-            push_member(new, before, &mut first);
+            patches.push_member(new, before);
             before = true;
         }
-        let mut last = SmallVec::new();
         if stayed && before {
-            first.push(Bytes::from_static(b","));
+            patches.texts.push(Bytes::from_static(b","));
         }
         before |= stayed;
+        let middle = patches.texts.len();
+        if stayed {
+            patches.push(members.start..members.start, from);
+        }
         for new in of_object().filter(|new| !new.first) {
-            push_member(new, before, &mut last);
+            patches.push_member(new, before);
             before = true;
         }
         if stayed {
-            patches.push(Patch {
-                range: begin..begin,
-                text: first,
-            });
-            patches.push(Patch {
-                range: end..end,
-                text: last,
-            });
+            patches.push(members.end..members.end, middle);
         } else {
-            first.append(&mut last);
-            patches.push(Patch {
-                range: begin..begin,
-                text: first,
-            });
+            // All of them go to one place: the old members lie between the two.
+            patches.push(members.start..members.start, from);
         }
     }
 }
 
-fn push_member(new: &Insertion, comma: bool, text: &mut SmallVec<[Bytes; 4]>) {
-    if comma {
-        text.push(Bytes::from_static(b","));
+impl Patches {
+    /// Puts the texts from that one on in the place of a stretch.
+    fn push(&mut self, range: Range<usize>, from: usize) {
+        let texts = from..self.texts.len();
+        // An empty patch would change nothing, but cut a stretch in two.
+        if !range.is_empty() || !texts.is_empty() {
+            self.list.push(Patch { range, texts });
+        }
     }
-    text.push(embed::string(&new.key).text().clone());
-    text.push(Bytes::from_static(b":"));
-    text.push(new.value.text().clone());
+
+    fn push_member(&mut self, new: &Insertion, comma: bool) {
+        if comma {
+            self.texts.push(Bytes::from_static(b","));
+        }
+        self.texts.push(embed::string(&new.key).text().clone());
+        self.texts.push(Bytes::from_static(b":"));
+        self.texts.push(new.value.text().clone());
+    }
 }
 
 fn copy(document: &Bytes, range: Range<usize>, out: &mut OutBuf) {

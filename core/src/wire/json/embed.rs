@@ -1,5 +1,5 @@
-//! JSON text inside of JSON strings, as tool calls have it: one vendor gives the arguments as an object,
-//! another as a string that holds the object's text.
+//! JSON text inside of JSON strings, as tool calls have it: one vendor gives the arguments as an
+//! object, another as a string that holds the object's text.
 
 use bytes::Bytes;
 

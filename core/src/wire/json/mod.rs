@@ -1,18 +1,18 @@
-//! JSON (RFC 8259) without a tree: a strict scanner that checks a document once and notes where each
-//! value lies, a writer, and edits in place.
+//! JSON (RFC 8259) without a tree: a strict scanner that checks a document once and notes where
+//! each value lies, a writer, and edits in place.
 //!
-//! A gateway needs few of a document's values and passes most of them on. So [`Tape::parse`] checks the
-//! whole text and keeps one small node per value; a [`Value`] is a place in that table; and text leaves
-//! as [`JsonStr`](crate::base::JsonStr) and [`RawJson`](crate::base::RawJson), slices of the received
-//! buffer. Numbers keep their digits, objects their order, strings their escapes.
+//! A gateway needs few of a document's values and passes most of them on. So [`Tape::parse`] checks
+//! the whole text and keeps one small node per value; a [`Value`] is a place in that table; and
+//! text leaves as [`JsonStr`](crate::base::JsonStr) and [`RawJson`](crate::base::RawJson), slices
+//! of the received buffer. Numbers keep their digits, objects their order, strings their escapes.
 //!
-//! It is no deserialiser (use `serde_json` where a typed value is wanted and speed is not) and is not
-//! lenient: comments, trailing commas, a byte order mark, bare control characters and broken UTF-8 are
-//! errors. Half a surrogate pair in an escape, which the grammar allows, is not.
+//! It is no deserialiser (use `serde_json` where a typed value is wanted and speed is not) and is
+//! not lenient: comments, trailing commas, a byte order mark, bare control characters and broken
+//! UTF-8 are errors. Half a surrogate pair in an escape, which the grammar allows, is not.
 //!
-//! Invariants: every node's range lies within the text and on character borders; a container's nodes
-//! follow it directly, an object's as key, value, key, value; text that leaves as `JsonStr` or `RawJson`
-//! has been checked.
+//! Invariants: every node's range lies within the text and on character borders; a container's
+//! nodes follow it directly, an object's as key, value, key, value; text that leaves as `JsonStr`
+//! or `RawJson` has been checked.
 //!
 //! ```
 //! use bytes::Bytes;

@@ -1,5 +1,5 @@
-//! The scan itself: the grammar of RFC 8259 in one pass, without recursion and without a stack of its
-//! own. The text is valid UTF-8 and shorter than 4 GiB; [`Tape`](super::Tape) has seen to it.
+//! The scan itself: the grammar of RFC 8259 in one pass, without recursion and without a stack of
+//! its own. The text is valid UTF-8 and shorter than 4 GiB; [`Tape`](super::Tape) has seen to it.
 
 use super::error::{Fault, JsonErrorKind};
 use super::tape::Node;
@@ -76,6 +76,7 @@ impl<'s> Scanner<'s> {
     }
 
     /// Reads a value; of an array or object that is not empty, only the start, and says `true`.
+    #[inline(always)]
     fn value(&mut self) -> Result<bool, Fault> {
         let Some(first) = self.peek() else {
             return Err(self.fault("a value"));
@@ -93,6 +94,7 @@ impl<'s> Scanner<'s> {
         Ok(false)
     }
 
+    #[inline(always)]
     fn key(&mut self) -> Result<(), Fault> {
         if self.peek() != Some(b'"') {
             return Err(self.fault("a key in quotes"));
@@ -106,6 +108,7 @@ impl<'s> Scanner<'s> {
         Ok(())
     }
 
+    #[inline(always)]
     fn begin(&mut self, kind: Kind, closing: u8) -> Result<bool, Fault> {
         if self.depth >= self.depth_max {
             return Err((self.at, JsonErrorKind::TooDeep(self.depth_max)));
@@ -128,6 +131,7 @@ impl<'s> Scanner<'s> {
         Ok(true)
     }
 
+    #[inline(always)]
     fn close(&mut self) {
         self.at += 1;
         self.depth -= 1;
@@ -144,6 +148,7 @@ impl<'s> Scanner<'s> {
             .is_some_and(|node| node.kind == Kind::Object);
     }
 
+    #[inline(always)]
     fn string(&mut self) -> Result<(), Fault> {
         let start = self.at;
         self.at += 1;
@@ -205,6 +210,7 @@ impl<'s> Scanner<'s> {
         self.push(start, Kind::Number, false)
     }
 
+    #[inline(always)]
     fn digits(&mut self) -> Result<(), Fault> {
         let start = self.at;
         while let Some(b'0'..=b'9') = self.peek() {

@@ -25,8 +25,8 @@ pub(super) struct Node {
     pub(super) escaped: bool,
 }
 
-/// The reusable table of a document's values. It holds no text and no meaning between two parses, only
-/// memory; one per shard is enough, and two where one document is read while another is.
+/// The reusable table of a document's values. It holds no text and no meaning between two parses,
+/// only memory; one per shard is enough, and two where one document is read while another is.
 #[derive(Debug, Default)]
 pub struct Tape {
     nodes: Vec<Node>,
@@ -68,7 +68,8 @@ impl Tape {
         if text.starts_with(b"\xEF\xBB\xBF") {
             return Err((0, JsonErrorKind::ByteOrderMark));
         }
-        // Once over all of it: faster than string by string, and only strings may hold more than ASCII.
+        // Once over all of it: faster than string by string, and only strings may hold more than
+        // ASCII.
         if let Err(error) = core::str::from_utf8(text) {
             return Err((error.valid_up_to(), JsonErrorKind::Utf8));
         }

@@ -10,6 +10,9 @@ use super::number;
 use super::tape::Node;
 use crate::base::{JsonStr, RawJson};
 
+/// Up to this length text is copied out of the document: that takes less time than to count one
+/// more reference to it, and does not keep the whole of it alive.
+const COPIED_BYTES_MAX: usize = 64;
 /// Characters of a key shown in a path; the rest of a longer one is cut.
 const PATH_KEY_CHARS_MAX: usize = 64;
 
@@ -61,9 +64,9 @@ impl<'t> Value<'t> {
         self.node().kind
     }
 
-    /// Its text, as a slice that shares the document's memory.
+    /// Its text; where it is long, as a slice that shares the document's memory.
     pub fn raw(self) -> RawJson {
-        RawJson::from_checked(self.text.slice(self.span()))
+        RawJson::from_checked(self.share(self.span()))
     }
 
     /// Its text, borrowed.
@@ -112,10 +115,10 @@ impl<'t> Value<'t> {
         text.parse().ok().filter(|number: &f64| number.is_finite())
     }
 
-    /// A string, still escaped, as a slice that shares the document's memory.
+    /// A string, still escaped; where it is long, as a slice that shares the document's memory.
     pub fn as_str(self) -> Option<JsonStr> {
-        let escaped = self.escaped()?;
-        Some(JsonStr::from_checked(self.text.slice_ref(escaped)))
+        let span = self.inside_quotes()?;
+        Some(JsonStr::from_checked(self.share(span)))
     }
 
     /// A string's characters, borrowed where there are no escapes. A lone surrogate becomes U+FFFD.
@@ -129,28 +132,33 @@ impl<'t> Value<'t> {
 
     /// The inside of a string, still escaped, borrowed.
     pub fn escaped(self) -> Option<&'t [u8]> {
-        let node = self.node();
-        if node.kind != Kind::String {
-            return None;
-        }
-        self.text
-            .get(node.start as usize + 1..node.end as usize - 1)
+        self.text.get(self.inside_quotes()?)
     }
 
     /// Whether it is a string of these characters.
+    #[inline]
     pub fn is(self, text: &str) -> bool {
-        match self.escaped() {
-            None => false,
-            Some(_) if self.node().escaped => self.as_text().is_some_and(|own| own == text),
-            Some(escaped) => escaped == text.as_bytes(),
+        let node = self.node();
+        let len = (node.end - node.start) as usize;
+        if node.escaped {
+            // An escape takes at most six bytes for one.
+            return len <= text.len().saturating_mul(6).saturating_add(2)
+                && self.as_text().is_some_and(|own| own == text);
         }
+        // Most keys that are asked about differ in length.
+        len == text.len() + 2 && self.escaped() == Some(text.as_bytes())
     }
 
     /// The member of an object by its key, however that is escaped. Of several the last, as most
     /// parsers have it.
     pub fn get(self, key: &str) -> Option<Value<'t>> {
-        let found = self.members().filter(|(own, _)| own.is(key)).last();
-        found.map(|(_, value)| value)
+        let mut found = None;
+        for (own, value) in self.members() {
+            if own.is(key) {
+                found = Some(value);
+            }
+        }
+        found
     }
 
     /// The members of an object in their order; nothing for other values.
@@ -215,6 +223,21 @@ impl<'t> Value<'t> {
         self.at
     }
 
+    #[inline]
+    fn inside_quotes(self) -> Option<Range<usize>> {
+        let node = self.node();
+        // A string has two quotes, so that no difference here is negative.
+        (node.kind == Kind::String).then(|| node.start as usize + 1..node.end as usize - 1)
+    }
+
+    #[inline]
+    fn share(self, part: Range<usize>) -> Bytes {
+        if part.len() > COPIED_BYTES_MAX {
+            return self.text.slice(part);
+        }
+        Bytes::copy_from_slice(self.text.get(part).unwrap_or_default())
+    }
+
     fn integer(self) -> Option<(bool, u64)> {
         if self.kind() != Kind::Number {
             return None;
@@ -275,13 +298,13 @@ impl<'t> Key<'t> {
         self.0.as_text().unwrap_or_default()
     }
 
-    /// The inside of the quotes. To tell many known names apart, match on this: keys are hardly ever
-    /// escaped, and [`is`](Key::is) is there for the one name that must not be missed.
+    /// The inside of the quotes. To tell many known names apart, match on this: keys are hardly
+    /// ever escaped, and [`is`](Key::is) is there for the one name that must not be missed.
     pub fn escaped(self) -> &'t [u8] {
         self.0.escaped().unwrap_or_default()
     }
 
-    /// As a slice that shares the document's memory.
+    /// As a value's [`as_str`](Value::as_str).
     pub fn to_json_str(self) -> JsonStr {
         self.0.as_str().unwrap_or_default()
     }

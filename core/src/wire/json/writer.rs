@@ -1,5 +1,5 @@
-//! Writes JSON into an [`OutBuf`], value by value. Commas come by themselves; balance is the caller's.
-//! Large strings and raw values are queued as the slices they are.
+//! Writes JSON into an [`OutBuf`], value by value. Commas come by themselves; balance is the
+//! caller's. Large strings and raw values are queued as the slices they are.
 
 use crate::base::buf::SLICE_BYTES_MIN;
 use crate::base::{JsonStr, OutBuf, RawJson};
@@ -44,8 +44,9 @@ impl<'o> Writer<'o> {
         }
     }
 
-    /// A writer whose value has no line break anywhere, as a `data:` line of an event stream demands:
-    /// those between the tokens of raw values become spaces. (Within strings JSON has none.)
+    /// A writer whose value has no line break anywhere, as a `data:` line of an event stream
+    /// demands: those between the tokens of raw values become spaces. (Within strings JSON has
+    /// none.)
     pub fn one_line(out: &'o mut OutBuf) -> Writer<'o> {
         Writer {
             out,
@@ -141,8 +142,8 @@ impl<'o> Writer<'o> {
         escape(text.as_bytes(), &mut |part| self.out.put(part));
     }
 
-    /// Adds the text of a JSON value to a string made of parts, as the `arguments` of a tool call are
-    /// given.
+    /// Adds the text of a JSON value to a string made of parts, as the `arguments` of a tool call
+    /// are given.
     pub fn append_json(&mut self, value: &RawJson) {
         escape(value.text(), &mut |part| self.out.put(part));
     }

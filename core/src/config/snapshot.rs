@@ -1,0 +1,284 @@
+//! [`Snapshot`]: the checked config as the gateway uses it. Immutable and shared; a reload replaces it.
+
+use core::fmt;
+use core::time::Duration;
+use std::sync::Arc;
+
+use crate::base::{JsonStr, Limits, RawJson};
+use crate::dialect::{Dialect, Traits};
+use crate::wire::tls;
+
+/// A checked config, shared by all shards and never changed.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    /// The providers, in the order of the config.
+    pub providers: Vec<Provider>,
+    /// What model names lead to; the first match wins.
+    pub routes: Vec<Route>,
+    /// Models to show in lists: names without wildcards, in the order of the config.
+    pub listed: Vec<ListedModel>,
+    /// Who may call; empty lets everyone in, which only loopback listeners allow.
+    pub callers: Vec<Caller>,
+    /// Every bound.
+    pub limits: Limits,
+}
+
+/// Where requests can go.
+#[derive(Clone, Debug)]
+pub struct Provider {
+    /// Its name in the config, and in `provider/model`.
+    pub name: Arc<str>,
+    /// The API it speaks.
+    pub dialect: Dialect,
+    /// Where it is.
+    pub base: BaseUrl,
+    /// With whose credentials it is asked.
+    pub credentials: Credentials,
+    /// How credentials are sent.
+    pub authorization: Authorization,
+    /// Fields to send with every request, whatever the client sent.
+    pub headers: Vec<(Arc<str>, Arc<str>)>,
+    /// Lower-case names of client fields that are passed on; a trailing `*` stands for any ending.
+    pub client_headers: Vec<Arc<str>>,
+    /// The TLS settings, where the base is `https`.
+    pub tls: Option<tls::ClientConfig>,
+    /// The HTTP proxy on the way, asked with CONNECT for `https` (RFC 9110 §9.3.6) and with the
+    /// absolute form for `http`.
+    pub proxy: Option<Proxy>,
+    /// How long each phase may take here.
+    pub timers: UpstreamTimers,
+}
+
+/// Scheme, host, port and path prefix of a provider.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct BaseUrl {
+    /// Whether TLS is spoken.
+    pub https: bool,
+    /// Name or address; IPv6 without brackets.
+    pub host: Arc<str>,
+    /// Port, the scheme's default filled in.
+    pub port: u16,
+    /// The value of the `Host` field: with the port where it is not the default, IPv6 in brackets.
+    pub authority: Arc<str>,
+    /// What goes before the API's own path: `""` or `/v1`, without a trailing slash.
+    pub prefix: Arc<str>,
+}
+
+/// An HTTP proxy.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Proxy {
+    /// Name or address.
+    pub host: Arc<str>,
+    /// Port.
+    pub port: u16,
+    /// Value of `Proxy-Authorization`, if the proxy asks for one.
+    pub authorization: Option<Secret>,
+}
+
+/// With whose credentials a provider is asked.
+#[derive(Clone, Debug)]
+pub enum Credentials {
+    /// The client's own, as it sent them (`authorization`, `x-api-key`).
+    Client,
+    /// This key.
+    Key(Secret),
+    /// None: a local server.
+    None,
+}
+
+/// How a key is sent.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Authorization {
+    /// `authorization: Bearer KEY`.
+    Bearer,
+    /// The key alone, in this field (`x-api-key`, `api-key`).
+    Field(Arc<str>),
+}
+
+/// Something that must not be shown.
+#[derive(Clone, Eq, PartialEq)]
+pub struct Secret(Arc<str>);
+
+impl Secret {
+    /// Keeps `value` from being printed.
+    pub fn new(value: &str) -> Secret {
+        Secret(value.into())
+    }
+
+    /// The value, for the wire.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// How long each phase may take at a provider; see [`TimerLimits`](crate::base::limits::TimerLimits).
+#[derive(Clone, Debug)]
+pub struct UpstreamTimers {
+    /// Resolving, connecting and the TLS handshake.
+    pub connect: Duration,
+    /// From the request's last byte to the first real content of the answer.
+    pub first_content: Duration,
+    /// Between two data events of a stream.
+    pub idle: Duration,
+    /// A whole answer that is not streamed.
+    pub total: Duration,
+    /// A whole streamed answer.
+    pub total_stream: Option<Duration>,
+}
+
+/// What a model name leads to.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// The names it is for.
+    pub pattern: Pattern,
+    /// Where they lead.
+    pub target: RouteTarget,
+}
+
+/// A model name, or many: `*` stands for any characters, also none.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Pattern(pub Arc<str>);
+
+/// Where a model name leads.
+#[derive(Clone, Debug)]
+pub enum RouteTarget {
+    /// The built-in model, answered inside the gateway.
+    Demo,
+    /// A model of a provider.
+    Upstream(Arc<Upstream>),
+}
+
+/// A model of a provider, with all that is set for it.
+#[derive(Clone, Debug)]
+pub struct Upstream {
+    /// Index into [`Snapshot::providers`].
+    pub provider: usize,
+    /// The model's name there; `None` for the name that the client asked for (less `provider/`).
+    pub model: Option<JsonStr>,
+    /// What it can do.
+    pub traits: Traits,
+    /// Members to set in the body.
+    pub extra: Vec<(JsonStr, RawJson)>,
+    /// Fields to send.
+    pub headers: Vec<(Arc<str>, Arc<str>)>,
+}
+
+/// A model that `GET /v1/models` shows.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ListedModel {
+    /// The name to ask for.
+    pub id: Arc<str>,
+    /// The provider's name.
+    pub owner: Arc<str>,
+}
+
+/// Someone who may call, known by a key.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Caller {
+    /// Name for logs.
+    pub name: Arc<str>,
+    /// SHA-256 of the key; the key itself is not kept.
+    pub key_sha256: [u8; 32],
+}
+
+impl Pattern {
+    /// Whether `name` is one of the names.
+    pub fn matches(&self, name: &str) -> bool {
+        let pattern = self.0.as_bytes();
+        let name = name.as_bytes();
+        // Greedy matching with one place to fall back to: linear in practice, and never exponential.
+        let (mut p, mut n) = (0, 0);
+        let mut fallback: Option<(usize, usize)> = None;
+        while n < name.len() {
+            if pattern.get(p) == Some(&b'*') {
+                fallback = Some((p, n));
+                p += 1;
+            } else if pattern.get(p) == name.get(n) {
+                p += 1;
+                n += 1;
+            } else if let Some((star, from)) = fallback {
+                fallback = Some((star, from + 1));
+                p = star + 1;
+                n = from + 1;
+            } else {
+                return false;
+            }
+        }
+        pattern
+            .get(p..)
+            .is_some_and(|rest| rest.iter().all(|&byte| byte == b'*'))
+    }
+
+    /// Whether it is one name only.
+    pub fn is_literal(&self) -> bool {
+        !self.0.contains('*')
+    }
+}
+
+/// A resolved model name.
+#[derive(Clone, Debug)]
+pub enum Resolved {
+    /// The built-in model.
+    Demo,
+    /// A model of a provider, and its name there.
+    Upstream(Arc<Upstream>, JsonStr),
+}
+
+impl Snapshot {
+    /// Finds where the model called `name` is to be had: the first route that matches, else
+    /// `provider/model`.
+    pub fn resolve(&self, name: &str) -> Option<Resolved> {
+        let route = self
+            .routes
+            .iter()
+            .find(|route| route.pattern.matches(name))?;
+        Some(match &route.target {
+            RouteTarget::Demo => Resolved::Demo,
+            RouteTarget::Upstream(upstream) => {
+                let model = upstream.model.clone().unwrap_or_else(|| {
+                    let provider = self.providers.get(upstream.provider);
+                    let own = provider
+                        .and_then(|provider| name.strip_prefix(provider.name.as_ref()))
+                        .and_then(|rest| rest.strip_prefix('/'));
+                    JsonStr::escape(own.unwrap_or(name))
+                });
+                Resolved::Upstream(Arc::clone(upstream), model)
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_match_whole_names() {
+        let cases = [
+            ("claude-*", "claude-opus-4", true),
+            ("claude-*", "xclaude-opus", false),
+            ("*", "", true),
+            ("*-mini*", "gpt-5-mini", true),
+            ("*-mini*", "gpt-5-mini-high", true),
+            ("*-mini", "gpt-5-mini-high", false),
+            ("gpt-5", "gpt-5", true),
+            ("gpt-5", "gpt-5.1", false),
+            ("a*b*c", "aXbXbc", true),
+            ("", "", true),
+            ("", "a", false),
+        ];
+        for (pattern, name, matches) in cases {
+            assert_eq!(
+                Pattern(pattern.into()).matches(name),
+                matches,
+                "{pattern} {name}"
+            );
+        }
+    }
+}

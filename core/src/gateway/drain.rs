@@ -1,0 +1,60 @@
+//! Draining: no new connection is taken, idle ones are closed, what runs may finish until the deadline.
+
+use super::Shard;
+use super::client::Phase;
+use super::ctx::Alarm;
+use super::io::{Op, Output};
+use crate::base::{Instant, ListenerId};
+use crate::ir::{Blame, Class, Failure};
+
+impl Shard {
+    pub(super) fn drain(&mut self, deadline: Instant) {
+        if self.ctx.is_draining() {
+            return;
+        }
+        self.ctx.drain_deadline = Some(deadline);
+        self.ctx.timers.arm(deadline, Alarm::Drain);
+        self.idle_listeners.clear();
+        for index in 0..self.listeners {
+            let listener = ListenerId(index);
+            self.ctx.outbox.push(Output::Op(Op::Unlisten { listener }));
+        }
+        self.close_idle_upstreams();
+        for id in self.clients.keys() {
+            let is_idle = self.clients.get(id).is_some_and(|client| {
+                client.phase == Phase::Serving
+                    && client.exchange.is_none()
+                    && client.socket.input.is_empty()
+            });
+            if is_idle {
+                self.client_gone(id, false);
+            }
+        }
+    }
+
+    /// Time is up: exchanges still running end with an error.
+    pub(super) fn drain_alarm(&mut self) {
+        for id in self.exchanges.keys() {
+            let message = "the gateway is shutting down";
+            let failure = Failure::new(Class::Unavailable, message).blame(Blame::Gateway);
+            self.close_upstream_of(id);
+            self.attempt_failed(id, failure.clone());
+            // Answers of the built-in model, and requests that have not come whole.
+            if let Some(client) = self.exchanges.get(id).map(|exchange| exchange.client) {
+                self.client_gone(client, true);
+            }
+        }
+    }
+
+    /// Says once that nothing is left.
+    pub(super) fn drained(&mut self) {
+        let is_empty = self.clients.is_empty()
+            && self.upstreams.is_empty()
+            && self.exchanges.is_empty()
+            && self.ctx.tickets.is_empty();
+        if self.ctx.is_draining() && is_empty && !self.is_drained {
+            self.is_drained = true;
+            self.ctx.outbox.push(Output::Drained);
+        }
+    }
+}

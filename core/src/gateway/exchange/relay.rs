@@ -1,0 +1,471 @@
+//! Relaying: the upstream's answer on its way to the client.
+//!
+//! Nothing reaches the client before the first real content, so that an early error still becomes a
+//! status; unless that takes longer than the hold, after which the head and signs of life go out. From
+//! then on a failure is an event in the client's own grammar.
+
+use bytes::{Bytes, BytesMut};
+
+use super::super::Shard;
+use super::super::ctx::UpstreamId;
+use super::super::io::Work;
+use super::deadlines::Phase;
+use super::state::{State, Step};
+use super::stream::{Progress, StreamRelay};
+use super::whole::{Finish, Finished, Gather};
+use super::{Answer, Exchange, Holding, Streaming};
+use crate::base::ExchangeId;
+use crate::base::limits::Limits;
+use crate::ir::{Blame, Class, Failure};
+use crate::record::Outcome;
+use crate::wire::coding::{Codings, Decoder};
+use crate::wire::http1::ResponseHead;
+
+/// How long usage and the end are waited for once the model has finished.
+const ENDING_TIME: core::time::Duration = core::time::Duration::from_secs(5);
+/// What is decoded of a compressed stream at once.
+const DECODED_STEP_BYTES: usize = 64 * 1024;
+/// An error's body beyond this is nothing that a person or program wants to read.
+const ERROR_BYTES_MAX: usize = 1024 * 1024;
+
+impl Shard {
+    /// The head of the upstream's answer has come.
+    pub(in crate::gateway) fn answer_head(&mut self, upstream: UpstreamId, head: ResponseHead) {
+        let Some(id) = self.upstreams.get(upstream).and_then(|it| it.exchange) else {
+            return;
+        };
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return;
+        };
+        exchange.step(Step::Head);
+        let status = head.status.as_u16();
+        let codings = match Codings::parse(head.fields.all("content-encoding")) {
+            Ok(codings) => codings,
+            Err(error) => {
+                let message = format!("the upstream's content-encoding: {error}");
+                self.upstream_failed(upstream, Failure::new(Class::BadGateway, message));
+                return;
+            }
+        };
+        if status < 200 || (300..400).contains(&status) {
+            let message = format!("the upstream answered with status {status}");
+            self.upstream_failed(upstream, Failure::new(Class::BadGateway, message));
+            return;
+        }
+        let is_stream = status < 300 && is_event_stream(&head, exchange.access.stream);
+        exchange.answer = if is_stream {
+            let limits = &self.ctx.limits;
+            let is_coded = !codings.is_identity();
+            let decoder = is_coded.then(|| Box::new(Decoder::new(&codings, usize::MAX)));
+            let meta = exchange.meta(&self.ctx);
+            let relay = exchange.relay(meta, limits);
+            let is_collected = !exchange.access.stream;
+            let fields = Some(Box::new(head.fields));
+            Answer::Stream(Box::new(Streaming {
+                relay,
+                decoder,
+                fields,
+                is_committed: false,
+                is_collected,
+            }))
+        } else {
+            let bytes_max = match status {
+                200..300 => self.ctx.limits.shard.response_bytes_max,
+                _ => ERROR_BYTES_MAX.min(self.ctx.limits.shard.response_bytes_max),
+            };
+            exchange.deadlines.clear(Phase::FirstContent);
+            exchange.deadlines.clear(Phase::Hold);
+            exchange.await_data(&self.ctx.now.mono);
+            Answer::Whole(Box::new(Holding {
+                status,
+                gather: Gather::new(bytes_max),
+                codings,
+                fields: head.fields,
+                is_finishing: false,
+            }))
+        };
+        exchange.rearm(&mut self.ctx);
+    }
+
+    /// Some of the upstream's body has come.
+    pub(in crate::gateway) fn answer_body(&mut self, upstream: UpstreamId, piece: Bytes) {
+        let Some(id) = self.upstreams.get(upstream).and_then(|it| it.exchange) else {
+            return;
+        };
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return;
+        };
+        match &mut exchange.answer {
+            Answer::Stream(streaming) => {
+                let before = streaming.relay.progress();
+                match &mut streaming.decoder {
+                    None => streaming.relay.push(piece),
+                    Some(decoder) => {
+                        if let Err(failure) = decode(decoder, &mut streaming.relay, &piece) {
+                            self.upstream_failed(upstream, failure);
+                            return;
+                        }
+                    }
+                }
+                self.relayed(id, before);
+            }
+            Answer::Whole(holding) => {
+                let is_short_enough = holding.gather.push(piece);
+                exchange.await_data(&self.ctx.now.mono);
+                if !is_short_enough {
+                    let message = "the upstream's answer is longer than the gateway may hold";
+                    self.upstream_failed(upstream, Failure::new(Class::BadGateway, message));
+                }
+            }
+            Answer::Local(_) | Answer::None => {}
+        }
+    }
+
+    /// The upstream's body has ended as its framing said.
+    pub(in crate::gateway) fn answer_end(&mut self, upstream: UpstreamId) {
+        let Some(id) = self.upstreams.get(upstream).and_then(|it| it.exchange) else {
+            return;
+        };
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return;
+        };
+        // The connection is done with this exchange, however it goes on.
+        exchange.attempt.upstream = None;
+        match &mut exchange.answer {
+            Answer::Stream(streaming) => {
+                let before = streaming.relay.progress();
+                match streaming.decoder.as_ref().map(|decoder| decoder.finish()) {
+                    None | Some(Ok(())) => streaming.relay.end_of_body(),
+                    Some(Err(error)) => {
+                        let message = format!("the upstream's content-encoding: {error}");
+                        streaming
+                            .relay
+                            .fail(Failure::new(Class::BadGateway, message));
+                    }
+                }
+                self.relayed(id, before);
+            }
+            Answer::Whole(_) => self.finish_whole(id),
+            Answer::Local(_) | Answer::None => {}
+        }
+    }
+
+    /// The relay has taken something in: moves on as far as that allows.
+    fn relayed(&mut self, id: ExchangeId, before: Progress) {
+        let now = self.ctx.now.mono;
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return;
+        };
+        let Answer::Stream(streaming) = &mut exchange.answer else {
+            return;
+        };
+        let progress = streaming.relay.progress();
+        if let Some(failure) = streaming.relay.failure() {
+            let failure = failure.clone();
+            self.close_upstream_of(id);
+            self.relay_failed(id, failure);
+            return;
+        }
+        if progress.data_events > before.data_events && exchange.deadlines.is_set(Phase::Idle) {
+            exchange.await_data(&now);
+        }
+        if progress.has_content && !before.has_content {
+            exchange.access.first_content = Some(now - exchange.started);
+            exchange.deadlines.clear(Phase::FirstContent);
+            exchange.deadlines.clear(Phase::Hold);
+            exchange.await_data(&now);
+            self.commit(id);
+        }
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return;
+        };
+        if progress.is_complete {
+            self.relay_complete(id);
+        } else if progress.has_finish && !before.has_finish {
+            exchange.deadlines.set(Phase::Ending, now + ENDING_TIME);
+            exchange.rearm(&mut self.ctx);
+        }
+    }
+
+    /// The answer failed inside its stream.
+    fn relay_failed(&mut self, id: ExchangeId, failure: Failure) {
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return;
+        };
+        let Answer::Stream(streaming) = &mut exchange.answer else {
+            return;
+        };
+        if !streaming.is_committed {
+            self.answer_failure(id, failure);
+            return;
+        }
+        exchange.access.outcome = Outcome::Failed {
+            class: failure.class,
+            blame: failure.blame,
+            message: failure.message.detach(),
+        };
+        self.finish_stream(id);
+    }
+
+    /// The answer is complete.
+    fn relay_complete(&mut self, id: ExchangeId) {
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return;
+        };
+        let Answer::Stream(streaming) = &mut exchange.answer else {
+            return;
+        };
+        exchange.access.outcome = Outcome::Complete;
+        if !streaming.is_collected {
+            self.finish_stream(id);
+            return;
+        }
+        let Answer::Stream(streaming) = core::mem::take(&mut exchange.answer) else {
+            return;
+        };
+        let Streaming { relay, fields, .. } = *streaming;
+        exchange.note_relay(&relay);
+        let meta = exchange.meta(&self.ctx);
+        let dialect = exchange.request.dialect;
+        let Some(response) = relay.into_response() else {
+            let message = "the upstream's stream ended before it was complete";
+            self.answer_failure(id, Failure::new(Class::BadGateway, message));
+            return;
+        };
+        let mut body = crate::base::OutBuf::new();
+        dialect.encode_response(&response, &meta, &mut body);
+        self.answer_whole(id, 200, body, fields.as_deref());
+    }
+
+    /// The model had finished, and neither usage nor the end came: that is complete.
+    pub(in crate::gateway) fn stop_waiting_for_end(&mut self, id: ExchangeId) {
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return;
+        };
+        let Answer::Stream(streaming) = &mut exchange.answer else {
+            return;
+        };
+        let before = streaming.relay.progress();
+        streaming.relay.end_of_body();
+        self.close_upstream_of(id);
+        self.relayed(id, before);
+    }
+
+    /// The way to the upstream failed.
+    pub(in crate::gateway) fn attempt_failed(&mut self, id: ExchangeId, failure: Failure) {
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return;
+        };
+        exchange.attempt.upstream = None;
+        match &mut exchange.answer {
+            Answer::Stream(streaming) => {
+                streaming.relay.fail(failure.clone());
+                self.relay_failed(id, failure);
+            }
+            Answer::Whole(_) | Answer::None => self.answer_failure(id, failure),
+            Answer::Local(_) => {}
+        }
+    }
+
+    /// The answer is there whole: reads it, here or on a host thread.
+    fn finish_whole(&mut self, id: ExchangeId) {
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return;
+        };
+        let upstream = exchange.upstream_dialect();
+        let meta = exchange.meta(&self.ctx);
+        let (client, stream) = (exchange.request.dialect, exchange.access.stream);
+        let Answer::Whole(holding) = &mut exchange.answer else {
+            return;
+        };
+        let gather = core::mem::replace(&mut holding.gather, Gather::new(0));
+        if holding.status >= 300 {
+            let body = gather.into_bytes();
+            self.finish_error(id, body);
+            return;
+        }
+        let is_long = gather.len() > self.ctx.limits.shard.turn_bytes_max;
+        let finish = Finish {
+            upstream,
+            client,
+            stream,
+            codings: core::mem::take(&mut holding.codings),
+            body: gather.into_bytes(),
+            meta,
+            limits: self.ctx.limits.json.clone(),
+            bytes_max: self.ctx.limits.shard.response_bytes_max,
+        };
+        if !is_long {
+            let finished = finish.run(&mut self.ctx.tape);
+            self.finished(id, finished);
+            return;
+        }
+        holding.is_finishing = true;
+        exchange.deadlines.clear(Phase::Idle);
+        if self
+            .ctx
+            .perform(Work::Finish(Box::new(finish)), id)
+            .is_none()
+        {
+            let message = "the gateway works on as many large answers as it may";
+            let failure = Failure::new(Class::Overloaded, message).blame(Blame::Gateway);
+            self.answer_failure(id, failure);
+        }
+    }
+
+    /// A whole answer is read.
+    pub(in crate::gateway) fn finished(
+        &mut self,
+        id: ExchangeId,
+        finished: Result<Box<Finished>, Box<Failure>>,
+    ) {
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return;
+        };
+        if exchange.state != State::Relaying {
+            return;
+        }
+        let finished = match finished {
+            Ok(finished) => *finished,
+            Err(failure) => {
+                self.answer_failure(id, *failure);
+                return;
+            }
+        };
+        exchange.access.usage = finished.watched.usage;
+        exchange.access.answered_by = finished.watched.model;
+        exchange.access.finish = finished.watched.finish;
+        exchange.access.outcome = Outcome::Complete;
+        exchange.access.first_content = Some(self.ctx.now.mono - exchange.started);
+        let fields = match core::mem::take(&mut exchange.answer) {
+            Answer::Whole(holding) => Some(holding.fields),
+            Answer::Stream(_) | Answer::Local(_) | Answer::None => None,
+        };
+        let status = 200;
+        self.answer_whole(id, status, finished.body, fields.as_ref());
+    }
+
+    /// Writes what has come for the client of this upstream connection.
+    pub(in crate::gateway) fn flush_answer_of(&mut self, upstream: UpstreamId) {
+        if let Some(id) = self.upstreams.get(upstream).and_then(|it| it.exchange) {
+            self.flush_stream(id);
+        }
+    }
+
+    /// Whether the client has so much to take that its upstream is not read for now.
+    pub(in crate::gateway) fn is_client_full(&self, id: ExchangeId) -> bool {
+        let Some(exchange) = self.exchanges.get(id) else {
+            return false;
+        };
+        let Answer::Stream(streaming) = &exchange.answer else {
+            return false;
+        };
+        if streaming.is_collected {
+            return false;
+        }
+        let queued = self
+            .clients
+            .get(exchange.client)
+            .map_or(0, |it| it.socket.output.len());
+        let held = if streaming.is_committed {
+            streaming.relay.output.len()
+        } else {
+            0
+        };
+        queued + held >= self.ctx.limits.shard.client_queue_bytes_max
+    }
+
+    /// The client has taken something: its upstream may be read again.
+    pub(in crate::gateway) fn client_took(&mut self, id: ExchangeId) {
+        let Some(exchange) = self.exchanges.get(id) else {
+            return;
+        };
+        if let Answer::Local(_) = exchange.answer {
+            self.local_token(id);
+            return;
+        }
+        let Some(upstream) = exchange.attempt.upstream else {
+            return;
+        };
+        let is_stopped = self
+            .upstreams
+            .get(upstream)
+            .is_some_and(|it| !it.socket.is_reading());
+        if is_stopped && exchange.state == State::Relaying && !self.is_client_full(id) {
+            self.upstream_progress(upstream);
+        }
+    }
+}
+
+impl Exchange {
+    /// Gives the upstream its time for the next data.
+    fn await_data(&mut self, now: &crate::base::Instant) {
+        let provider = self
+            .prompt()
+            .and_then(|it| self.snapshot.providers.get(it.upstream.provider));
+        if let Some(idle) = provider.map(|provider| provider.timers.idle) {
+            self.deadlines.set(Phase::Idle, *now + idle);
+        }
+    }
+
+    fn upstream_dialect(&self) -> crate::dialect::Dialect {
+        self.prompt()
+            .and_then(|prompt| self.snapshot.providers.get(prompt.upstream.provider))
+            .map_or(self.request.dialect, |provider| provider.dialect)
+    }
+
+    fn relay(&self, meta: crate::dialect::ReplyMeta, limits: &Limits) -> StreamRelay {
+        let upstream = self.upstream_dialect();
+        let client = self.request.dialect;
+        if !self.access.stream {
+            StreamRelay::collect(upstream, client, meta, limits)
+        } else if upstream == client {
+            StreamRelay::pass(client, meta, limits)
+        } else {
+            StreamRelay::translate(upstream, client, meta, limits)
+        }
+    }
+
+    /// Takes over what the relay learnt.
+    pub(in crate::gateway) fn note_relay(&mut self, relay: &StreamRelay) {
+        let watched = relay.watched();
+        self.access.usage = watched.usage;
+        self.access.answered_by = watched.model;
+        self.access.finish = watched.finish;
+        self.access.broken_events = relay.broken_events();
+    }
+}
+
+/// Whether events follow. Some servers leave the type out or call it text; JSON and HTML are none.
+fn is_event_stream(head: &ResponseHead, is_asked_for: bool) -> bool {
+    let content_type = head.fields.first("content-type").unwrap_or_default();
+    let is = |start: &str| {
+        content_type
+            .get(..start.len())
+            .is_some_and(|it| it.eq_ignore_ascii_case(start.as_bytes()))
+    };
+    if is("text/event-stream") {
+        return true;
+    }
+    is_asked_for && !is("application/json") && !is("text/html") && !is("application/problem")
+}
+
+/// Decodes a piece of a stream in steps, so that a bomb cannot blow up between two looks at the relay.
+fn decode(decoder: &mut Decoder, relay: &mut StreamRelay, piece: &[u8]) -> Result<(), Failure> {
+    let mut rest = piece;
+    loop {
+        let mut decoded = BytesMut::new();
+        let taken = decoder
+            .push(rest, &mut decoded, DECODED_STEP_BYTES)
+            .map_err(|error| {
+                let message = format!("the upstream's content-encoding: {error}");
+                Failure::new(Class::BadGateway, message)
+            })?;
+        rest = rest.get(taken..).unwrap_or_default();
+        let is_all = decoded.len() < DECODED_STEP_BYTES;
+        relay.push(decoded.freeze());
+        if is_all {
+            return Ok(());
+        }
+    }
+}

@@ -1,0 +1,406 @@
+//! [`StreamRelay`]: events of an upstream's stream on their way to the client, without sockets, timers
+//! or HTTP. Bytes of the body go in, bytes of the client's body come out, and it is said how the answer
+//! fares.
+//!
+//! Three ways lead through it. *Pass*: both sides speak the same API; events go on as they came, and are
+//! only looked at. *Translate*: each event is read, and written anew in the client's API. *Collect*: the
+//! client wants the answer whole.
+
+use bytes::{Bytes, BytesMut};
+
+use crate::base::limits::SseLimits;
+use crate::base::{Limits, OutBuf};
+use crate::dialect::{Dialect, ReplyMeta, StreamDecoder, StreamEncoder, Watch, Watched};
+use crate::ir::{BlockKind, Class, Collector, Delta, Failure, PartKind, Piece};
+use crate::wire::sse;
+
+/// One streamed answer.
+#[derive(Debug)]
+pub(in crate::gateway) struct StreamRelay {
+    frames: sse::Decoder,
+    /// The beginning of an event whose rest has not come.
+    carry: BytesMut,
+    way: Way,
+    /// For the client, and not yet given to its connection.
+    pub(in crate::gateway) output: OutBuf,
+    status: Progress,
+    broken_in_row: usize,
+    broken_events_max: usize,
+    broken_events: u32,
+    failure: Option<Box<Failure>>,
+    /// Events of the client's API for what is not the upstream's: errors, keep-alives.
+    own: StreamEncoder,
+    watched: Watched,
+    /// What was passed on last does not end with a blank line.
+    is_cut: bool,
+    /// How far the current input was passed on.
+    passed_in_input: usize,
+}
+
+#[derive(Debug)]
+enum Way {
+    Pass(Watch),
+    Translate {
+        decoder: Box<StreamDecoder>,
+        encoder: Box<StreamEncoder>,
+        deltas: Vec<Delta>,
+    },
+    Collect {
+        decoder: Box<StreamDecoder>,
+        collector: Box<Collector>,
+        deltas: Vec<Delta>,
+    },
+}
+
+/// How the answer fares.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(in crate::gateway) struct Progress {
+    /// Content has come: the answer is committed to this upstream.
+    pub(in crate::gateway) has_content: bool,
+    /// The answer is complete; nothing after it matters.
+    pub(in crate::gateway) is_complete: bool,
+    /// The model has finished; only usage and the end are missing.
+    pub(in crate::gateway) has_finish: bool,
+    /// Data events so far, comments and pings not counted.
+    pub(in crate::gateway) data_events: u64,
+}
+
+impl StreamRelay {
+    /// Passes the events on.
+    pub(in crate::gateway) fn pass(dialect: Dialect, meta: ReplyMeta, limits: &Limits) -> Self {
+        let watch = Watch::new(dialect, meta.stream_usage);
+        StreamRelay::new(Way::Pass(watch), dialect, meta, limits)
+    }
+
+    /// Translates the events.
+    pub(in crate::gateway) fn translate(
+        upstream: Dialect,
+        client: Dialect,
+        meta: ReplyMeta,
+        limits: &Limits,
+    ) -> Self {
+        let way = Way::Translate {
+            decoder: Box::new(StreamDecoder::new(upstream, limits)),
+            encoder: Box::new(StreamEncoder::new(client, meta.clone())),
+            deltas: Vec::new(),
+        };
+        StreamRelay::new(way, client, meta, limits)
+    }
+
+    /// Collects the events for a client that does not stream.
+    pub(in crate::gateway) fn collect(
+        upstream: Dialect,
+        client: Dialect,
+        meta: ReplyMeta,
+        limits: &Limits,
+    ) -> Self {
+        let way = Way::Collect {
+            decoder: Box::new(StreamDecoder::new(upstream, limits)),
+            collector: Box::new(Collector::new(limits.shard.response_bytes_max)),
+            deltas: Vec::new(),
+        };
+        StreamRelay::new(way, client, meta, limits)
+    }
+
+    fn new(way: Way, client: Dialect, meta: ReplyMeta, limits: &Limits) -> StreamRelay {
+        let sse: &SseLimits = &limits.sse;
+        StreamRelay {
+            frames: sse::Decoder::new(sse),
+            carry: BytesMut::new(),
+            way,
+            output: OutBuf::new(),
+            status: Progress::default(),
+            broken_in_row: 0,
+            broken_events_max: limits.shard.broken_events_max,
+            broken_events: 0,
+            failure: None,
+            own: StreamEncoder::new(client, meta),
+            watched: Watched::default(),
+            is_cut: false,
+            passed_in_input: 0,
+        }
+    }
+
+    pub(in crate::gateway) const fn progress(&self) -> Progress {
+        self.status
+    }
+
+    /// Why the answer failed, once it did.
+    pub(in crate::gateway) fn failure(&self) -> Option<&Failure> {
+        self.failure.as_deref()
+    }
+
+    /// Events that could not be read and were skipped.
+    pub(in crate::gateway) const fn broken_events(&self) -> u32 {
+        self.broken_events
+    }
+
+    /// What was learnt of the answer.
+    pub(in crate::gateway) fn watched(&self) -> Watched {
+        match &self.way {
+            Way::Pass(watch) => watch.watched(),
+            Way::Translate { .. } | Way::Collect { .. } => self.watched.clone(),
+        }
+    }
+
+    /// Memory held: events begun and output not yet taken.
+    pub(in crate::gateway) fn held_bytes(&self) -> usize {
+        let collected = match &self.way {
+            Way::Collect { collector, .. } => collector.bytes(),
+            Way::Pass(_) | Way::Translate { .. } => 0,
+        };
+        self.carry.capacity() + self.output.len() + collected
+    }
+
+    /// Takes the next piece of the upstream's body.
+    pub(in crate::gateway) fn push(&mut self, piece: Bytes) {
+        if self.is_over() {
+            return;
+        }
+        if self.carry.is_empty() {
+            self.take_frames(&piece, false);
+            let used = self.frames.rebase();
+            self.pass_blank(&piece, used);
+            if used < piece.len() && !self.is_over() {
+                self.carry
+                    .extend_from_slice(piece.get(used..).unwrap_or_default());
+            }
+            return;
+        }
+        self.carry.extend_from_slice(&piece);
+        let whole = core::mem::take(&mut self.carry).freeze();
+        self.take_frames(&whole, false);
+        let used = self.frames.rebase();
+        self.pass_blank(&whole, used);
+        if used < whole.len() && !self.is_over() {
+            // The buffer is ours alone again unless an event's text was kept.
+            self.carry = match whole.try_into_mut() {
+                Ok(mut buffer) => buffer.split_off(used),
+                Err(whole) => BytesMut::from(whole.get(used..).unwrap_or_default()),
+            };
+        }
+    }
+
+    /// The upstream's body has ended as its framing said.
+    pub(in crate::gateway) fn end_of_body(&mut self) {
+        if self.is_over() {
+            return;
+        }
+        let rest = core::mem::take(&mut self.carry).freeze();
+        self.take_frames(&rest, true);
+        if self.is_over() {
+            return;
+        }
+        match &mut self.way {
+            Way::Pass(watch) => match watch.end_of_body() {
+                None => self.status.is_complete = true,
+                Some(failure) => self.fail(failure),
+            },
+            Way::Translate {
+                decoder, deltas, ..
+            }
+            | Way::Collect {
+                decoder, deltas, ..
+            } => {
+                decoder.end_of_body(deltas);
+                self.take_deltas();
+            }
+        }
+    }
+
+    /// Ends the answer with an error, told in the client's API where it sees a stream.
+    pub(in crate::gateway) fn fail(&mut self, failure: Failure) {
+        if self.is_over() {
+            return;
+        }
+        match &mut self.way {
+            Way::Pass(_) => {
+                if core::mem::take(&mut self.is_cut) {
+                    self.output.put(b"\n\n");
+                }
+                self.own
+                    .delta(Delta::Failure(Box::new(failure.clone())), &mut self.output);
+            }
+            Way::Translate { encoder, .. } => {
+                encoder.delta(Delta::Failure(Box::new(failure.clone())), &mut self.output);
+            }
+            Way::Collect { .. } => {}
+        }
+        self.failure = Some(Box::new(failure));
+    }
+
+    /// Writes a sign of life; never inside an event.
+    pub(in crate::gateway) fn keep_alive(&mut self) {
+        if self.is_over() {
+            return;
+        }
+        match &mut self.way {
+            Way::Pass(_) if self.is_cut => {}
+            Way::Pass(_) => self.own.keep_alive(&mut self.output),
+            Way::Translate { encoder, .. } => encoder.keep_alive(&mut self.output),
+            Way::Collect { .. } => {}
+        }
+    }
+
+    /// The whole answer for a client that does not stream; only once it is complete.
+    pub(in crate::gateway) fn into_response(self) -> Option<crate::ir::Response> {
+        match self.way {
+            Way::Collect { collector, .. } => collector.finish(),
+            Way::Pass(_) | Way::Translate { .. } => None,
+        }
+    }
+
+    const fn is_over(&self) -> bool {
+        self.status.is_complete || self.failure.is_some()
+    }
+
+    /// Comments and blank lines behind the last event go on at once where bytes are passed.
+    fn pass_blank(&mut self, input: &Bytes, used: usize) {
+        let passed = self.passed_in_input;
+        if let Way::Pass(_) = self.way
+            && !self.is_over()
+            && passed < used
+        {
+            self.output.put(input.get(passed..used).unwrap_or_default());
+        }
+        self.passed_in_input = 0;
+    }
+
+    fn take_frames(&mut self, input: &Bytes, is_end: bool) {
+        while !self.is_over() {
+            let next = if is_end {
+                self.frames.finish(input)
+            } else {
+                self.frames.next(input)
+            };
+            let frame = match next {
+                Ok(Some(frame)) => frame,
+                Ok(None) => return,
+                Err(error) => {
+                    let message = format!("the upstream's event stream: {error}");
+                    self.fail(Failure::new(Class::BadGateway, message));
+                    return;
+                }
+            };
+            match &mut self.way {
+                Way::Pass(watch) => {
+                    let seen = watch.event(frame.name, frame.data.as_bytes());
+                    let raw = frame.raw_range();
+                    self.passed_in_input = raw.end;
+                    if let Some(failure) = seen.failure {
+                        self.passed_failure(input.slice(raw), failure);
+                        return;
+                    }
+                    self.status.has_content |= seen.content || seen.terminal;
+                    self.status.is_complete |= seen.terminal;
+                    self.status.data_events += u64::from(!seen.ping);
+                    self.is_cut = frame.unterminated;
+                    if !seen.hidden {
+                        self.output.put(frame.raw);
+                    }
+                }
+                Way::Translate {
+                    decoder, deltas, ..
+                }
+                | Way::Collect {
+                    decoder, deltas, ..
+                } => {
+                    let data = frame.data.into_bytes(input);
+                    match decoder.event(frame.name, &data, deltas) {
+                        Ok(()) => self.broken_in_row = 0,
+                        Err(broken) => {
+                            self.skip(&broken.reason);
+                            continue;
+                        }
+                    }
+                    self.take_deltas();
+                }
+            }
+        }
+    }
+
+    /// An error event of the upstream goes on as it is: it is in the client's API already.
+    fn passed_failure(&mut self, raw: Bytes, failure: Box<Failure>) {
+        self.output.push(raw);
+        self.failure = Some(failure);
+    }
+
+    fn skip(&mut self, reason: &str) {
+        self.broken_events = self.broken_events.saturating_add(1);
+        self.broken_in_row += 1;
+        if self.broken_in_row >= self.broken_events_max {
+            let count = self.broken_in_row;
+            let message = format!("{count} events in a row could not be read; the last: {reason}");
+            self.fail(Failure::new(Class::BadGateway, message));
+        }
+    }
+
+    fn take_deltas(&mut self) {
+        let (deltas, sink) = match &mut self.way {
+            Way::Pass(_) => return,
+            Way::Translate {
+                deltas, encoder, ..
+            } => (deltas, Sink::Encoder(encoder)),
+            Way::Collect {
+                deltas, collector, ..
+            } => (deltas, Sink::Collector(collector)),
+        };
+        let mut sink = sink;
+        for delta in deltas.drain(..) {
+            note(&delta, &mut self.status, &mut self.watched);
+            if let Delta::Failure(failure) = &delta {
+                self.failure = Some(failure.clone());
+            }
+            match &mut sink {
+                Sink::Encoder(encoder) => encoder.delta(delta, &mut self.output),
+                Sink::Collector(collector) => {
+                    if let Err(failure) = collector.push(delta) {
+                        self.failure = Some(failure);
+                    }
+                }
+            }
+        }
+    }
+}
+
+enum Sink<'a> {
+    Encoder(&'a mut StreamEncoder),
+    Collector(&'a mut Collector),
+}
+
+/// What a delta says about how the answer fares.
+fn note(delta: &Delta, status: &mut Progress, watched: &mut Watched) {
+    if !matches!(delta, Delta::Ping) {
+        status.data_events += 1;
+    }
+    match delta {
+        Delta::Start(start) => watched.model = start.model.as_ref().map(|model| model.detach()),
+        Delta::BlockStart { kind, .. } => status.has_content |= is_content(kind),
+        Delta::Append {
+            piece: Piece::Text(text),
+            ..
+        } => status.has_content |= !text.is_empty(),
+        Delta::Append { .. } | Delta::BlockStop { .. } | Delta::Logprobs { .. } => {}
+        Delta::Finish { choice, finish } => {
+            status.has_finish = true;
+            if *choice == 0 {
+                watched.finish = Some(finish.reason.clone());
+            }
+        }
+        Delta::Usage(usage) => watched.usage.update(usage),
+        Delta::Failure(_) | Delta::Ping => {}
+        Delta::End => {
+            status.has_content = true;
+            status.is_complete = true;
+        }
+    }
+}
+
+/// Whether a block is content by its mere beginning.
+const fn is_content(kind: &BlockKind) -> bool {
+    match kind {
+        BlockKind::ToolCall { .. } => true,
+        BlockKind::Whole(part) => !matches!(part, PartKind::Text { .. }),
+        BlockKind::Refusal | BlockKind::Text | BlockKind::Thinking => false,
+    }
+}

@@ -1,0 +1,66 @@
+//! What a shard knows of its providers beyond the config: addresses, and connections kept for the next
+//! request.
+
+use core::net::{IpAddr, SocketAddr};
+use core::time::Duration;
+use std::collections::VecDeque;
+
+use super::ctx::UpstreamId;
+use crate::base::{ExchangeId, Instant};
+use crate::config::Provider;
+
+/// How long addresses are used before the name is looked up again. Providers move theirs within
+/// minutes; a lookup costs a thread's time, not ours.
+const ADDRESSES_FRESH: Duration = Duration::from_secs(60);
+
+/// One provider of the current config.
+#[derive(Debug, Default)]
+pub(super) struct ProviderState {
+    /// Connections without a request, the one used last at the end.
+    pub(super) idle: Vec<UpstreamId>,
+    addresses: Vec<SocketAddr>,
+    fresh_until: Instant,
+    /// A lookup is on its way.
+    pub(super) is_resolving: bool,
+    /// Exchanges that wait for it.
+    pub(super) waiting: Vec<ExchangeId>,
+}
+
+impl ProviderState {
+    /// The addresses to try, in order; `None` when the name must be looked up first.
+    pub(super) fn addresses(
+        &self,
+        provider: &Provider,
+        now: Instant,
+    ) -> Option<VecDeque<SocketAddr>> {
+        let (host, port) = endpoint(provider);
+        if let Ok(address) = host.parse::<IpAddr>() {
+            return Some(VecDeque::from([SocketAddr::new(address, port)]));
+        }
+        let is_fresh = !self.addresses.is_empty() && now < self.fresh_until;
+        is_fresh.then(|| self.addresses.iter().copied().collect())
+    }
+
+    /// Takes what a lookup found.
+    pub(super) fn resolved(&mut self, addresses: Vec<SocketAddr>, now: Instant) {
+        self.addresses = addresses;
+        self.fresh_until = now + ADDRESSES_FRESH;
+    }
+
+    /// None of the addresses could be reached: they are looked up anew next time.
+    pub(super) fn unreachable(&mut self) {
+        self.fresh_until = Instant::ZERO;
+    }
+
+    pub(super) fn forget(&mut self, upstream: UpstreamId) {
+        self.idle.retain(|&idle| idle != upstream);
+    }
+}
+
+/// Where connections to a provider go: to it, or to the proxy before it.
+pub(super) fn endpoint(provider: &Provider) -> (&str, u16) {
+    match &provider.proxy {
+        Some(proxy) => (&proxy.host, proxy.port),
+        None => (&provider.base.host, provider.base.port),
+    }
+}

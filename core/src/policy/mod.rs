@@ -1,0 +1,3 @@
+//! Decisions about attempts: facts and time in, a decision out.
+
+pub mod retry;
