@@ -14,144 +14,85 @@ fn read(status: u16, body: &str) -> Failure {
     )
 }
 
+fn expect(status: u16, body: &str, class: Class, message: &str) {
+    let failure = read(status, body);
+    let told = (failure.class, failure.message.to_string());
+    assert_eq!(told, (class, message.to_owned()), "{body}");
+    assert_eq!(failure.upstream_status, Some(status));
+}
+
+/// Shapes: where the message, the type and the code stand.
 #[test]
 fn every_shape_of_error_is_understood() {
-    for (status, body, class, message) in [
-        (
-            401,
-            json!({"detail": "Invalid API Key"}),
-            Class::Authentication,
-            "Invalid API Key",
-        ),
-        (
-            422,
-            json!({"detail": [{"loc": ["body"], "msg": "bad", "type": "x"}]}),
-            Class::InvalidRequest,
-            "bad",
-        ),
-        (
-            400,
-            json!({"error": {"code": null, "message": "prompt too long; exceeded max context length by 5", "type": "invalid_request_error"}}),
-            Class::ContextLength,
-            "prompt too long; exceeded max context length by 5",
-        ),
-        (
-            429,
-            json!({"error": {"code": 429, "message": "Provider returned error", "metadata": {"raw": "slow down"}}, "user_id": "u"}),
-            Class::RateLimit,
-            "Provider returned error: slow down",
-        ),
-        (
-            400,
-            json!({"code": "Client specified an invalid argument", "error": "Incorrect API key provided: xx"}),
-            Class::Authentication,
-            "Incorrect API key provided: xx",
-        ),
-        (
-            401,
-            json!({"error": {"message": "no", "type": "invalid_api_key", "code": 401}}),
-            Class::Authentication,
-            "no",
-        ),
-        (
-            400,
-            json!({"error": {"code": "tool_use_failed", "failed_generation": "x", "message": "m"}}),
-            Class::ToolGeneration,
-            "m",
-        ),
-        (
-            429,
-            json!({"error": {"message": "m", "type": "insufficient_quota", "code": "insufficient_quota"}}),
-            Class::Billing,
-            "m",
-        ),
-        (
-            402,
-            json!({"error": {"message": "Insufficient Balance"}}),
-            Class::Billing,
-            "Insufficient Balance",
-        ),
-        (
-            400,
-            json!({"error": {"code": "content_filter", "message": "m", "innererror": {"code": "ResponsibleAIPolicyViolation"}}}),
-            Class::ContentFilter,
-            "m",
-        ),
-        (
-            404,
-            json!({"error": {"code": "model_not_found", "message": "m"}}),
-            Class::NotFound,
-            "m",
-        ),
-        (
-            503,
-            json!({"error": {"message": "m", "type": "server_error"}}),
-            Class::Unavailable,
-            "m",
-        ),
-        (
-            503,
-            json!({"error": {"message": "The model is overloaded", "code": null}}),
-            Class::Overloaded,
-            "The model is overloaded",
-        ),
-        (
-            500,
-            json!({"error": {"message": "m", "type": "overloaded_error"}}),
-            Class::Overloaded,
-            "m",
-        ),
-        (
-            400,
-            json!([{"error": {"code": 400, "message": "m", "status": "INVALID_ARGUMENT"}}]),
-            Class::InvalidRequest,
-            "m",
-        ),
-        (
-            400,
-            json!({"object": "error", "message": "This model's maximum context length is 10 tokens", "type": "BadRequestError"}),
-            Class::ContextLength,
-            "This model's maximum context length is 10 tokens",
-        ),
-        (
-            502,
-            json!({"error": {"message": "maximum context length"}}),
-            Class::BadGateway,
-            "maximum context length",
-        ),
-        (
-            403,
-            json!({"error": {"message": "m"}}),
-            Class::Permission,
-            "m",
-        ),
-        (
-            529,
-            json!({"error": {"message": "m"}}),
-            Class::Overloaded,
-            "m",
-        ),
-        (
-            500,
-            json!({}),
-            Class::Internal,
-            "the upstream answered 500 and did not say why",
-        ),
-        (
-            500,
-            json!(null),
-            Class::Internal,
-            "the upstream answered 500 and did not say why",
-        ),
-    ] {
-        let failure = read(status, &body.to_string());
-        assert_eq!(
-            (failure.class, failure.message.to_string().as_str()),
-            (class, message),
-            "{body}"
-        );
-        assert_eq!(failure.upstream_status, Some(status));
-    }
+    use Class::*;
+    expect(
+        401,
+        r#"{"detail":"Invalid API Key"}"#,
+        Authentication,
+        "Invalid API Key",
+    );
+    let list = r#"{"detail":[{"loc":["body"],"msg":"bad","type":"x"}]}"#;
+    expect(422, list, InvalidRequest, "bad");
+    let openrouter = r#"{"error":{"code":429,"message":"Provider returned error",
+        "metadata":{"raw":"slow down"}},"user_id":"u"}"#;
+    expect(
+        429,
+        openrouter,
+        RateLimit,
+        "Provider returned error: slow down",
+    );
+    let xai = r#"{"code":"Client specified an invalid argument",
+        "error":"Incorrect API key provided: xx"}"#;
+    expect(400, xai, Authentication, "Incorrect API key provided: xx");
+    let perplexity = r#"{"error":{"message":"no","type":"invalid_api_key","code":401}}"#;
+    expect(401, perplexity, Authentication, "no");
+    let google = r#"[{"error":{"code":400,"message":"m","status":"INVALID_ARGUMENT"}}]"#;
+    expect(400, google, InvalidRequest, "m");
+    let vllm = r#"{"object":"error","message":"maximum context length is 10","type":"x"}"#;
+    expect(400, vllm, ContextLength, "maximum context length is 10");
+    let nothing = "the upstream answered 500 and did not say why";
+    expect(500, "{}", Internal, nothing);
+    expect(500, "null", Internal, nothing);
+}
+
+/// Words by which the class is known.
+#[test]
+fn every_kind_of_error_is_told_apart() {
+    use Class::*;
+    let coded = |status, code: &str, class| {
+        let body = json!({"error": {"message": "m", "code": code}}).to_string();
+        expect(status, &body, class, "m");
+    };
+    coded(400, "tool_use_failed", ToolGeneration);
+    coded(429, "insufficient_quota", Billing);
+    coded(404, "model_not_found", NotFound);
+    coded(400, "context_length_exceeded", ContextLength);
+    coded(429, "RateLimitReached", RateLimit);
+    coded(503, "unknown", Unavailable);
+    coded(403, "unknown", Permission);
+    coded(529, "unknown", Overloaded);
+    let typed = |status, kind: &str, class| {
+        let body = json!({"error": {"message": "m", "type": kind, "code": null}}).to_string();
+        expect(status, &body, class, "m");
+    };
+    typed(503, "server_error", Unavailable);
+    typed(500, "overloaded_error", Overloaded);
+    let said = |status, message: &str, class| {
+        let body = json!({"error": {"message": message}}).to_string();
+        expect(status, &body, class, message);
+    };
+    said(402, "Insufficient Balance", Billing);
+    said(
+        400,
+        "prompt too long; exceeded max context length by 5",
+        ContextLength,
+    );
+    said(503, "The model is overloaded", Overloaded);
+    // A server's fault is not the prompt's, whatever its words.
+    said(502, "maximum context length", BadGateway);
+    let azure = r#"{"error":{"code":"x","message":"m",
+        "innererror":{"code":"ResponsibleAIPolicyViolation"}}}"#;
+    expect(400, azure, ContentFilter, "m");
 }
 
 #[test]

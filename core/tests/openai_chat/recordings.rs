@@ -517,17 +517,17 @@ fn streams() {
         {
             continue;
         }
-        let events = events(text);
-        let (deltas, broken) = decode_stream(&events);
+        let told = events(text);
+        let (deltas, broken) = decode_stream(&told);
         assert_eq!(broken, 0, "{id}");
         check_order(id, &deltas);
         let encoded = encode_stream(&deltas, true);
-        let written = super::support::events(&encoded);
+        let written = events(&encoded);
         let end = grammar::check(&written, true).unwrap_or_else(|what| panic!("{id}: {what}"));
         match collect(&deltas) {
             Ok(response) => {
                 assert_eq!(end, End::Done, "{id}");
-                check_stream(id, &response, &events);
+                check_stream(id, &response, &told);
                 let (again, broken) = decode_stream(&written);
                 assert_eq!(broken, 0, "{id}");
                 let again = summary(&collect(&again).unwrap());
@@ -536,7 +536,7 @@ fn streams() {
                 // Where nothing was told the estimate is.
                 usage.input.get_or_insert(meta(true).input_tokens_estimate);
                 assert_eq!(again, summary(&response), "{id}");
-                let hidden = super::support::events(&encode_stream(&deltas, false));
+                let hidden = events(&encode_stream(&deltas, false));
                 assert_eq!(grammar::check(&hidden, false), Ok(End::Done), "{id}");
                 table.pass("stream read, written, read again");
             }
@@ -624,8 +624,8 @@ fn check_stream(id: &str, response: &Response, events: &[Bytes]) {
     check_usage(id, &response.usage.unwrap_or_default(), &told);
 }
 
-/// Streams with bytes and events lost, doubled and changed: never a panic, never an order that is not
-/// promised, never bytes that break the grammar.
+/// Streams with bytes and events lost, doubled and changed: never a panic, never an order that is
+/// not promised, never bytes that break the grammar.
 #[test]
 fn mangled_streams() {
     let Some(all) = recordings() else { return };
@@ -651,7 +651,7 @@ fn mangled_streams() {
                 continue;
             }
             check_order(id, &deltas);
-            let written = super::support::events(&encode_stream(&deltas, true));
+            let written = events(&encode_stream(&deltas, true));
             grammar::check(&written, true).unwrap_or_else(|what| panic!("{id}: {what}"));
         }
     }

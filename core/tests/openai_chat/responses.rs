@@ -5,6 +5,7 @@ use tollgate_core::ir::*;
 
 use super::support::*;
 
+#[allow(clippy::needless_pass_by_value)]
 fn read(message: Json, finish: &str) -> Choice {
     let choice = json!({"index": 0, "message": message, "finish_reason": finish});
     let body = json!({"id": "r-1", "choices": [choice]});
@@ -25,9 +26,11 @@ fn calls_in_all_their_forms() {
     let choice = read(
         json!({"content": null, "tool_calls": [
             {"id": "a", "function": {"name": "f"}},
-            {"id": "", "index": 1, "type": "function", "function": {"name": "g", "arguments": {"x": 1}}},
+            {"id": "", "index": 1, "type": "function", "function": {"name": "g",
+                "arguments": {"x": 1}}},
             {"id": "c", "type": "custom", "custom": {"name": "h", "input": "free"}},
-            {"id": "d", "function": {"name": "f", "arguments": "{}"}, "custom": {"name": "", "input": ""}}]}),
+            {"id": "d", "function": {"name": "f", "arguments": "{}"}, "custom": {"name": "",
+                "input": ""}}]}),
         "stop",
     );
     assert_eq!(choice.finish.reason, FinishReason::ToolCalls);

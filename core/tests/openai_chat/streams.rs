@@ -1,4 +1,5 @@
-//! Streams: each oddity of the vendors by a fixture, and what the writer does with every legal delta.
+//! Streams: each oddity of the vendors by a fixture, and what the writer does with every legal
+//! delta.
 
 use bytes::Bytes;
 use serde_json::Value as Json;
@@ -90,10 +91,12 @@ fn reasoning_and_content_in_one_chunk_are_two_blocks() {
 fn signatures_end_their_reasoning_and_are_never_cross_wired() {
     let detail = |text: &str| {
         format!(
-            r#"{{"reasoning":"{text}","reasoning_details":[{{"type":"reasoning.text","text":"{text}","format":"anthropic-claude-v1","index":0}}]}}"#
+            r#"{{"reasoning":"{text}","reasoning_details":[{{"type":"reasoning.text",
+                "text":"{text}","format":"anthropic-claude-v1","index":0}}]}}"#
         )
     };
-    let signature = r#"{"content":"","reasoning_details":[{"type":"reasoning.text","signature":"sig","format":"anthropic-claude-v1","index":0}]}"#;
+    let signature = r#"{"content":"","reasoning_details":[{"type":"reasoning.text",
+        "signature":"sig","format":"anthropic-claude-v1","index":0}]}"#;
     let response = answer(
         &[&detail("a"), &detail("b"), signature, r#"{"content":"c"}"#],
         STOP,
@@ -117,8 +120,10 @@ fn signatures_end_their_reasoning_and_are_never_cross_wired() {
 fn reasoning_details_alone_are_read() {
     let response = answer(
         &[
-            r#"{"reasoning_details":[{"type":"reasoning.summary","summary":"s"},{"type":"reasoning.encrypted","data":"d","format":"openai-responses-v1"}]}"#,
-            r#"{"content":[{"type":"thinking","thinking":[{"type":"text","text":"m"}]},{"type":"text","text":"t"}]}"#,
+            r#"{"reasoning_details":[{"type":"reasoning.summary","summary":"s"},
+                {"type":"reasoning.encrypted","data":"d","format":"openai-responses-v1"}]}"#,
+            r#"{"content":[{"type":"thinking","thinking":[{"type":"text","text":"m"}]},
+                {"type":"text","text":"t"}]}"#,
         ],
         STOP,
     );
@@ -222,7 +227,8 @@ fn older_and_custom_calls() {
     assert_eq!(response.choices[0].finish.reason, FinishReason::ToolCalls);
     let response = answer(
         &[
-            r#"{"tool_calls":[{"index":0,"id":"a","type":"custom","custom":{"name":"g","input":"x"}}]}"#,
+            r#"{"tool_calls":[{"index":0,"id":"a","type":"custom","custom":{"name":"g",
+                "input":"x"}}]}"#,
             r#"{"tool_calls":[{"index":0,"custom":{"input":"y"}}]}"#,
         ],
         STOP,
@@ -374,7 +380,8 @@ fn the_frame_is_taken_from_the_first_real_chunk() {
 
 #[test]
 fn a_full_message_beside_deltas_says_nothing_new() {
-    let whole = r#"{"choices":[{"index":0,"message":{"content":"x"},"delta":{"content":""},"finish_reason":"stop"}]}"#;
+    let whole = r#"{"choices":[{"index":0,"message":{"content":"x"},"delta":{"content":""},
+        "finish_reason":"stop"}]}"#;
     let alone = r#"{"choices":[{"index":0,"message":{"content":"x"},"finish_reason":"stop"}]}"#;
     let text = chunks(&[r#"{"content":"x"}"#], STOP);
     for events in [
@@ -429,7 +436,9 @@ fn errors_within_a_stream_are_failures() {
 
 #[test]
 fn citations_and_logprobs_and_refusals() {
-    let chunk = r#"{"choices":[{"index":0,"delta":{"content":"x","annotations":[{"type":"url_citation","url_citation":{"url":"u"}}]},"logprobs":{"content":[{"token":"x"}]},"finish_reason":"stop"}]}"#;
+    let chunk = r#"{"choices":[{"index":0,"delta":{"content":"x",
+        "annotations":[{"type":"url_citation","url_citation":{"url":"u"}}]},
+            "logprobs":{"content":[{"token":"x"}]},"finish_reason":"stop"}]}"#;
     let (deltas, _) = decode_stream(&[Bytes::from_static(chunk.as_bytes())]);
     let response = collect(&deltas).unwrap();
     let PartKind::Text { citations, .. } = &response.choices[0].parts[0].kind else {
@@ -447,20 +456,21 @@ fn citations_and_logprobs_and_refusals() {
 fn several_choices_stay_apart() {
     let chunk = |index: u64, text: &str, finish: &str| {
         Bytes::from(format!(
-            r#"{{"choices":[{{"index":{index},"delta":{{"content":"{text}"}},"finish_reason":{finish}}}]}}"#
+            r#"{{"choices":[{{"index":{index},"delta":{{"content":"{text}"}},
+                "finish_reason":{finish}}}]}}"#
         ))
     };
-    let events = [
+    let four = [
         chunk(0, "a", "null"),
         chunk(1, "b", "null"),
         chunk(0, "c", "\"stop\""),
         chunk(1, "d", "\"length\""),
     ];
-    let (deltas, _) = decode_stream(&events);
+    let (deltas, _) = decode_stream(&four);
     let response = collect(&deltas).unwrap();
     assert_eq!(response.choices.len(), 2);
     assert_eq!(response.choices[1].finish.reason, FinishReason::Length);
-    let written = super::support::events(&encode_stream(&deltas, false));
+    let written = events(&encode_stream(&deltas, false));
     assert_eq!(grammar::check(&written, false), Ok(End::Done));
     let (broken, _) = decode_stream(&[chunk(4_000_000_000, "a", "null")]);
     assert!(matches!(broken.last(), Some(Delta::Failure(_))));
@@ -555,7 +565,7 @@ fn legal_deltas() -> Vec<Delta> {
 fn every_legal_delta_is_written() {
     let text = encode_stream(&legal_deltas(), true);
     assert!(text.contains(": keep-alive\n\n") && text.ends_with("data: [DONE]\n\n"));
-    let written = super::support::events(&text);
+    let written = events(&text);
     assert_eq!(grammar::check(&written, true), Ok(End::Done));
     let first: Json = serde_json::from_slice(&written[0]).unwrap();
     assert_eq!(first["id"], "chatcmpl-r1");
@@ -591,7 +601,7 @@ fn a_failure_is_the_last_word() {
     deltas.push(Delta::End);
     let text = encode_stream(&deltas, true);
     assert!(!text.contains("[DONE]") && !text.contains(r#""finish_reason":""#));
-    let written = super::support::events(&text);
+    let written = events(&text);
     assert_eq!(grammar::check(&written, true), Ok(End::Failed));
     // Nothing finished, or tools called that are none: no clean end.
     for deltas in [
@@ -604,7 +614,7 @@ fn a_failure_is_the_last_word() {
             },
         }],
     ] {
-        let written = super::support::events(&encode_stream(&deltas, false));
+        let written = events(&encode_stream(&deltas, false));
         assert_eq!(grammar::check(&written, false), Ok(End::Failed));
     }
     let mut out = OutBuf::new();
@@ -622,10 +632,12 @@ fn a_failure_is_the_last_word() {
 #[test]
 fn a_passing_stream_is_watched() {
     let mut watch = Watch::new(false);
-    let head = br#"{"model":"m","choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}]}"#;
+    let head = br#"{"model":"m","choices":[{"index":0,"delta":{"role":"assistant","content":""},
+        "finish_reason":null}]}"#;
     let seen = watch.event(b"", head);
     assert!(!seen.content && !seen.hidden && seen.failure.is_none());
-    let text = br#"{"model":"m","choices":[{"index":0,"delta":{"content":"\"usage\":{"},"finish_reason":null}],"usage":null}"#;
+    let text = br#"{"model":"m","choices":[{"index":0,"delta":{"content":"\"usage\":{"},
+        "finish_reason":null}],"usage":null}"#;
     assert!(watch.event(b"", text).content);
     assert!(watch.event(b"", text).content);
     assert!(watch.end_of_body().is_some());
@@ -647,7 +659,8 @@ fn a_passing_stream_is_watched() {
 #[test]
 fn a_passing_answer_is_watched() {
     let text = Bytes::from_static(
-        br#"{"model":"m","choices":[{"message":{"tool_calls":[{}]},"finish_reason":"stop"}],"usage":{"prompt_tokens":3}}"#,
+        br#"{"model":"m","choices":[{"message":{"tool_calls":[{}]},"finish_reason":"stop"}],
+            "usage":{"prompt_tokens":3}}"#,
     );
     let mut tape = Tape::new();
     let body = tape.parse(&text, &Limits::default().json).unwrap();
@@ -665,12 +678,12 @@ fn the_watch_sees_what_the_decoder_sees() {
         let Some(text) = json["response"]["body"].as_str() else {
             continue;
         };
-        let events = events(text);
+        let all = events(text);
         let mut watch = Watch::new(true);
-        let failed = events
+        let failed = all
             .iter()
             .any(|event| watch.event(b"", event).failure.is_some());
-        let (deltas, _) = decode_stream(&events);
+        let (deltas, _) = decode_stream(&all);
         match collect(&deltas) {
             Ok(response) => {
                 assert!(!failed && watch.end_of_body().is_none(), "{id}");

@@ -1,9 +1,9 @@
 //! Reads chunks.
 //!
-//! The end is `[DONE]`, or the end of the body where every choice has a `finish_reason`; choices end with
-//! it and not before, for content may follow a reason, and usage does. `[DONE]` without a reason is an
-//! end too (Snowflake never gives one), unless it comes within the arguments of a call. A body that ends
-//! without either was cut off.
+//! The end is `[DONE]`, or the end of the body where every choice has a `finish_reason`; choices
+//! end with it and not before, for content may follow a reason, and usage does. `[DONE]` without a
+//! reason is an end too (Snowflake never gives one), unless it comes within the arguments of a
+//! call. A body that ends without either was cut off.
 
 use bytes::Bytes;
 use smallvec::SmallVec;
@@ -64,8 +64,8 @@ impl Decoder {
     /// Takes an event. `name` is hardly ever set in this API; `error` is understood.
     ///
     /// # Errors
-    /// Where the event cannot be read. The stream may go on without it, but not where a tool call is
-    /// open: then it fails, for a call with a hole in its arguments must not be run.
+    /// Where the event cannot be read. The stream may go on without it, but not where a tool call
+    /// is open: then it fails, for a call with a hole in its arguments must not be run.
     pub fn event(
         &mut self,
         name: &[u8],
@@ -93,8 +93,9 @@ impl Decoder {
         result
     }
 
-    /// Whether each choice has told why it ends: `[DONE]` and perhaps usage are all that may follow, and
-    /// [`end_of_body`](Decoder::end_of_body) will find the answer whole. For whoever will not wait.
+    /// Whether each choice has told why it ends: `[DONE]` and perhaps usage are all that may
+    /// follow, and [`end_of_body`](Decoder::end_of_body) will find the answer whole. For whoever
+    /// will not wait.
     pub fn is_whole(&self) -> bool {
         !self.choices.is_empty() && self.choices.iter().all(|choice| choice.told.is_some())
     }
