@@ -26,7 +26,7 @@ use crate::socket::{self, Handle, Sockets};
 use crate::timer::{self, Alarm};
 
 /// Completions of operations that ended at once, handled in one turn.
-const COMPLETIONS_MAX: usize = 256;
+const COMPLETIONS_MAX: usize = 64;
 
 /// What a worker is given.
 pub(crate) struct Seat {

@@ -22,6 +22,7 @@ use common::{
 };
 use runtime::{Address, Driver, Listener, Running, start};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tollgate_core::base::{OutBuf, ShardId};
 use tollgate_core::config::Snapshot;
 use tollgate_core::gateway::io::{IoFailure, PEERS, Peer, ReadClass};
@@ -41,6 +42,11 @@ fn poke(running: &Running) {
 fn a_thousand_connections_are_echoed() {
     on_each_driver(|driver| {
         let running = run(driver, &[loopback()], vec![echo(1)]);
+        let name = match driver {
+            Driver::Uring => "(io_uring)",
+            Driver::Auto | Driver::Epoll => "(epoll)",
+        };
+        assert!(running.driver().ends_with(name), "{}", running.driver());
         let mut clients: Vec<TcpStream> = (0..1000).map(|_| client(&running)).collect();
         for round in 0..5u8 {
             for (id, client) in clients.iter_mut().enumerate() {
@@ -483,6 +489,39 @@ fn unlisten_ends_the_accept_and_the_listener() {
         hear(&heard);
         let refused = TcpStream::connect(port(&running)).unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+        finish(running);
+    });
+}
+
+#[test]
+fn the_end_of_descriptors_is_told() {
+    on_each_driver(|driver| {
+        let (told, heard) = tell();
+        let toy = Toy::new(move |desk, event| match event {
+            Event::Reload => desk.accept(FIRST),
+            Event::Accept(_, conn, result) => {
+                told.send(result.map(|_| ())).unwrap();
+                if result.is_ok() {
+                    desk.close(conn, false);
+                }
+            }
+            Event::Drain => desk.drained(),
+            _ => (),
+        });
+        let running = run(driver, &[loopback()], vec![toy]);
+        let client = client(&running);
+        let limit = getrlimit(Resource::Nofile);
+        let highest = std::fs::File::open("/dev/null").unwrap();
+        let current = Some(rustix::fd::AsRawFd::as_raw_fd(&highest) as u64);
+        drop(highest);
+        setrlimit(Resource::Nofile, Rlimit { current, ..limit }).unwrap();
+        poke(&running);
+        let result = hear(&heard);
+        setrlimit(Resource::Nofile, limit).unwrap();
+        assert_eq!(result, Err(IoFailure::DescriptorsExhausted));
+        poke(&running);
+        assert_eq!(hear(&heard), Ok(()));
+        drop(client);
         finish(running);
     });
 }

@@ -242,8 +242,10 @@ pub(crate) fn read<M: Machine>(
 ) {
     let socket = worker.sockets.borrow().find(conn);
     let begun = socket.begin().map(|handle| {
-        // What was filled to the brim before: likely not to block.
-        socket.more.take().then(|| {
+        // What was filled to the brim before: likely not to block. A quiet read takes no such chance,
+        // for it would then wait with all of its room.
+        let try_now = socket.more.take() && class == ReadClass::Ready;
+        try_now.then(|| {
             make_room(class, &mut buf);
             receive(handle.fd(), &mut buf)
         })
