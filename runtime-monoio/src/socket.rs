@@ -1,8 +1,9 @@
 //! Connections: from an operation to system calls to a completion.
 //!
 //! What the kernel can do at once is done at once, inside the machine's turn, and its completion
-//! queued. Only what would block gets a task, which waits until the socket is ready. `Close` wakes such
-//! tasks by shutdown(2) on the descriptor, whatever they wait for; the last of them to end closes.
+//! queued. Only what would block gets a task, which waits until the socket is ready. `Close` wakes
+//! such tasks by shutdown(2) on the descriptor, whatever they wait for; the last of them to end
+//! closes.
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice};
@@ -29,11 +30,11 @@ const SLICES_MAX: usize = 64;
 
 /// A descriptor that can be waited on.
 ///
-/// On io_uring too, a read waits for readiness and then asks the kernel without the ring: measured to
-/// cost less than a read in flight with 256 bytes of its own, and no buffer is held meanwhile.
+/// On io_uring too, a read waits for readiness and then asks the kernel without the ring: measured
+/// to cost less than a read in flight with 256 bytes of its own, and no buffer is held meanwhile.
 ///
-/// monoio would close what is dropped some time later, by an operation of its own; a handle closes it
-/// when it is dropped. Tasks that wait on it keep it, so nothing is in flight then.
+/// monoio would close what is dropped some time later, by an operation of its own; a handle closes
+/// it when it is dropped. Tasks that wait on it keep it, so nothing is in flight then.
 #[derive(Debug)]
 pub(crate) struct Handle {
     /// `Some` until dropped.
@@ -41,7 +42,8 @@ pub(crate) struct Handle {
 }
 
 impl Handle {
-    /// `fd` must be non-blocking. It may be of any kind that can be polled: nothing of TCP is asked.
+    /// `fd` must be non-blocking. It may be of any kind that can be polled: nothing of TCP is
+    /// asked.
     pub(crate) fn new(fd: OwnedFd) -> Result<Handle, Errno> {
         match TcpStream::from_std(fd.into()) {
             Ok(stream) => Ok(Handle {
@@ -158,8 +160,8 @@ impl Socket {
         let Some(handle) = &self.handle else {
             return;
         };
-        // Neither can fail in a way that leaves somebody waiting: a socket that is not connected any
-        // more has woken its waiters already.
+        // Neither can fail in a way that leaves somebody waiting: a socket that is not connected
+        // any more has woken its waiters already.
         let reset = abort && rustix::net::connect_unspec(handle.fd()).is_ok();
         if !reset {
             let _ = rustix::net::shutdown(handle.fd(), Shutdown::Both);
@@ -270,8 +272,8 @@ pub(crate) fn read<M: Machine>(
 ) {
     let socket = worker.sockets.borrow().find(conn);
     let begun = socket.begin().map(|handle| {
-        // What was filled to the brim before: likely not to block. A quiet read takes no such chance,
-        // for it would then wait with all of its room.
+        // What was filled to the brim before: likely not to block. A quiet read takes no such
+        // chance, for it would then wait with all of its room.
         let try_now = socket.more.take() && class == ReadClass::Ready;
         try_now.then(|| {
             make_room(class, &mut buf);

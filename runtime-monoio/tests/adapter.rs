@@ -21,9 +21,9 @@ use common::{
     options, port, run, tell,
 };
 use runtime::{Address, Driver, Listener, Running, start};
-use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tollgate_core::base::{OutBuf, ShardId};
+use tollgate_core::base::{OutBuf, Rng, Seed, ShardId};
 use tollgate_core::config::Snapshot;
 use tollgate_core::gateway::io::{IoFailure, PEERS, Peer, ReadClass};
 
@@ -118,11 +118,11 @@ fn relay(upstream: SocketAddr) -> Toy {
             other.insert(server, client);
             desk.accept(FIRST);
         }
-        Event::Connect(server, Ok(())) => {
+        Event::Connect(server, Ok(())) if desk.is_open(other[&server]) => {
             desk.read(server, ReadClass::Ready);
             desk.read(other[&server], QUIET);
         }
-        Event::Read(from, Ok(bytes)) if !bytes.is_empty() => {
+        Event::Read(from, Ok(bytes)) if !bytes.is_empty() && desk.is_open(other[&from]) => {
             let mut out = OutBuf::new();
             // In several slices, as framing would make of it.
             for part in bytes.chunks(3000) {
@@ -130,7 +130,7 @@ fn relay(upstream: SocketAddr) -> Toy {
             }
             desk.write_batch(other[&from], out.take_batch(usize::MAX, 64));
         }
-        Event::Write(to, Ok(()), _) => {
+        Event::Write(to, Ok(()), _) if desk.is_open(other[&to]) => {
             let buf = BytesMut::with_capacity(16 * 1024);
             desk.read_into(other[&to], ReadClass::Ready, buf);
         }
@@ -175,6 +175,42 @@ fn large_bodies_pass_a_relay_unchanged() {
         threads
             .into_iter()
             .for_each(|thread| thread.join().unwrap());
+        finish(running);
+        finish(server);
+    });
+}
+
+#[test]
+fn clients_that_leave_at_any_time_leave_nothing() {
+    on_each_driver(|driver| {
+        let server = run(driver, &[loopback()], vec![echo(1), echo(1)]);
+        let relays = (0..2).map(|_| relay(port(&server))).collect();
+        let running = run(driver, &[loopback()], relays);
+        let address = port(&running);
+        let threads: Vec<_> = (0..4u64)
+            .map(|seed| {
+                let mut rng = Rng::new(Seed(seed));
+                std::thread::spawn(move || {
+                    for _ in 0..200 {
+                        let mut client = TcpStream::connect(address).unwrap();
+                        let sent = vec![b'x'; 1 + rng.below(100_000) as usize];
+                        let patience = Some(Duration::from_secs(20));
+                        client.set_read_timeout(patience).unwrap();
+                        let nonblocking = rng.chance(1, 2);
+                        client.set_nonblocking(nonblocking).unwrap();
+                        let _ = client.write(&sent);
+                        let read = client.read(&mut [0; 5000]);
+                        assert!(nonblocking || read.is_ok(), "{read:?}");
+                        if rng.chance(1, 3) {
+                            sockopt::set_socket_linger(&client, Some(Duration::ZERO)).unwrap();
+                        }
+                    }
+                })
+            })
+            .collect();
+        for thread in threads {
+            thread.join().unwrap();
+        }
         finish(running);
         finish(server);
     });
@@ -393,7 +429,7 @@ fn what_the_peer_does_is_told() {
         drop(client(&running));
         assert_eq!(hear(&heard), Ok(Bytes::new()));
         let reset = client(&running);
-        rustix::net::sockopt::set_socket_linger(&reset, Some(Duration::ZERO)).unwrap();
+        sockopt::set_socket_linger(&reset, Some(Duration::ZERO)).unwrap();
         drop(reset);
         assert_eq!(hear(&heard), Err(IoFailure::Reset));
         finish(running);
