@@ -188,6 +188,8 @@ pub struct Named {
     pub output_tokens: bool,
     /// `thinking` does.
     pub thinking: bool,
+    /// `sampling` does.
+    pub sampling: bool,
 }
 
 /// A model that `GET /v1/models` shows.
@@ -287,6 +289,9 @@ impl Upstream {
         }
         if self.named.thinking {
             traits.thinking = told.thinking.unwrap_or(traits.thinking);
+        }
+        if self.named.sampling {
+            traits.sampling = told.sampling.unwrap_or(traits.sampling);
         }
         traits
     }

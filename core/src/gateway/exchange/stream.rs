@@ -43,7 +43,6 @@ pub(in crate::gateway) struct StreamRelay {
 /// The data that ends a Chat stream; no JSON.
 const DONE: &[u8] = b"[DONE]";
 
-
 #[derive(Debug)]
 enum Way {
     Pass(Watch),
@@ -301,7 +300,12 @@ impl StreamRelay {
                     let raw = input.get(raw).unwrap_or_default();
                     self.pass_event(name, &data, raw, is_cut);
                 }
-                Way::Translate { decoder, deltas, .. } | Way::Collect { decoder, deltas, .. } => {
+                Way::Translate {
+                    decoder, deltas, ..
+                }
+                | Way::Collect {
+                    decoder, deltas, ..
+                } => {
                     match decoder.event(name, &data, deltas) {
                         Ok(()) => self.broken_in_row = 0,
                         Err(broken) => {
@@ -317,7 +321,9 @@ impl StreamRelay {
 
     /// An event goes on as it came, unless it is broken: the client's parser would give up on it.
     fn pass_event(&mut self, name: &[u8], data: &Bytes, raw: &[u8], is_cut: bool) {
-        let Way::Pass(watch) = &mut self.way else { return };
+        let Way::Pass(watch) = &mut self.way else {
+            return;
+        };
         if data.as_ref() != DONE && !data.is_empty() {
             if let Err(error) = self.tape.parse(data, &self.json) {
                 self.skip(&format!("not valid JSON: {error}"));
