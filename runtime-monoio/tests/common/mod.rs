@@ -173,7 +173,7 @@ impl Desk {
             index: 8,
             generation: 8,
         });
-        let snapshot = std::sync::Arc::default();
+        let snapshot = Arc::default();
         let dialect = tollgate_core::dialect::Dialect::OpenAiChat;
         let codings = tollgate_core::wire::coding::Codings::default();
         let body = Bytes::from_static(b"body");
