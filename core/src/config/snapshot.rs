@@ -273,10 +273,13 @@ impl Provider {
             let head = name.as_bytes().get(..start.len());
             head.is_some_and(|head| head.eq_ignore_ascii_case(start.as_bytes()))
         };
-        let listed = self.client_headers.iter().any(|pattern| match pattern.strip_suffix('*') {
-            Some(prefix) => is(prefix),
-            None => name.eq_ignore_ascii_case(pattern),
-        });
+        let listed = self
+            .client_headers
+            .iter()
+            .any(|pattern| match pattern.strip_suffix('*') {
+                Some(prefix) => is(prefix),
+                None => name.eq_ignore_ascii_case(pattern),
+            });
         if !listed {
             return false;
         }
