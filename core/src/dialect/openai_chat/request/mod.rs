@@ -7,6 +7,7 @@ mod encode;
 mod encode_messages;
 mod messages;
 mod notes;
+mod pairing;
 mod parts;
 mod tools;
 
