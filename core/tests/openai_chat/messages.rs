@@ -1,5 +1,5 @@
-//! What comes of the recordings of the other API: Messages in, Chat out. Chat's grammar and Chat's forms
-//! hold whatever the other side says.
+//! What comes of the recordings of the other API: Messages in, Chat out. Chat's grammar and Chat's
+//! forms hold whatever the other side says.
 
 use bytes::Bytes;
 use serde_json::Value as Json;

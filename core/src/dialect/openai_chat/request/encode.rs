@@ -1,8 +1,9 @@
 //! Writes a request for an upstream. `messages` comes last, and nothing before it depends on them:
 //! a conversation that grows only appends (wire case 10).
 
-use super::encode_messages::{Turns, write_cache_hint};
+use super::encode_messages::Turns;
 use super::pairing;
+use super::write::write_cache_hint;
 use crate::base::JsonStr;
 use crate::base::buf::SLICE_BYTES_MIN;
 use crate::dialect::{Encoded, Target, ThinkingStyle, TokenLimitField};
@@ -25,8 +26,8 @@ const HIGH_BUDGET_TOKENS_MIN: u64 = 16384;
 ///
 /// # Errors
 /// What the API cannot say and the answer would suffer from: a provider's own tools of another API,
-/// more than four stop sequences, calls without results, files by another vendor's id, documents by address or with
-/// citations.
+/// more than four stop sequences, calls without results, files by another vendor's id, documents by
+/// address or with citations.
 pub fn encode(request: &Request, target: &Target<'_>) -> Result<Encoded, Box<Failure>> {
     pairing::check(&request.messages)?;
     let mut encoded = Encoded::default();

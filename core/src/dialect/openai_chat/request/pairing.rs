@@ -1,5 +1,6 @@
-//! Calls and results belong together: each call is answered once, by the turn behind it, and nothing is
-//! answered that was not called. Providers refuse other conversations, in words that do not say where.
+//! Calls and results belong together: each call is answered once, by the turn behind it, and
+//! nothing is answered that was not called. Providers refuse other conversations, in words that do
+//! not say where.
 
 use super::encode::refused;
 use crate::base::JsonStr;
