@@ -307,7 +307,10 @@ impl StreamRelay {
                     decoder, deltas, ..
                 } => {
                     match decoder.event(name, &data, deltas) {
-                        Ok(()) => self.broken_in_row = 0,
+                        Ok(()) => {
+                            self.broken_in_row = 0;
+                            self.status.has_finish |= decoder.is_whole();
+                        }
                         Err(broken) => {
                             self.skip(&broken.reason);
                             continue;
@@ -334,6 +337,7 @@ impl StreamRelay {
         let seen = watch.event(name, data);
         self.status.has_content |= seen.content || seen.terminal;
         self.status.is_complete |= seen.terminal;
+        self.status.has_finish |= watch.has_finish();
         self.status.data_events += u64::from(!seen.ping);
         self.is_cut = is_cut;
         if !seen.hidden {
