@@ -118,7 +118,7 @@ impl Shard {
 
     /// An upstream answered with an error: it goes on as it is to a client of the same API, else it is
     /// told anew.
-    pub(in crate::gateway) fn finish_error(&mut self, id: ExchangeId, body: Bytes) {
+    pub(in crate::gateway) fn finish_error(&mut self, id: ExchangeId, body: &Bytes) {
         let Some(exchange) = self.exchanges.get_mut(id) else {
             return;
         };
@@ -132,7 +132,7 @@ impl Shard {
         let status = holding.status;
         let codings = core::mem::take(&mut holding.codings);
         let bytes_max = self.ctx.limits.shard.response_bytes_max;
-        let body = coding::decode_whole(&codings, &body, bytes_max).unwrap_or_default();
+        let body = coding::decode_whole(&codings, body, bytes_max).unwrap_or_default();
         let mut failure = upstream.decode_failure(status, &body, &self.ctx.limits);
         failure.upstream_status = Some(status);
         if failure.retry_after.is_none() {

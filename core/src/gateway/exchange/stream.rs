@@ -45,7 +45,7 @@ const DONE: &[u8] = b"[DONE]";
 
 #[derive(Debug)]
 enum Way {
-    Pass(Watch),
+    Pass(Box<Watch>),
     Translate {
         decoder: Box<StreamDecoder>,
         encoder: Box<StreamEncoder>,
@@ -75,7 +75,7 @@ impl StreamRelay {
     /// Passes the events on.
     pub(in crate::gateway) fn pass(dialect: Dialect, meta: ReplyMeta, limits: &Limits) -> Self {
         let watch = Watch::new(dialect, meta.stream_usage);
-        StreamRelay::new(Way::Pass(watch), dialect, meta, limits)
+        StreamRelay::new(Way::Pass(Box::new(watch)), dialect, meta, limits)
     }
 
     /// Translates the events.
@@ -161,21 +161,21 @@ impl StreamRelay {
     }
 
     /// Takes the next piece of the upstream's body.
-    pub(in crate::gateway) fn push(&mut self, piece: Bytes) {
+    pub(in crate::gateway) fn push(&mut self, piece: &Bytes) {
         if self.is_over() {
             return;
         }
         if self.carry.is_empty() {
-            self.take_frames(&piece, false);
+            self.take_frames(piece, false);
             let used = self.frames.rebase();
-            self.pass_blank(&piece, used);
+            self.pass_blank(piece, used);
             if used < piece.len() && !self.is_over() {
                 self.carry
                     .extend_from_slice(piece.get(used..).unwrap_or_default());
             }
             return;
         }
-        self.carry.extend_from_slice(&piece);
+        self.carry.extend_from_slice(piece);
         let whole = core::mem::take(&mut self.carry).freeze();
         self.take_frames(&whole, false);
         let used = self.frames.rebase();
