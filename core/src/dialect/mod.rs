@@ -7,6 +7,14 @@
 use crate::base::{JsonStr, OutBuf, RawJson, UnixMillis};
 use crate::ir::Failure;
 
+pub mod anthropic;
+mod door;
+pub mod openai_chat;
+mod watched;
+
+pub use door::{StreamDecoder, StreamEncoder, Watch};
+pub use watched::Watched;
+
 /// The APIs that tollgate speaks.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Dialect {
@@ -51,6 +59,9 @@ pub struct Traits {
     pub stream_options: bool,
     /// Whether a Chat endpoint knows the role `developer`, and wants it instead of `system`.
     pub developer_role: bool,
+    /// Whether a Messages model takes `temperature`, `top_p` and `top_k`; those after Claude Opus 4.6
+    /// do not.
+    pub sampling: bool,
 }
 
 impl Default for Traits {
@@ -63,6 +74,7 @@ impl Default for Traits {
             reasoning_field: ReasoningField::None,
             stream_options: true,
             developer_role: false,
+            sampling: true,
         }
     }
 }
@@ -160,4 +172,17 @@ pub struct Seen {
     pub failure: Option<Box<Failure>>,
     /// Keeps the connection alive and says nothing.
     pub ping: bool,
+}
+
+/// A model that clients may ask for, as the models lists tell of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelEntry {
+    /// By which it is asked for.
+    pub id: JsonStr,
+    /// Since when it exists, in seconds since 1970.
+    pub created: u64,
+    /// Its name for people.
+    pub display_name: JsonStr,
+    /// Who offers it.
+    pub owner: JsonStr,
 }

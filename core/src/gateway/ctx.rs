@@ -9,9 +9,7 @@ use bytes::Bytes;
 use super::io::{Op, Output, Work};
 use super::outbox::Outbox;
 use crate::base::timer::{TimerKey, Timers};
-use crate::base::{
-    Arena, ConnId, ExchangeId, Id, Instant, Limits, Now, Rng, ShardId, TicketId,
-};
+use crate::base::{Arena, ConnId, ExchangeId, Id, Instant, Limits, Now, Rng, ShardId, TicketId};
 use crate::config::Snapshot;
 use crate::record::Record;
 use crate::wire::http1::HttpDate;
@@ -35,7 +33,10 @@ pub(super) enum Side {
 
 impl Side {
     pub(super) const fn of(conn: ConnId) -> Side {
-        let id = Id { index: conn.0.index >> 1, generation: conn.0.generation };
+        let id = Id {
+            index: conn.0.index >> 1,
+            generation: conn.0.generation,
+        };
         if conn.0.index & 1 == 0 {
             Side::Client(ClientId(id))
         } else {
@@ -46,13 +47,19 @@ impl Side {
 
 impl ClientId {
     pub(super) const fn conn(self) -> ConnId {
-        ConnId(Id { index: self.0.index << 1, generation: self.0.generation })
+        ConnId(Id {
+            index: self.0.index << 1,
+            generation: self.0.generation,
+        })
     }
 }
 
 impl UpstreamId {
     pub(super) const fn conn(self) -> ConnId {
-        ConnId(Id { index: (self.0.index << 1) | 1, generation: self.0.generation })
+        ConnId(Id {
+            index: (self.0.index << 1) | 1,
+            generation: self.0.generation,
+        })
     }
 }
 
@@ -91,10 +98,7 @@ pub(super) enum Ticket {
     /// Long work for an exchange.
     Exchange(ExchangeId),
     /// The addresses of a provider.
-    Provider {
-        index: usize,
-        generation: u32,
-    },
+    Provider { index: usize, generation: u32 },
 }
 
 /// The common part of a shard.

@@ -70,7 +70,11 @@ pub struct Shard {
 impl Shard {
     /// A shard that serves under `snapshot`. It may be moved to its thread once it is made.
     pub fn new(options: &ShardOptions, snapshot: Arc<Snapshot>) -> Shard {
-        let providers = snapshot.providers.iter().map(|_| ProviderState::default()).collect();
+        let providers = snapshot
+            .providers
+            .iter()
+            .map(|_| ProviderState::default())
+            .collect();
         Shard {
             ctx: Ctx {
                 shard: options.id,
@@ -104,7 +108,10 @@ impl Shard {
     pub fn handle(&mut self, now: Now, input: Input) {
         // A clock that goes back would fire timers twice; the time is held instead.
         let mono = self.ctx.now.mono.max(now.mono);
-        self.ctx.now = Now { mono, wall: now.wall };
+        self.ctx.now = Now {
+            mono,
+            wall: now.wall,
+        };
         self.start();
         match input {
             Input::Tick => {}
@@ -137,9 +144,18 @@ impl Shard {
 
     /// What the shard holds at this moment.
     pub fn usage(&self) -> Usage {
-        let sockets = self.clients.iter().map(|(_, client)| client.socket.held_bytes());
-        let upstreams = self.upstreams.iter().map(|(_, upstream)| upstream.held_bytes());
-        let relays = self.exchanges.iter().map(|(_, exchange)| exchange.held_bytes());
+        let sockets = self
+            .clients
+            .iter()
+            .map(|(_, client)| client.socket.held_bytes());
+        let upstreams = self
+            .upstreams
+            .iter()
+            .map(|(_, upstream)| upstream.held_bytes());
+        let relays = self
+            .exchanges
+            .iter()
+            .map(|(_, exchange)| exchange.held_bytes());
         Usage {
             clients: self.clients.len(),
             upstreams: self.upstreams.len(),
@@ -162,7 +178,11 @@ impl Shard {
 
     fn complete(&mut self, completion: Completion) {
         match completion {
-            Completion::Accept { listener, conn, result } => {
+            Completion::Accept {
+                listener,
+                conn,
+                result,
+            } => {
                 if let Side::Client(id) = Side::of(conn) {
                     self.accepted(listener, id, result);
                 }
@@ -177,7 +197,11 @@ impl Shard {
                 Side::Client(id) => self.client_read(id, buf, result),
                 Side::Upstream(id) => self.upstream_read(id, buf, result),
             },
-            Completion::Write { conn, batch, result } => match Side::of(conn) {
+            Completion::Write {
+                conn,
+                batch,
+                result,
+            } => match Side::of(conn) {
                 Side::Client(id) => self.client_written(id, batch, result),
                 Side::Upstream(id) => self.upstream_written(id, batch, result),
             },
@@ -224,11 +248,18 @@ impl Shard {
     /// provider behind an index may be another now.
     fn reload(&mut self, snapshot: Arc<Snapshot>) {
         // Those who wait for a lookup under the old config get one of their own.
-        let waiting: Vec<ExchangeId> =
-            self.providers.iter_mut().flat_map(|state| core::mem::take(&mut state.waiting)).collect();
+        let waiting: Vec<ExchangeId> = self
+            .providers
+            .iter_mut()
+            .flat_map(|state| core::mem::take(&mut state.waiting))
+            .collect();
         self.close_idle_upstreams();
         self.ctx.generation = self.ctx.generation.wrapping_add(1);
-        self.providers = snapshot.providers.iter().map(|_| ProviderState::default()).collect();
+        self.providers = snapshot
+            .providers
+            .iter()
+            .map(|_| ProviderState::default())
+            .collect();
         self.ctx.limits = snapshot.limits.clone();
         self.ctx.snapshot = snapshot;
         for id in waiting {

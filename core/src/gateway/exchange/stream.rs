@@ -8,10 +8,11 @@
 
 use bytes::{Bytes, BytesMut};
 
-use crate::base::limits::SseLimits;
+use crate::base::limits::{JsonLimits, SseLimits};
 use crate::base::{Limits, OutBuf};
 use crate::dialect::{Dialect, ReplyMeta, StreamDecoder, StreamEncoder, Watch, Watched};
-use crate::ir::{BlockKind, Class, Collector, Delta, Failure, Piece, PartKind};
+use crate::ir::{BlockKind, Class, Collector, Delta, Failure, PartKind, Piece};
+use crate::wire::json::Tape;
 use crate::wire::sse;
 
 /// One streamed answer.
@@ -35,13 +36,27 @@ pub(in crate::gateway) struct StreamRelay {
     is_cut: bool,
     /// How far the current input was passed on.
     passed_in_input: usize,
+    tape: Tape,
+    json: JsonLimits,
 }
+
+/// The data that ends a Chat stream; no JSON.
+const DONE: &[u8] = b"[DONE]";
+
 
 #[derive(Debug)]
 enum Way {
     Pass(Watch),
-    Translate { decoder: Box<StreamDecoder>, encoder: Box<StreamEncoder>, deltas: Vec<Delta> },
-    Collect { decoder: Box<StreamDecoder>, collector: Box<Collector>, deltas: Vec<Delta> },
+    Translate {
+        decoder: Box<StreamDecoder>,
+        encoder: Box<StreamEncoder>,
+        deltas: Vec<Delta>,
+    },
+    Collect {
+        decoder: Box<StreamDecoder>,
+        collector: Box<Collector>,
+        deltas: Vec<Delta>,
+    },
 }
 
 /// How the answer fares.
@@ -110,6 +125,8 @@ impl StreamRelay {
             watched: Watched::default(),
             is_cut: false,
             passed_in_input: 0,
+            tape: Tape::new(),
+            json: limits.json.clone(),
         }
     }
 
@@ -154,7 +171,8 @@ impl StreamRelay {
             let used = self.frames.rebase();
             self.pass_blank(&piece, used);
             if used < piece.len() && !self.is_over() {
-                self.carry.extend_from_slice(piece.get(used..).unwrap_or_default());
+                self.carry
+                    .extend_from_slice(piece.get(used..).unwrap_or_default());
             }
             return;
         }
@@ -187,7 +205,12 @@ impl StreamRelay {
                 None => self.status.is_complete = true,
                 Some(failure) => self.fail(failure),
             },
-            Way::Translate { decoder, deltas, .. } | Way::Collect { decoder, deltas, .. } => {
+            Way::Translate {
+                decoder, deltas, ..
+            }
+            | Way::Collect {
+                decoder, deltas, ..
+            } => {
                 decoder.end_of_body(deltas);
                 self.take_deltas();
             }
@@ -204,7 +227,8 @@ impl StreamRelay {
                 if core::mem::take(&mut self.is_cut) {
                     self.output.put(b"\n\n");
                 }
-                self.own.delta(Delta::Failure(Box::new(failure.clone())), &mut self.output);
+                self.own
+                    .delta(Delta::Failure(Box::new(failure.clone())), &mut self.output);
             }
             Way::Translate { encoder, .. } => {
                 encoder.delta(Delta::Failure(Box::new(failure.clone())), &mut self.output);
@@ -253,7 +277,11 @@ impl StreamRelay {
 
     fn take_frames(&mut self, input: &Bytes, is_end: bool) {
         while !self.is_over() {
-            let next = if is_end { self.frames.finish(input) } else { self.frames.next(input) };
+            let next = if is_end {
+                self.frames.finish(input)
+            } else {
+                self.frames.next(input)
+            };
             let frame = match next {
                 Ok(Some(frame)) => frame,
                 Ok(None) => return,
@@ -263,26 +291,18 @@ impl StreamRelay {
                     return;
                 }
             };
+            let raw = frame.raw_range();
+            let is_cut = frame.unterminated;
+            let name = frame.name;
+            let data = frame.data.into_bytes(input);
             match &mut self.way {
-                Way::Pass(watch) => {
-                    let seen = watch.event(frame.name, frame.data.as_bytes());
-                    let raw = frame.raw_range();
+                Way::Pass(_) => {
                     self.passed_in_input = raw.end;
-                    if let Some(failure) = seen.failure {
-                        self.passed_failure(input.slice(raw), failure);
-                        return;
-                    }
-                    self.status.has_content |= seen.content || seen.terminal;
-                    self.status.is_complete |= seen.terminal;
-                    self.status.data_events += u64::from(!seen.ping);
-                    self.is_cut = frame.unterminated;
-                    if !seen.hidden {
-                        self.output.put(frame.raw);
-                    }
+                    let raw = input.get(raw).unwrap_or_default();
+                    self.pass_event(name, &data, raw, is_cut);
                 }
                 Way::Translate { decoder, deltas, .. } | Way::Collect { decoder, deltas, .. } => {
-                    let data = frame.data.into_bytes(input);
-                    match decoder.event(frame.name, &data, deltas) {
+                    match decoder.event(name, &data, deltas) {
                         Ok(()) => self.broken_in_row = 0,
                         Err(broken) => {
                             self.skip(&broken.reason);
@@ -295,10 +315,26 @@ impl StreamRelay {
         }
     }
 
-    /// An error event of the upstream goes on as it is: it is in the client's API already.
-    fn passed_failure(&mut self, raw: Bytes, failure: Box<Failure>) {
-        self.output.push(raw);
-        self.failure = Some(failure);
+    /// An event goes on as it came, unless it is broken: the client's parser would give up on it.
+    fn pass_event(&mut self, name: &[u8], data: &Bytes, raw: &[u8], is_cut: bool) {
+        let Way::Pass(watch) = &mut self.way else { return };
+        if data.as_ref() != DONE && !data.is_empty() {
+            if let Err(error) = self.tape.parse(data, &self.json) {
+                self.skip(&format!("not valid JSON: {error}"));
+                return;
+            }
+            self.broken_in_row = 0;
+        }
+        let seen = watch.event(name, data);
+        self.status.has_content |= seen.content || seen.terminal;
+        self.status.is_complete |= seen.terminal;
+        self.status.data_events += u64::from(!seen.ping);
+        self.is_cut = is_cut;
+        if !seen.hidden {
+            self.output.put(raw);
+        }
+        // An error event is in the client's API already.
+        self.failure = seen.failure;
     }
 
     fn skip(&mut self, reason: &str) {
@@ -314,8 +350,12 @@ impl StreamRelay {
     fn take_deltas(&mut self) {
         let (deltas, sink) = match &mut self.way {
             Way::Pass(_) => return,
-            Way::Translate { deltas, encoder, .. } => (deltas, Sink::Encoder(encoder)),
-            Way::Collect { deltas, collector, .. } => (deltas, Sink::Collector(collector)),
+            Way::Translate {
+                deltas, encoder, ..
+            } => (deltas, Sink::Encoder(encoder)),
+            Way::Collect {
+                deltas, collector, ..
+            } => (deltas, Sink::Collector(collector)),
         };
         let mut sink = sink;
         for delta in deltas.drain(..) {
@@ -348,7 +388,10 @@ fn note(delta: &Delta, status: &mut Progress, watched: &mut Watched) {
     match delta {
         Delta::Start(start) => watched.model = start.model.as_ref().map(|model| model.detach()),
         Delta::BlockStart { kind, .. } => status.has_content |= is_content(kind),
-        Delta::Append { piece: Piece::Text(text), .. } => status.has_content |= !text.is_empty(),
+        Delta::Append {
+            piece: Piece::Text(text),
+            ..
+        } => status.has_content |= !text.is_empty(),
         Delta::Append { .. } | Delta::BlockStop { .. } | Delta::Logprobs { .. } => {}
         Delta::Finish { choice, finish } => {
             status.has_finish = true;

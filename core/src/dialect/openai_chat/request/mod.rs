@@ -1,0 +1,17 @@
+//! Requests: [`decode`] reads a client's, [`encode`] writes one for an upstream, [`edit`] changes one in
+//! place where both sides speak this API.
+
+mod decode;
+mod edit;
+mod encode;
+mod encode_messages;
+mod messages;
+mod notes;
+mod parts;
+mod tools;
+
+pub use decode::decode;
+pub use edit::edit;
+pub use encode::encode;
+
+pub(super) use encode_messages::{write_call, write_details, write_joined};
