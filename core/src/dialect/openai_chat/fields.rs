@@ -1,5 +1,5 @@
-//! Reading typed values out of a request, with errors that name the place. `null` counts as left out,
-//! as it does at OpenAI.
+//! Reading typed values out of a request, with errors that name the place. `null` counts as left
+//! out, as it does at OpenAI.
 
 use crate::base::JsonStr;
 use crate::ir::{Failure, Number, Source};
@@ -83,7 +83,8 @@ pub(super) fn array(value: Value<'_>) -> Checked<Value<'_>> {
     }
 }
 
-/// The source that an address names: the data itself where it is a `data:` URL (RFC 2397), as a slice.
+/// The source that an address names: the data itself where it is a `data:` URL (RFC 2397), as a
+/// slice.
 pub(super) fn source(url: JsonStr) -> Result<Source, &'static str> {
     let escaped = url.escaped();
     if !escaped.starts_with(b"data:") {

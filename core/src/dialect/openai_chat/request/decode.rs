@@ -20,8 +20,8 @@ const TOP_LOGPROBS_MAX: u64 = 20;
 /// Reads the body of `POST /v1/chat/completions`.
 ///
 /// # Errors
-/// Where it is not of the API's form: [`Failure::invalid`] with the JSON path of the fault. Fields that
-/// are unknown are none: they become [`extensions`](Request::extensions).
+/// Where it is not of the API's form: [`Failure::invalid`] with the JSON path of the fault. Fields
+/// that are unknown are none: they become [`extensions`](Request::extensions).
 pub fn decode(body: Value<'_>) -> Result<Request, Box<Failure>> {
     if body.kind() != Kind::Object {
         let message = format!("the body must be a JSON object, not {}", body.kind());

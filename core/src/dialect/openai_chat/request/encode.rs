@@ -1,5 +1,5 @@
-//! Writes a request for an upstream. `messages` comes last, and nothing before it depends on them: a
-//! conversation that grows only appends (wire case 10).
+//! Writes a request for an upstream. `messages` comes last, and nothing before it depends on them:
+//! a conversation that grows only appends (wire case 10).
 
 use super::encode_messages::{Turns, write_cache_hint};
 use crate::base::JsonStr;
@@ -22,8 +22,9 @@ const HIGH_BUDGET_TOKENS_MIN: u64 = 16384;
 /// Writes the request for the target.
 ///
 /// # Errors
-/// What the API cannot say and the answer would suffer from: a provider's own tools of another API, more
-/// than four stop sequences, files by another vendor's id, documents by address or with citations.
+/// What the API cannot say and the answer would suffer from: a provider's own tools of another API,
+/// more than four stop sequences, files by another vendor's id, documents by address or with
+/// citations.
 pub fn encode(request: &Request, target: &Target<'_>) -> Result<Encoded, Box<Failure>> {
     let mut encoded = Encoded::default();
     let mut dropped = Dropped(Vec::new());

@@ -1,7 +1,8 @@
 //! Writes `messages`.
 //!
-//! Tool results are messages of their own and hold text only. What else a result holds (pictures, files)
-//! follows in a user's message, behind the last result of the turn, with a line that names the call.
+//! Tool results are messages of their own and hold text only. What else a result holds (pictures,
+//! files) follows in a user's message, behind the last result of the turn, with a line that names
+//! the call.
 
 use super::encode::{Dropped, refused};
 use crate::base::JsonStr;
@@ -78,8 +79,8 @@ impl<'w, 'o, 'a> Turns<'w, 'o, 'a> {
         }
     }
 
-    /// One string, the parts parted by empty lines, which every vendor takes; parts only where cache
-    /// hints hang on them and the target knows these.
+    /// One string, the parts parted by empty lines, which every vendor takes; parts only where
+    /// cache hints hang on them and the target knows these.
     fn system(&mut self, parts: &[Part], name: Option<&JsonStr>) -> Result<(), Box<Failure>> {
         let role = if self.traits.developer_role {
             "developer"

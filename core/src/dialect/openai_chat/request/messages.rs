@@ -81,8 +81,8 @@ impl<'n> Conversation<'n> {
         for (key, value) in message.members() {
             match key.escaped() {
                 _ if value.is_null() => {}
-                // Mistral's and DeepSeek's mark of an answer to be continued, which a last message of
-                // the assistant is anyway.
+                // Mistral's and DeepSeek's mark of an answer to be continued, which a last message
+                // of the assistant is anyway.
                 b"role" | b"prefix" => {}
                 b"content" => fields.content = Some(value),
                 b"name" => fields.name = Some(string(value)?),

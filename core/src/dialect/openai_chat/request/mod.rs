@@ -1,5 +1,5 @@
-//! Requests: [`decode`] reads a client's, [`encode`] writes one for an upstream, [`edit`] changes one in
-//! place where both sides speak this API.
+//! Requests: [`decode`] reads a client's, [`encode`] writes one for an upstream, [`edit`] changes
+//! one in place where both sides speak this API.
 
 mod decode;
 mod edit;
