@@ -38,7 +38,11 @@ pub(crate) fn load(file: Option<&Path>) -> Result<Loaded, Fault> {
         }
     };
     loaded.warnings.extend(roots.warnings);
-    Ok(loaded)
+    let speaks_tls = loaded.snapshot.providers.iter().any(|provider| provider.tls.is_some());
+    match roots.fault {
+        Some(fault) if speaks_tls => Err(Fault::Other(fault)),
+        _ => Ok(loaded),
+    }
 }
 
 fn read(path: &Path) -> io::Result<Vec<u8>> {

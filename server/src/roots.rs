@@ -1,5 +1,5 @@
 //! Which certificates are trusted: the system's, or those that `SSL_CERT_FILE` and `SSL_CERT_DIR` name.
-//! A machine without any (an empty container) gets Mozilla's list, which is built in.
+//! Where the system has none (an empty container), core has a list of its own.
 
 use std::env;
 
@@ -10,40 +10,30 @@ pub(crate) struct Roots {
     pub(crate) certificates: Vec<Vec<u8>>,
     /// What to tell about it.
     pub(crate) warnings: Vec<String>,
+    /// Why TLS must not be spoken: whoever names the certificates to trust wants no others, and the
+    /// list of core would be others.
+    pub(crate) fault: Option<String>,
 }
 
-/// Looks for the system's certificates.
+/// Looks for certificates.
 pub(crate) fn load() -> Roots {
     let found = rustls_native_certs::load_native_certs();
-    let mut certificates: Vec<Vec<u8>> = found.certs.iter().map(|it| it.to_vec()).collect();
-    let mut warnings: Vec<String> = Vec::new();
-    let named = ["SSL_CERT_FILE", "SSL_CERT_DIR"]
-        .into_iter()
-        .find(|name| env::var_os(name).is_some());
-    match named {
-        // Whoever names the certificates wants no others.
-        Some(name) => {
-            let errors = found.errors.iter();
-            warnings.extend(errors.map(|error| format!("certificates of {name}: {error}")));
-            if certificates.is_empty() {
-                warnings.push(format!("{name} holds no certificates: no provider is trusted"));
-            }
+    let variables = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
+    let named = variables.into_iter().find(|name| env::var_os(name).is_some());
+    let mut roots = Roots {
+        certificates: found.certs.iter().map(|certificate| certificate.to_vec()).collect(),
+        warnings: Vec::new(),
+        fault: None,
+    };
+    if let Some(name) = named {
+        let errors: Vec<String> = found.errors.iter().map(ToString::to_string).collect();
+        if roots.certificates.is_empty() {
+            let reason = errors.first().map_or(String::new(), |error| format!(": {error}"));
+            roots.fault = Some(format!("{name} leads to no certificate{reason}"));
+        } else {
+            let warnings = errors.iter().map(|error| format!("certificates of {name}: {error}"));
+            roots.warnings = warnings.collect();
         }
-        None if certificates.is_empty() => {
-            let builtin = webpki_root_certs::TLS_SERVER_ROOT_CERTS;
-            certificates = builtin.iter().map(|it| it.to_vec()).collect();
-        }
-        None => {}
     }
-    Roots { certificates, warnings }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn there_is_always_somebody_to_trust() {
-        assert!(!load().certificates.is_empty());
-    }
+    roots
 }
