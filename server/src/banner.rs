@@ -33,7 +33,9 @@ pub(crate) fn print(gateway: &Gateway, settings: &Settings, snapshot: &Snapshot)
 
 /// How a client of this machine reaches `address`; `None` for a Unix socket, which has no URL.
 pub(crate) fn base_url(address: &ListenAddress) -> Option<String> {
-    let ListenAddress::Tcp(address) = address else { return None };
+    let ListenAddress::Tcp(address) = address else {
+        return None;
+    };
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
         IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
@@ -92,9 +94,10 @@ fn providers(snapshot: &Snapshot, notes: &[String]) -> String {
 fn what_to_try(address: &ListenAddress) -> String {
     let (socket, base) = match (address, base_url(address)) {
         (_, Some(base)) => (String::new(), base),
-        (ListenAddress::Unix(path), None) => {
-            (format!("--unix-socket '{path}' "), "http://localhost".to_owned())
-        }
+        (ListenAddress::Unix(path), None) => (
+            format!("--unix-socket '{path}' "),
+            "http://localhost".to_owned(),
+        ),
         (ListenAddress::Tcp(_), None) => return String::new(),
     };
     let curl = |path: &str, more: &str| {
@@ -136,7 +139,9 @@ mod tests {
             ("10.0.0.1:80", Some("http://10.0.0.1:80")),
             ("unix:/x", None),
         ] {
-            let Ok(address) = ListenAddress::parse(address) else { panic!("{address}") };
+            let Ok(address) = ListenAddress::parse(address) else {
+                panic!("{address}")
+            };
             assert_eq!(base_url(&address).as_deref(), url);
         }
     }

@@ -22,13 +22,23 @@ pub(crate) fn run(args: &CheckArgs) -> Result<ExitCode, Fault> {
 
 fn summary(loaded: &Loaded) -> String {
     let snapshot = &loaded.snapshot;
-    let listeners: Vec<String> =
-        loaded.listeners.iter().map(|listener| listener.address.to_string()).collect();
-    let providers: Vec<&str> =
-        snapshot.providers.iter().map(|provider| provider.name.as_ref()).collect();
+    let listeners: Vec<String> = loaded
+        .listeners
+        .iter()
+        .map(|listener| listener.address.to_string())
+        .collect();
+    let providers: Vec<&str> = snapshot
+        .providers
+        .iter()
+        .map(|provider| provider.name.as_ref())
+        .collect();
     let providers = match providers.as_slice() {
         [] => "no providers".to_owned(),
-        names => format!("{} ({})", counted(names.len(), "provider"), names.join(", ")),
+        names => format!(
+            "{} ({})",
+            counted(names.len(), "provider"),
+            names.join(", ")
+        ),
     };
     let callers = match snapshot.callers.len() {
         0 => "callers need no key".to_owned(),

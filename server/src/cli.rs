@@ -131,7 +131,11 @@ pub(crate) struct Log(pub(crate) AccessLog);
 
 impl ValueEnum for Log {
     fn value_variants<'a>() -> &'a [Log] {
-        const ALL: &[Log] = &[Log(AccessLog::Text), Log(AccessLog::Json), Log(AccessLog::Off)];
+        const ALL: &[Log] = &[
+            Log(AccessLog::Text),
+            Log(AccessLog::Json),
+            Log(AccessLog::Off),
+        ];
         ALL
     }
 

@@ -38,7 +38,11 @@ pub(crate) fn load(file: Option<&Path>) -> Result<Loaded, Fault> {
         }
     };
     loaded.warnings.extend(roots.warnings);
-    let speaks_tls = loaded.snapshot.providers.iter().any(|provider| provider.tls.is_some());
+    let speaks_tls = loaded
+        .snapshot
+        .providers
+        .iter()
+        .any(|provider| provider.tls.is_some());
     match roots.fault {
         Some(fault) if speaks_tls => Err(Fault::Other(fault)),
         _ => Ok(loaded),
@@ -47,9 +51,14 @@ pub(crate) fn load(file: Option<&Path>) -> Result<Loaded, Fault> {
 
 fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    File::open(path)?
+        .take(FILE_BYTES_MAX + 1)
+        .read_to_end(&mut bytes)?;
     if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "longer than 16 MiB"));
+        return Err(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            "longer than 16 MiB",
+        ));
     }
     Ok(bytes)
 }

@@ -42,7 +42,7 @@ pub(crate) fn run(args: &ExecArgs) -> Result<ExitCode, Fault> {
     let mut snapshot = std::mem::take(&mut settings.snapshot);
     let key = own_key(&mut snapshot)?;
     let snapshot = Arc::new(snapshot);
-    let gateway = Gateway::start(&settings, Arc::clone(&snapshot), false, sender.clone())?;
+    let gateway = Gateway::start(&settings, &snapshot, false, sender.clone())?;
     for warning in &settings.warnings {
         eprintln!("warning: {warning}");
     }
@@ -91,7 +91,11 @@ fn settings(args: &ExecArgs) -> Result<Settings, Fault> {
 /// clients' own credentials there is none: a request has one place for either.
 fn own_key(snapshot: &mut Snapshot) -> Result<Option<String>, String> {
     let own = |credentials: &Credentials| matches!(credentials, Credentials::Client);
-    if snapshot.providers.iter().any(|provider| own(&provider.credentials)) {
+    if snapshot
+        .providers
+        .iter()
+        .any(|provider| own(&provider.credentials))
+    {
         return Ok(None);
     }
     let key = seed::key()?;
@@ -126,7 +130,9 @@ fn variables(program: &OsString, base: &str, key: Option<&str>) -> Vec<(&'static
 }
 
 fn program_name(program: &OsString) -> Option<&str> {
-    Path::new(program).file_name().and_then(|name| name.to_str())
+    Path::new(program)
+        .file_name()
+        .and_then(|name| name.to_str())
 }
 
 /// Passes signals on to the command until it ends.
@@ -141,17 +147,25 @@ fn serve(
     let process = pidfd_open(pid, PidfdFlags::empty()).map_err(|error| failed(error.into()))?;
     // It is not reaped before the last signal was sent: until then the id is no other process's.
     let watch = move || {
-        let _ = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
+        let _ = waitid(
+            WaitId::Pid(pid),
+            WaitIdOptions::EXITED | WaitIdOptions::NOWAIT,
+        );
         let _ = sender.send(Event::ChildExited);
     };
-    thread::Builder::new().name("child".to_owned()).spawn(watch).map_err(failed)?;
+    thread::Builder::new()
+        .name("child".to_owned())
+        .spawn(watch)
+        .map_err(failed)?;
     let is_interactive =
         io::stdin().is_terminal() || io::stdout().is_terminal() || io::stderr().is_terminal();
     loop {
         match events.recv() {
             Ok(Event::Signal(signal)) => pass_on(&process, signal, is_interactive),
             Ok(Event::Stopped(result)) => {
-                let reason = result.err().map_or(String::new(), |error| format!(": {error}"));
+                let reason = result
+                    .err()
+                    .map_or(String::new(), |error| format!(": {error}"));
                 eprintln!("error: the gateway stopped{reason}");
                 pass_on(&process, Signal::TERM, is_interactive);
                 return child.wait().map_err(failed);

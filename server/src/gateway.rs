@@ -44,7 +44,7 @@ impl Gateway {
     /// See [`runtime::start`]; the message tells what can be done.
     pub(crate) fn start(
         settings: &Settings,
-        snapshot: Arc<Snapshot>,
+        snapshot: &Arc<Snapshot>,
         pin: bool,
         events: Sender<Event>,
     ) -> Result<Gateway, String> {
@@ -52,8 +52,12 @@ impl Gateway {
             .map_err(|_| "there are too many listeners".to_owned())?;
         let mut shards = Vec::with_capacity(settings.workers);
         for id in 0..u16::try_from(settings.workers).unwrap_or(u16::MAX) {
-            let options = ShardOptions { id: ShardId(id), listeners, seed: seed::seed()? };
-            shards.push(Shard::new(&options, Arc::clone(&snapshot)));
+            let options = ShardOptions {
+                id: ShardId(id),
+                listeners,
+                seed: seed::seed()?,
+            };
+            shards.push(Shard::new(&options, Arc::clone(snapshot)));
         }
         let services = Arc::new(Services::start(settings.log)?);
         let plan = Plan {

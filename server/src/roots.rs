@@ -19,19 +19,29 @@ pub(crate) struct Roots {
 pub(crate) fn load() -> Roots {
     let found = rustls_native_certs::load_native_certs();
     let variables = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
-    let named = variables.into_iter().find(|name| env::var_os(name).is_some());
+    let named = variables
+        .into_iter()
+        .find(|name| env::var_os(name).is_some());
     let mut roots = Roots {
-        certificates: found.certs.iter().map(|certificate| certificate.to_vec()).collect(),
+        certificates: found
+            .certs
+            .iter()
+            .map(|certificate| certificate.to_vec())
+            .collect(),
         warnings: Vec::new(),
         fault: None,
     };
     if let Some(name) = named {
         let errors: Vec<String> = found.errors.iter().map(ToString::to_string).collect();
         if roots.certificates.is_empty() {
-            let reason = errors.first().map_or(String::new(), |error| format!(": {error}"));
+            let reason = errors
+                .first()
+                .map_or(String::new(), |error| format!(": {error}"));
             roots.fault = Some(format!("{name} leads to no certificate{reason}"));
         } else {
-            let warnings = errors.iter().map(|error| format!("certificates of {name}: {error}"));
+            let warnings = errors
+                .iter()
+                .map(|error| format!("certificates of {name}: {error}"));
             roots.warnings = warnings.collect();
         }
     }

@@ -57,9 +57,10 @@ pub(crate) fn start(plan: &Plan, shards: Vec<Shard>, host: Arc<dyn Host>) -> io:
                 .iter()
                 .map(|address| match address {
                     ListenAddress::Tcp(address) => monoio::Listener::Tcp(*address),
-                    ListenAddress::Unix(path) => {
-                        monoio::Listener::Unix { path: path.as_ref().into(), mode: None }
-                    }
+                    ListenAddress::Unix(path) => monoio::Listener::Unix {
+                        path: path.as_ref().into(),
+                        mode: None,
+                    },
                 })
                 .collect();
             monoio::start(options, shards, host).map(Running::Monoio)
@@ -76,9 +77,10 @@ pub(crate) fn start(plan: &Plan, shards: Vec<Shard>, host: Arc<dyn Host>) -> io:
                 .iter()
                 .map(|address| match address {
                     ListenAddress::Tcp(address) => smol::Listener::Tcp(*address),
-                    ListenAddress::Unix(path) => {
-                        smol::Listener::Unix { path: path.as_ref().into(), mode: None }
-                    }
+                    ListenAddress::Unix(path) => smol::Listener::Unix {
+                        path: path.as_ref().into(),
+                        mode: None,
+                    },
                 })
                 .collect();
             smol::start(options, shards, host).map(Running::Smol)

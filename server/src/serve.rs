@@ -25,9 +25,14 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Fault> {
     let snapshot = Arc::new(std::mem::take(&mut settings.snapshot));
     // Several workers on one processor would only be in each other's way if they could not move.
     let pin = settings.workers > 1 && settings.workers <= processors();
-    let gateway = Gateway::start(&settings, Arc::clone(&snapshot), pin, sender)?;
+    let gateway = Gateway::start(&settings, &snapshot, pin, sender)?;
     banner::print(&gateway, &settings, &snapshot);
-    let mut served = Served { args, gateway, settings, snapshot };
+    let mut served = Served {
+        args,
+        gateway,
+        settings,
+        snapshot,
+    };
     let result = served.until_stopped(&events);
     served.gateway.flush();
     result

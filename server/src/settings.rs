@@ -43,7 +43,10 @@ impl Settings {
     /// The config cannot be read or has faults, or the two together cannot be served.
     pub(crate) fn load(args: &ServeArgs) -> Result<Settings, Fault> {
         let variable = || env::var_os(CONFIG_VARIABLE).filter(|value| !value.is_empty());
-        let file = args.config.clone().or_else(|| variable().map(PathBuf::from));
+        let file = args
+            .config
+            .clone()
+            .or_else(|| variable().map(PathBuf::from));
         let loaded = environment::load(file.as_deref())?;
         let settings = Settings::new(args, file, loaded);
         settings.check()?;
@@ -64,7 +67,11 @@ impl Settings {
 
     fn new(args: &ServeArgs, file: Option<PathBuf>, loaded: Loaded) -> Settings {
         let listeners = match args.listen.as_slice() {
-            [] => loaded.listeners.into_iter().map(|listener| listener.address).collect(),
+            [] => loaded
+                .listeners
+                .into_iter()
+                .map(|listener| listener.address)
+                .collect(),
             addresses => addresses.to_vec(),
         };
         let runtime = args.runtime.map(|runtime| runtime.0).or(loaded.runtime);
@@ -84,7 +91,9 @@ impl Settings {
 
     fn check(&self) -> Result<(), String> {
         if self.requires_io_uring && self.runtime == RuntimeChoice::Smol {
-            return Err("smol knows no io_uring: drop --require-io-uring, or --runtime smol".into());
+            return Err(
+                "smol knows no io_uring: drop --require-io-uring, or --runtime smol".into(),
+            );
         }
         // The config checks its own listeners, but not those of the command line.
         let open = self.listeners.iter().find(|address| !address.is_local());

@@ -28,7 +28,9 @@ pub(crate) fn forward(wanted: &[Signal], events: Sender<Event>) -> Result<(), St
         }
     };
     let thread = thread::Builder::new().name("signals".to_owned()).spawn(run);
-    thread.map(drop).map_err(|error| format!("cannot start a thread: {error}"))
+    thread
+        .map(drop)
+        .map_err(|error| format!("cannot start a thread: {error}"))
 }
 
 /// The exit code that tells of death by `signal`, as shells have it.

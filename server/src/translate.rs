@@ -39,7 +39,9 @@ pub(crate) fn run(args: &TranslateArgs) -> Result<ExitCode, Fault> {
     };
     let text = input(bytes_max)?;
     let mut tape = Tape::new();
-    let value = tape.parse(&text, &limits.json).map_err(|error| not_json(&error))?;
+    let value = tape
+        .parse(&text, &limits.json)
+        .map_err(|error| not_json(&error))?;
     let mut body = match args.response {
         true => response(from, to, value, model, &limits)?,
         false => request(from, to, value, model)?,
@@ -55,18 +57,30 @@ fn request(
     value: Value<'_>,
     model: Option<JsonStr>,
 ) -> Result<OutBuf, String> {
-    let request = from.decode_request(value).map_err(|failure| refused(&failure))?;
+    let request = from
+        .decode_request(value)
+        .map_err(|failure| refused(&failure))?;
     let own = || value.get("model").and_then(Value::as_str);
-    let model = model.or_else(own).ok_or("the request names no model, and --model neither")?;
+    let model = model
+        .or_else(own)
+        .ok_or("the request names no model, and --model neither")?;
     let told = traits_for(&model.unescape());
     let usual = Traits::default();
     let traits = Traits {
-        output_tokens_default: told.output_tokens_default.unwrap_or(usual.output_tokens_default),
+        output_tokens_default: told
+            .output_tokens_default
+            .unwrap_or(usual.output_tokens_default),
         thinking: told.thinking.unwrap_or(usual.thinking),
         ..usual
     };
-    let target = Target { model: &model, traits: &traits, extra: &[] };
-    let encoded = to.encode_request(&request, &target).map_err(|failure| refused(&failure))?;
+    let target = Target {
+        model: &model,
+        traits: &traits,
+        extra: &[],
+    };
+    let encoded = to
+        .encode_request(&request, &target)
+        .map_err(|failure| refused(&failure))?;
     for path in &encoded.dropped {
         eprintln!("dropped: {path}");
     }
@@ -80,7 +94,9 @@ fn response(
     model: Option<JsonStr>,
     limits: &Limits,
 ) -> Result<OutBuf, String> {
-    let mut response = from.decode_response(value).map_err(|failure| refused(&failure))?;
+    let mut response = from
+        .decode_response(value)
+        .map_err(|failure| refused(&failure))?;
     if let Some(model) = &model {
         response.model = Some(model.clone());
     }
@@ -145,7 +161,9 @@ impl Stream {
                 true => self.frames.finish(input),
                 false => self.frames.next(input),
             };
-            let Some(frame) = frame.map_err(|error| error.to_string())? else { break };
+            let Some(frame) = frame.map_err(|error| error.to_string())? else {
+                break;
+            };
             let name = frame.name;
             let data = frame.data.into_bytes(input);
             if let Err(broken) = self.decoder.event(name, &data, &mut self.deltas) {
@@ -172,7 +190,9 @@ impl Stream {
 }
 
 fn meta(model: Option<JsonStr>, limits: &Limits) -> ReplyMeta {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     ReplyMeta {
         id: JsonStr::from_static("translated"),
         model: model.unwrap_or(JsonStr::from_static("unknown")),
@@ -187,7 +207,9 @@ fn input(bytes_max: usize) -> Result<Bytes, String> {
     let mut text = Vec::new();
     let limit = u64::try_from(bytes_max).unwrap_or(u64::MAX);
     let mut stdin = io::stdin().lock().take(limit.saturating_add(1));
-    stdin.read_to_end(&mut text).map_err(|error| unreadable(&error))?;
+    stdin
+        .read_to_end(&mut text)
+        .map_err(|error| unreadable(&error))?;
     if text.len() > bytes_max {
         return Err(format!("the input is longer than {bytes_max} bytes"));
     }

@@ -43,7 +43,10 @@ pub(super) fn dropped(count: u64, format: AccessLog, out: &mut Vec<u8>) {
     let _ = match format {
         AccessLog::Json => writeln!(out, "{{\"dropped_lines\":{count}}}"),
         AccessLog::Text | AccessLog::Off => {
-            writeln!(out, "warning: {count} access lines were dropped: stderr is too slow")
+            writeln!(
+                out,
+                "warning: {count} access lines were dropped: stderr is too slow"
+            )
         }
     };
 }
@@ -97,7 +100,11 @@ fn write_text(access: &Access, line: &mut String) -> fmt::Result {
     match &access.outcome {
         Outcome::Complete => Ok(()),
         Outcome::ClientGone => write!(line, " client gone"),
-        Outcome::Failed { class, blame, message } => {
+        Outcome::Failed {
+            class,
+            blame,
+            message,
+        } => {
             let (class, blame) = (class_name(*class), blame_name(*blame));
             write!(line, " {class} ({blame}): {}", Words(&message.unescape()))
         }
@@ -160,13 +167,13 @@ fn escape(letter: char, f: &mut fmt::Formatter<'_>) -> fmt::Result {
 struct Line<'a> {
     time: String,
     request_id: Cow<'a, str>,
-    peer: &'a str,
+    peer: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     caller: Option<&'a str>,
     method: &'a str,
     path: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    dialect: Option<&'static str>,
+    api: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     model: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -228,7 +235,7 @@ impl<'a> Line<'a> {
             caller,
             method,
             path,
-            dialect,
+            api,
             model,
             provider,
             answered_by,
@@ -248,7 +255,11 @@ impl<'a> Line<'a> {
         let (name, failure) = match outcome {
             Outcome::Complete => ("complete", None),
             Outcome::ClientGone => ("client_gone", None),
-            Outcome::Failed { class, blame, message } => {
+            Outcome::Failed {
+                class,
+                blame,
+                message,
+            } => {
                 let (class, blame) = (class_name(*class), blame_name(*blame));
                 ("failed", Some((class, blame, message.unescape())))
             }
@@ -256,11 +267,11 @@ impl<'a> Line<'a> {
         Line {
             time: Timestamp(*time).to_string(),
             request_id: String::from_utf8_lossy(request_id),
-            peer,
+            peer: peer.to_string(),
             caller: caller.as_deref(),
             method: method.as_str(),
             path,
-            dialect: dialect.map(|dialect| dialect.name()),
+            api: *api,
             model: model.as_ref().map(|model| model.unescape()),
             provider: provider.as_deref(),
             answered_by: answered_by.as_ref().map(|model| model.unescape()),
@@ -365,19 +376,18 @@ fn finish_name(reason: &FinishReason) -> &'static str {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use tollgate_core::base::{JsonStr, UnixMillis};
-    use tollgate_core::dialect::Dialect;
+    use tollgate_core::base::{JsonStr, Peer, UnixMillis};
 
     /// A request that went well.
     pub(in crate::host) fn access() -> Access {
         Access {
             request_id: "req_1".into(),
             time: UnixMillis(1_795_318_643_123),
-            peer: "127.0.0.1:50412".to_owned(),
+            peer: Peer::Tcp(([127, 0, 0, 1], 50412).into()),
             caller: Some("ci".into()),
             method: "POST".parse().unwrap_or_default(),
             path: "/v1/messages".to_owned(),
-            dialect: Some(Dialect::Anthropic),
+            api: Some("anthropic"),
             model: Some(JsonStr::escape("fast")),
             provider: Some("groq".into()),
             answered_by: Some(JsonStr::escape("llama-3.3-70b")),
@@ -385,7 +395,11 @@ pub(super) mod tests {
             status: Some(200),
             outcome: Outcome::Complete,
             finish: Some(FinishReason::Stop),
-            usage: Usage { input: Some(12), output: Some(345), ..Usage::default() },
+            usage: Usage {
+                input: Some(12),
+                output: Some(345),
+                ..Usage::default()
+            },
             duration: Duration::from_micros(1_240_567),
             first_content: Some(Duration::from_micros(312_400)),
             request_bytes: 100,
@@ -425,7 +439,7 @@ pub(super) mod tests {
             String::from_utf8_lossy(&out),
             "{\"time\":\"2026-11-22T03:37:23.123Z\",\"request_id\":\"req_1\",\
              \"peer\":\"127.0.0.1:50412\",\"caller\":\"ci\",\"method\":\"POST\",\
-             \"path\":\"/v1/messages\",\"dialect\":\"anthropic\",\"model\":\"fast\",\
+             \"path\":\"/v1/messages\",\"api\":\"anthropic\",\"model\":\"fast\",\
              \"provider\":\"groq\",\"answered_by\":\"llama-3.3-70b\",\"stream\":true,\"status\":200,\
              \"outcome\":\"failed\",\"class\":\"bad_gateway\",\"blame\":\"upstream\",\
              \"message\":\"no \\\"luck\\\"\",\"finish\":\"stop\",\"usage\":{\"input\":12,\
@@ -447,8 +461,14 @@ pub(super) mod tests {
         };
         let line = text_of(&access);
         assert_eq!(line.lines().count(), 1);
-        assert!(line.contains("/a\\n2026\\x20200\\x20b x\\u{1b}[2J\\u{202e}y\\x20z -> "), "{line}");
-        assert!(line.ends_with("req_1 not_found (client): no\\r\\nsuch model\n"), "{line}");
+        assert!(
+            line.contains("/a\\n2026\\x20200\\x20b x\\u{1b}[2J\\u{202e}y\\x20z -> "),
+            "{line}"
+        );
+        assert!(
+            line.ends_with("req_1 not_found (client): no\\r\\nsuch model\n"),
+            "{line}"
+        );
     }
 
     #[test]

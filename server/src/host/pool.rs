@@ -36,7 +36,11 @@ struct Queue {
 impl Pool {
     /// A pool without threads; they will be called `name`.
     pub(super) fn new(name: &'static str, threads_max: usize) -> Pool {
-        Pool { name, threads_max: threads_max.max(1), shared: Arc::default() }
+        Pool {
+            name,
+            threads_max: threads_max.max(1),
+            shared: Arc::default(),
+        }
     }
 
     /// Runs `job`, some time later and on another thread; on this one only if the system has no thread
@@ -53,7 +57,11 @@ impl Pool {
         }
         let shared = Arc::clone(&self.shared);
         let run = move || shared.run();
-        if thread::Builder::new().name(self.name.to_owned()).spawn(run).is_ok() {
+        if thread::Builder::new()
+            .name(self.name.to_owned())
+            .spawn(run)
+            .is_ok()
+        {
             queue.threads += 1;
         } else if queue.threads == 0 {
             let job = queue.jobs.pop_back();
@@ -96,7 +104,10 @@ impl Shared {
                 return job;
             }
             queue.idle += 1;
-            queue = self.came.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            queue = self
+                .came
+                .wait(queue)
+                .unwrap_or_else(PoisonError::into_inner);
             queue.idle -= 1;
         }
     }
@@ -127,7 +138,7 @@ mod tests {
         let pool = Pool::new("test", 2);
         let (release, blocked) = mpsc::channel::<()>();
         let (sender, receiver) = mpsc::channel();
-        pool.submit(Box::new(move || drop(blocked.recv())));
+        pool.submit(Box::new(move || while blocked.recv().is_ok() {}));
         pool.submit(Box::new(move || sender.send(()).unwrap_or_default()));
         assert!(receiver.recv().is_ok());
         drop(release);

@@ -4,7 +4,7 @@
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::mpsc::{self, Receiver, SyncSender, TryRecvError};
+use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::thread;
 use std::time::Duration;
 
@@ -52,9 +52,16 @@ impl Recorder {
     /// The system refuses a thread.
     pub(super) fn start(format: AccessLog) -> Result<Recorder, String> {
         let (queue, entries) = mpsc::sync_channel(QUEUE_MAX);
-        let shared = Arc::new(Shared { dropped: AtomicU64::new(0), format: AtomicU8::new(0) });
+        let shared = Arc::new(Shared {
+            dropped: AtomicU64::new(0),
+            format: AtomicU8::new(0),
+        });
         shared.set_format(format);
-        let writer = Writer { entries, shared: Arc::clone(&shared), text: Vec::new() };
+        let writer = Writer {
+            entries,
+            shared: Arc::clone(&shared),
+            text: Vec::new(),
+        };
         let thread = thread::Builder::new().name("log".to_owned());
         thread
             .spawn(move || writer.run(&mut io::stderr()))
@@ -87,11 +94,15 @@ impl Recorder {
 impl Shared {
     fn format(&self) -> AccessLog {
         let index = usize::from(self.format.load(Ordering::Relaxed));
-        AccessLog::NAMES.get(index).map_or(AccessLog::Text, |(_, format)| *format)
+        AccessLog::NAMES
+            .get(index)
+            .map_or(AccessLog::Text, |(_, format)| *format)
     }
 
     fn set_format(&self, format: AccessLog) {
-        let index = AccessLog::NAMES.iter().position(|(_, other)| *other == format);
+        let index = AccessLog::NAMES
+            .iter()
+            .position(|(_, other)| *other == format);
         let index = index.and_then(|index| u8::try_from(index).ok());
         self.format.store(index.unwrap_or(0), Ordering::Relaxed);
     }
@@ -109,11 +120,8 @@ impl Writer {
     fn run(mut self, out: &mut dyn Write) {
         while let Ok(first) = self.entries.recv() {
             self.take(first, out);
-            loop {
-                match self.entries.try_recv() {
-                    Ok(entry) => self.take(entry, out),
-                    Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
-                }
+            while let Ok(entry) = self.entries.try_recv() {
+                self.take(entry, out);
             }
             self.write(out);
             thread::sleep(REST);
@@ -163,14 +171,25 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_counted_and_told() {
         let (queue, entries) = mpsc::sync_channel(2);
-        let shared = Arc::new(Shared { dropped: AtomicU64::new(0), format: AtomicU8::new(0) });
-        let recorder = Recorder { queue, shared: Arc::clone(&shared) };
+        let shared = Arc::new(Shared {
+            dropped: AtomicU64::new(0),
+            format: AtomicU8::new(0),
+        });
+        let recorder = Recorder {
+            queue,
+            shared: Arc::clone(&shared),
+        };
         for _ in 0..5 {
             recorder.record(ShardId(0), record());
         }
         drop(recorder);
         let mut out = Vec::new();
-        Writer { entries, shared, text: Vec::new() }.run(&mut out);
+        Writer {
+            entries,
+            shared,
+            text: Vec::new(),
+        }
+        .run(&mut out);
         let text = String::from_utf8_lossy(&out);
         assert_eq!(text.lines().count(), 3, "{text}");
         assert!(text.contains("3 access lines were dropped"), "{text}");
@@ -179,7 +198,10 @@ mod tests {
     #[test]
     fn nothing_is_kept_where_nothing_is_logged() {
         let (queue, entries) = mpsc::sync_channel(2);
-        let shared = Arc::new(Shared { dropped: AtomicU64::new(0), format: AtomicU8::new(0) });
+        let shared = Arc::new(Shared {
+            dropped: AtomicU64::new(0),
+            format: AtomicU8::new(0),
+        });
         let recorder = Recorder { queue, shared };
         recorder.log_as(AccessLog::Off);
         for _ in 0..5 {

@@ -51,7 +51,11 @@ fn failure(error: &io::Error) -> ResolveFailure {
     let text = error.to_string();
     let is_certain = error.kind() == io::ErrorKind::InvalidInput
         || NOT_FOUND.iter().any(|known| text.contains(known));
-    if is_certain { ResolveFailure::NotFound } else { ResolveFailure::Unavailable }
+    if is_certain {
+        ResolveFailure::NotFound
+    } else {
+        ResolveFailure::Unavailable
+    }
 }
 
 #[cfg(test)]
