@@ -25,7 +25,7 @@ pub(crate) fn print(gateway: &Gateway, settings: &Settings, snapshot: &Snapshot)
             text += &what_to_try(address);
         }
         if let Some(base) = gateway.addresses().iter().find_map(base_url) {
-            text += &clients(&base);
+            text += &clients(&base, snapshot);
         }
     }
     eprint!("{text}");
@@ -114,11 +114,19 @@ fn what_to_try(address: &ListenAddress) -> String {
     )
 }
 
-fn clients(base: &str) -> String {
+fn clients(base: &str, snapshot: &Snapshot) -> String {
+    // Claude Code asks for Claude models unless told otherwise.
+    let model = match snapshot.resolve("claude-sonnet-5") {
+        Some(_) => String::new(),
+        None => {
+            let model = snapshot.listed.first().map_or(DEMO, |model| &model.id);
+            format!(" ANTHROPIC_MODEL={model} ANTHROPIC_DEFAULT_HAIKU_MODEL={model}")
+        }
+    };
     format!(
         "\nPoint a client here (the key may be any text):\n  \
-         Claude Code    export ANTHROPIC_BASE_URL={base} ANTHROPIC_AUTH_TOKEN=tollgate \
-         ANTHROPIC_MODEL={DEMO} CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC=1\n  \
+         Claude Code    export ANTHROPIC_BASE_URL={base} ANTHROPIC_AUTH_TOKEN=tollgate{model} \
+         CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC=1\n  \
          Anthropic SDK  export ANTHROPIC_BASE_URL={base} ANTHROPIC_API_KEY=tollgate\n  \
          OpenAI SDK     export OPENAI_BASE_URL={base}/v1 OPENAI_API_KEY=tollgate\n\n\
          `tollgate init` writes a config to start from, `tollgate exec -- COMMAND` does all of this \

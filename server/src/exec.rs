@@ -64,9 +64,11 @@ pub(crate) fn run(args: &ExecArgs) -> Result<ExitCode, Fault> {
             }));
         }
     };
-    let status = serve(child, sender, &events)?;
-    gateway.drain(snapshot.limits.timers.drain);
-    until_drained(&events);
+    let (status, is_serving) = serve(child, sender, &events)?;
+    if is_serving {
+        gateway.drain(snapshot.limits.timers.drain);
+        until_drained(&events);
+    }
     gateway.flush();
     Ok(ExitCode::from(exit_code(status)))
 }
@@ -135,12 +137,12 @@ fn program_name(program: &OsString) -> Option<&str> {
         .and_then(|name| name.to_str())
 }
 
-/// Passes signals on to the command until it ends.
+/// Passes signals on to the command until it ends; how it did, and whether the gateway still runs.
 fn serve(
     mut child: Child,
     sender: Sender<Event>,
     events: &Receiver<Event>,
-) -> Result<ExitStatus, String> {
+) -> Result<(ExitStatus, bool), String> {
     let failed = |error: io::Error| format!("cannot watch the command: {error}");
     let id = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     let pid = id.ok_or_else(|| "the command has no process id".to_owned())?;
@@ -159,7 +161,7 @@ fn serve(
         .map_err(failed)?;
     let is_interactive =
         io::stdin().is_terminal() || io::stdout().is_terminal() || io::stderr().is_terminal();
-    loop {
+    let is_serving = loop {
         match events.recv() {
             Ok(Event::Signal(signal)) => pass_on(&process, signal, is_interactive),
             Ok(Event::Stopped(result)) => {
@@ -168,11 +170,12 @@ fn serve(
                     .map_or(String::new(), |error| format!(": {error}"));
                 eprintln!("error: the gateway stopped{reason}");
                 pass_on(&process, Signal::TERM, is_interactive);
-                return child.wait().map_err(failed);
+                break false;
             }
-            Ok(Event::ChildExited) | Err(_) => return child.wait().map_err(failed),
+            Ok(Event::ChildExited) | Err(_) => break true,
         }
-    }
+    };
+    Ok((child.wait().map_err(failed)?, is_serving))
 }
 
 /// Passes a signal on. Those that a terminal sends for a key went to the command too.

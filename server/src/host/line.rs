@@ -16,12 +16,12 @@ use tollgate_core::record::{Access, Outcome};
 
 use super::time::Timestamp;
 
-/// Appends the line for people: time, status, duration, time to the first content, request, model and
-/// where it was answered, tokens, and what else there is to say.
+/// Appends the line for people: time, status, duration, time to the first content, request, model,
+/// where it was answered and under which other name, tokens, and what else there is to say.
 ///
 /// ```text
-/// 2026-11-22T03:37:23.123Z 200    1.24s first    312ms POST /v1/messages fast -> groq/llama-3.3
-/// 12+345 tokens stream stop 127.0.0.1:50412 req_1
+/// 2026-11-22T03:37:23.123Z 200    1.24s first    312ms POST /v1/messages fast
+/// -> groq/llama-3.3-70b 12+345 tokens stream stop 127.0.0.1:50412 req_1
 /// ```
 pub(super) fn text(access: &Access, out: &mut Vec<u8>) {
     let mut line = String::with_capacity(256);
@@ -67,8 +67,10 @@ fn write_text(access: &Access, line: &mut String) -> fmt::Result {
         write!(line, " {}", Plain(&model.unescape()))?;
     }
     if let Some(provider) = &access.provider {
-        write!(line, " -> {provider}")?;
-        if let Some(model) = &access.answered_by {
+        write!(line, " -> {}", Plain(provider))?;
+        if let Some(model) = &access.answered_by
+            && access.model.as_ref() != Some(model)
+        {
             write!(line, "/{}", Plain(&model.unescape()))?;
         }
     }

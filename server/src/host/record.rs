@@ -4,9 +4,9 @@
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tollgate_core::base::ShardId;
 use tollgate_core::config::AccessLog;
@@ -84,10 +84,17 @@ impl Recorder {
 
     /// Waits until all that was added is written, if stderr takes it.
     pub(super) fn flush(&self) {
+        let deadline = Instant::now() + FLUSH_MAX;
         let (done, is_done) = mpsc::sync_channel(1);
-        if self.queue.try_send(Entry::Flush(done)).is_ok() {
-            let _ = is_done.recv_timeout(FLUSH_MAX);
+        let mut entry = Entry::Flush(done);
+        while let Err(TrySendError::Full(back)) = self.queue.try_send(entry) {
+            if Instant::now() >= deadline {
+                return;
+            }
+            entry = back;
+            thread::sleep(REST);
         }
+        let _ = is_done.recv_timeout(deadline.saturating_duration_since(Instant::now()));
     }
 }
 
