@@ -16,6 +16,8 @@ pub struct NameTraits {
     /// A limit for answers whose client set none: high enough for any real answer, and no higher
     /// than the model allows.
     pub output_tokens_default: Option<u64>,
+    /// Whether it takes `temperature`, `top_p` and `top_k`.
+    pub sampling: Option<bool>,
 }
 
 /// What the name of a model tells of it: for Claude models by family and version, also where a
@@ -24,7 +26,7 @@ pub struct NameTraits {
 /// version number counts as a new one.
 ///
 /// Facts: the vendor's model table, 2026. `thinking.type: adaptive` came with 4.6 and is the only
-/// way from 4.7 on; `budget_tokens` came with 3.7. Answers may have 4096 tokens before 3.5, 8192
+/// way from 4.7 on, which take no sampling parameters; `budget_tokens` came with 3.7. Answers may have 4096 tokens before 3.5, 8192
 /// with 3.5, 32,000 with Opus 4 and 4.1, 64,000 or more since. Before 4.5 a limit that does not fit
 /// into the context beside the prompt is an error, so that those get half.
 pub fn traits_for(model: &str) -> NameTraits {
@@ -47,6 +49,7 @@ pub fn traits_for(model: &str) -> NameTraits {
     NameTraits {
         thinking: Some(thinking),
         output_tokens_default: Some(output_tokens),
+        sampling: Some(version.is_some_and(|version| version < (4, 7))),
     }
 }
 
@@ -70,6 +73,7 @@ pub(super) struct TraitsSet {
     reasoning_field: Option<ReasoningField>,
     stream_options: Option<bool>,
     developer_role: Option<bool>,
+    sampling: Option<bool>,
 }
 
 impl TraitsSet {
@@ -101,6 +105,7 @@ impl TraitsSet {
             reasoning_field: section.choice("reasoning_field", &reasoning, findings),
             stream_options: section.flag("stream_options", findings),
             developer_role: section.flag("developer_role", findings),
+            sampling: section.flag("sampling", findings),
         };
         section.finish(findings);
         set
@@ -116,6 +121,7 @@ impl TraitsSet {
             reasoning_field: self.reasoning_field.or(below.reasoning_field),
             stream_options: self.stream_options.or(below.stream_options),
             developer_role: self.developer_role.or(below.developer_role),
+            sampling: self.sampling.or(below.sampling),
         }
     }
 
@@ -129,6 +135,7 @@ impl TraitsSet {
             reasoning_field: self.reasoning_field.unwrap_or(base.reasoning_field),
             stream_options: self.stream_options.unwrap_or(base.stream_options),
             developer_role: self.developer_role.unwrap_or(base.developer_role),
+            sampling: self.sampling.unwrap_or(base.sampling),
         }
     }
 
@@ -137,6 +144,7 @@ impl TraitsSet {
         Named {
             output_tokens: self.max_tokens.is_none(),
             thinking: self.thinking.is_none(),
+            sampling: self.sampling.is_none(),
         }
     }
 }

@@ -165,6 +165,15 @@ impl StreamDecoder {
         }
     }
 
+    /// Whether the model has finished, and only usage and the end are missing. Some decoders tell the
+    /// finish late, since some vendors send more after it.
+    pub fn is_whole(&self) -> bool {
+        match self {
+            StreamDecoder::Anthropic(_) => false,
+            StreamDecoder::OpenAiChat(decoder) => decoder.is_whole(),
+        }
+    }
+
     /// The body has ended: completes the answer, or tells that it was cut off.
     pub fn end_of_body(&mut self, out: &mut Vec<Delta>) {
         match self {
@@ -252,6 +261,14 @@ impl Watch {
             usage,
             model: model.map(JsonStr::detach),
             finish: finish.cloned(),
+        }
+    }
+
+    /// Whether the model has finished.
+    pub fn has_finish(&self) -> bool {
+        match self {
+            Watch::Anthropic(watch) => watch.finish().is_some(),
+            Watch::OpenAiChat(watch) => watch.finish().is_some(),
         }
     }
 

@@ -5,7 +5,7 @@ use http::StatusCode;
 
 use super::Shard;
 use super::ctx::{Alarm, AlarmClock, ClientId, Ctx};
-use super::io::{IoFailure, Op, Output, Peer};
+use super::io::{IoFailure, Op, Output, PEERS, Peer};
 use super::socket::{Received, Socket};
 use crate::base::{ExchangeId, Instant, ListenerId, WriteBatch};
 use crate::wire::http1::{BodyLength, Event, Reuse, ServerConn};
@@ -141,6 +141,14 @@ impl Shard {
             }
         };
         self.accept(listener);
+        if listener != PEERS
+            && !self.ctx.is_draining()
+            && let Some(to) = self.balance.receiver(self.clients.len())
+        {
+            let conn = id.conn();
+            self.ctx.outbox.push(Output::Op(Op::HandOff { conn, to }));
+            return;
+        }
         let Some(client) = self.clients.get_mut(id) else {
             return;
         };

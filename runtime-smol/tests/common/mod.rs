@@ -10,8 +10,8 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use tollgate_core::base::{ConnId, Id, Instant, ListenerId, Now, ShardId, TicketId, WriteBatch};
 use tollgate_core::gateway::io::{
-    Completion, Host, Input, IoFailure, Machine, Op, Output, Peer, ReadClass, ResolveReply, Work,
-    WorkReply,
+    Completion, Host, Input, IoFailure, Machine, Op, Output, Peer, Prepare, ReadClass,
+    ResolveReply, Work, WorkReply,
 };
 use tollgate_core::record::Record;
 
@@ -173,10 +173,12 @@ impl Desk {
             index: 8,
             generation: 8,
         });
-        let work = Work::Decompress {
-            body: Bytes::from_static(b"body"),
-            bytes_max: 10,
-        };
+        let snapshot = Arc::default();
+        let dialect = tollgate_core::dialect::Dialect::OpenAiChat;
+        let codings = tollgate_core::wire::coding::Codings::default();
+        let body = Bytes::from_static(b"body");
+        let prepare = Prepare::new(snapshot, dialect, codings, body);
+        let work = Work::Prepare(Box::new(prepare));
         self.op(Op::Host { ticket, work });
     }
 

@@ -479,21 +479,10 @@ fn pass_fields<'a>(
     sent: &'a Fields,
     fields: &mut Vec<(&'a [u8], &'a [u8])>,
 ) {
-    for (name, value) in sent.iter() {
-        let is_allowed =
-            provider
-                .client_headers
-                .iter()
-                .any(|allowed| match allowed.strip_suffix('*') {
-                    Some(start) => name
-                        .get(..start.len())
-                        .is_some_and(|it| it.eq_ignore_ascii_case(start.as_bytes())),
-                    None => name.eq_ignore_ascii_case(allowed.as_bytes()),
-                });
-        if is_allowed {
-            fields.push((name, value));
-        }
-    }
+    let passed = sent.iter().filter(|(name, _)| {
+        core::str::from_utf8(name).is_ok_and(|name| provider.passes_client_field(name))
+    });
+    fields.extend(passed);
 }
 
 /// The request target: the API's path behind the provider's prefix, with the client's query where both

@@ -71,7 +71,9 @@ impl Shard {
 
     /// Goes on with a stream whose head is out: `body` holds its events.
     fn answer_early(&mut self, id: ExchangeId, mut streaming: Box<Streaming>, mut body: OutBuf) {
-        let Some(exchange) = self.exchanges.get_mut(id) else { return };
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return;
+        };
         streaming.relay.output.append(&mut body);
         exchange.answer = Answer::Stream(streaming);
         self.end_stream(id);
@@ -137,7 +139,9 @@ impl Shard {
             let field = |name: &str| holding.fields.first(name);
             failure.retry_after = retry_after(field, self.ctx.now.wall);
         }
-        let is_json = is_same && exchange.early.is_none() && self.ctx.tape.parse(&body, &self.ctx.limits.json).is_ok();
+        let is_json = is_same
+            && exchange.early.is_none()
+            && self.ctx.tape.parse(&body, &self.ctx.limits.json).is_ok();
         if !is_json {
             self.answer_failure(id, failure);
             return;
@@ -264,22 +268,34 @@ impl Shard {
 
     /// Sends the last of a stream.
     pub(in crate::gateway) fn finish_stream(&mut self, id: ExchangeId) {
-        let Some(exchange) = self.exchanges.get_mut(id) else { return };
-        let Answer::Stream(streaming) = &exchange.answer else { return };
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return;
+        };
+        let Answer::Stream(streaming) = &exchange.answer else {
+            return;
+        };
         let (watched, broken) = (streaming.relay.watched(), streaming.relay.broken_events());
         exchange.note(watched, broken);
         self.end_stream(id);
     }
 
     fn end_stream(&mut self, id: ExchangeId) {
-        let Some(exchange) = self.exchanges.get_mut(id) else { return };
-        let Answer::Stream(mut streaming) = core::mem::take(&mut exchange.answer) else { return };
-        let Some(client) = self.clients.get_mut(exchange.client) else { return };
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return;
+        };
+        let Answer::Stream(mut streaming) = core::mem::take(&mut exchange.answer) else {
+            return;
+        };
+        let Some(client) = self.clients.get_mut(exchange.client) else {
+            return;
+        };
         let output = &mut streaming.relay.output;
         exchange.access.response_bytes += output.len() as u64;
         let out = &mut client.socket.output;
-        let sent =
-            client.http.send_body_pieces(output, out).and_then(|()| client.http.send_end(out));
+        let sent = client
+            .http
+            .send_body_pieces(output, out)
+            .and_then(|()| client.http.send_end(out));
         self.answered(id, sent);
     }
 }

@@ -43,7 +43,6 @@ pub(in crate::gateway) struct StreamRelay {
 /// The data that ends a Chat stream; no JSON.
 const DONE: &[u8] = b"[DONE]";
 
-
 #[derive(Debug)]
 enum Way {
     Pass(Watch),
@@ -301,9 +300,17 @@ impl StreamRelay {
                     let raw = input.get(raw).unwrap_or_default();
                     self.pass_event(name, &data, raw, is_cut);
                 }
-                Way::Translate { decoder, deltas, .. } | Way::Collect { decoder, deltas, .. } => {
+                Way::Translate {
+                    decoder, deltas, ..
+                }
+                | Way::Collect {
+                    decoder, deltas, ..
+                } => {
                     match decoder.event(name, &data, deltas) {
-                        Ok(()) => self.broken_in_row = 0,
+                        Ok(()) => {
+                            self.broken_in_row = 0;
+                            self.status.has_finish |= decoder.is_whole();
+                        }
                         Err(broken) => {
                             self.skip(&broken.reason);
                             continue;
@@ -317,7 +324,9 @@ impl StreamRelay {
 
     /// An event goes on as it came, unless it is broken: the client's parser would give up on it.
     fn pass_event(&mut self, name: &[u8], data: &Bytes, raw: &[u8], is_cut: bool) {
-        let Way::Pass(watch) = &mut self.way else { return };
+        let Way::Pass(watch) = &mut self.way else {
+            return;
+        };
         if data.as_ref() != DONE && !data.is_empty() {
             if let Err(error) = self.tape.parse(data, &self.json) {
                 self.skip(&format!("not valid JSON: {error}"));
@@ -328,6 +337,7 @@ impl StreamRelay {
         let seen = watch.event(name, data);
         self.status.has_content |= seen.content || seen.terminal;
         self.status.is_complete |= seen.terminal;
+        self.status.has_finish |= watch.has_finish();
         self.status.data_events += u64::from(!seen.ping);
         self.is_cut = is_cut;
         if !seen.hidden {
