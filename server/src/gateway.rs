@@ -50,10 +50,13 @@ impl Gateway {
     ) -> Result<Gateway, String> {
         let listeners = u16::try_from(settings.listeners.len())
             .map_err(|_| "there are too many listeners".to_owned())?;
+        let workers =
+            u16::try_from(settings.workers).map_err(|_| "there are too many workers".to_owned())?;
         let mut shards = Vec::with_capacity(settings.workers);
-        for id in 0..u16::try_from(settings.workers).unwrap_or(u16::MAX) {
+        for id in 0..workers {
             let options = ShardOptions {
                 id: ShardId(id),
+                shards: workers,
                 listeners,
                 seed: seed::seed()?,
             };
