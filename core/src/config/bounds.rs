@@ -138,6 +138,7 @@ pub(super) fn timers(mut s: Section<'_, '_>, timers: &mut TimerLimits, f: &mut F
         commit_hold,
         upstream_idle,
         linger,
+        drain,
     } = timers;
     for (key, time) in [
         ("request_head", request_head),
@@ -152,6 +153,7 @@ pub(super) fn timers(mut s: Section<'_, '_>, timers: &mut TimerLimits, f: &mut F
         ("commit_hold", commit_hold),
         ("upstream_idle", upstream_idle),
         ("linger", linger),
+        ("drain", drain),
     ] {
         *time = time_of(&mut s, key, f).unwrap_or(*time);
     }

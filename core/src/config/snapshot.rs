@@ -265,15 +265,26 @@ impl Caller {
 }
 
 impl Provider {
-    /// Whether the client's field called `name` (lower case) is passed on. Fields that frame a
+    /// Whether the client's field called `name`, in any case, is passed on. Fields that frame a
     /// message or hold credentials never are, whatever the allow-list says; credentials go by
     /// [`Provider::credentials`] alone.
     pub fn passes_client_field(&self, name: &str) -> bool {
-        let listed = self.client_headers.iter().any(|pattern| {
-            let prefix = pattern.strip_suffix('*');
-            prefix.map_or(pattern.as_ref() == name, |prefix| name.starts_with(prefix))
-        });
-        listed && !value::is_framing_field(name) && !value::is_credential_field(name)
+        let is = |start: &str| {
+            let head = name.as_bytes().get(..start.len());
+            head.is_some_and(|head| head.eq_ignore_ascii_case(start.as_bytes()))
+        };
+        let listed = self
+            .client_headers
+            .iter()
+            .any(|pattern| match pattern.strip_suffix('*') {
+                Some(prefix) => is(prefix),
+                None => name.eq_ignore_ascii_case(pattern),
+            });
+        if !listed {
+            return false;
+        }
+        let name = name.to_ascii_lowercase();
+        !value::is_framing_field(&name) && !value::is_credential_field(&name)
     }
 }
 

@@ -266,8 +266,22 @@ fn pictures_of_tool_results_follow_in_a_users_message() {
         parts: vec![result("c", vec![], true)],
         name: None,
     });
+    let call = |id: &str| {
+        Part::new(PartKind::ToolCall(ToolCall {
+            id: id.into(),
+            name: "f".into(),
+            arguments: Arguments::Text("{}".into()),
+            signature: None,
+        }))
+    };
+    let calls = Message {
+        role: Role::Assistant,
+        parts: vec![call("a"), call("b"), call("c")],
+        name: None,
+    };
+    request.messages.insert(0, calls);
     let body = written(&request);
-    let messages = body["messages"].as_array().unwrap();
+    let messages = &body["messages"].as_array().unwrap()[1..];
     let roles: Vec<&str> = messages
         .iter()
         .map(|it| it["role"].as_str().unwrap())
@@ -282,7 +296,7 @@ fn pictures_of_tool_results_follow_in_a_users_message() {
     assert_eq!(messages[2]["content"][2]["text"], "and?");
     assert_eq!(messages[3]["content"], "Error: ");
     // A turn of results alone holds the pictures back until the last result is told.
-    let images = request.messages[0].parts.pop();
+    let images = request.messages[1].parts.pop();
     let body = written(&request);
     let roles: Vec<_> = body["messages"]
         .as_array()
@@ -290,7 +304,7 @@ fn pictures_of_tool_results_follow_in_a_users_message() {
         .iter()
         .map(|it| it["role"].clone())
         .collect();
-    assert_eq!(roles, ["tool", "tool", "tool", "user"]);
+    assert_eq!(roles, ["assistant", "tool", "tool", "tool", "user"]);
     assert!(images.is_some());
 }
 
@@ -527,6 +541,26 @@ fn what_chat_cannot_say_is_refused_by_name() {
     assert_eq!(refused(&document(text(), true)), "messages[0].content");
     let body = written(&document(text(), false));
     assert_eq!(body["messages"][0]["content"][0]["text"], "t\nx");
+}
+
+/// Wire case 22: a clear refusal before anything is sent.
+#[test]
+fn calls_and_results_belong_together() {
+    let call = json!({"role": "assistant", "tool_calls": [
+        {"id": "a", "function": {"name": "f", "arguments": "{}"}}]});
+    let result = json!({"role": "tool", "tool_call_id": "a", "content": "1"});
+    let hello = json!({"role": "user", "content": "hi"});
+    let sent = |messages: Json| {
+        let request = read(with(messages));
+        encode_request(&request, &Traits::default()).map_err(|failure| failure.message.to_string())
+    };
+    assert!(sent(json!([hello, call, result, hello])).is_ok());
+    // The last word may be a call: the model is to go on.
+    assert!(sent(json!([hello, call])).is_ok());
+    let unanswered = "messages[1]: the tool call `a` is not answered by a result";
+    assert_eq!(sent(json!([call, hello])).unwrap_err(), unanswered);
+    let answers_nothing = "messages[1]: the result of `a` answers no open tool call";
+    assert_eq!(sent(json!([hello, result])).unwrap_err(), answers_nothing);
 }
 
 #[test]

@@ -131,62 +131,76 @@ fn reasoning_details_alone_are_read() {
     assert_eq!(told, ["s", "d", "m", "t"]);
 }
 
+/// A delta with one piece of a call.
+fn call(members: &str, body: &str) -> String {
+    let comma = if members.is_empty() { "" } else { "," };
+    format!(r#"{{"tool_calls":[{{{members}{comma}"function":{body}}}]}}"#)
+}
+
+fn named(name: &str, arguments: &str) -> String {
+    format!(r#"{{"name":"{name}","arguments":"{arguments}"}}"#)
+}
+
+fn more(arguments: &str) -> String {
+    format!(r#"{{"arguments":"{arguments}"}}"#)
+}
+
+fn expect_calls(deltas: &[String], expected: &[(&str, &str, &str)]) {
+    let deltas: Vec<&str> = deltas.iter().map(String::as_str).collect();
+    let response = answer(&deltas, CALLS);
+    let expected: Vec<_> = expected
+        .iter()
+        .map(|(id, name, text)| (id.to_string(), name.to_string(), text.to_string()))
+        .collect();
+    assert_eq!(calls(&response), expected);
+    assert_eq!(response.choices[0].finish.reason, FinishReason::ToolCalls);
+}
+
 /// Wire case 3.
 #[test]
-fn pieces_of_calls_find_their_calls() {
-    let call = |rest: &str| format!(r#"{{"tool_calls":[{{{rest}}}]}}"#);
-    let own = |name: &str, arguments: &str| {
-        format!(r#""function":{{"name":"{name}","arguments":"{arguments}"}}"#)
-    };
-    let more = |arguments: &str| format!(r#""function":{{"arguments":"{arguments}"}}"#);
-    let expect = |deltas: &[String], expected: &[(&str, &str, &str)]| {
-        let deltas: Vec<&str> = deltas.iter().map(String::as_str).collect();
-        let response = answer(&deltas, CALLS);
-        let told = calls(&response);
-        let told: Vec<_> = told
-            .iter()
-            .map(|(a, b, c)| (a.as_str(), b.as_str(), c.as_str()))
-            .collect();
-        assert_eq!(told, expected);
-        assert_eq!(response.choices[0].finish.reason, FinishReason::ToolCalls);
-    };
-    // Interleaved.
-    expect(
+fn pieces_of_calls_find_their_calls_by_index() {
+    // Interleaved; the id missing, null, empty; the name empty.
+    expect_calls(
         &[
-            call(&format!(
-                r#""index":0,"id":"a","type":"function",{}"#,
-                own("f", "")
-            )),
-            call(&format!(
-                r#""index":1,"id":"b","type":"function",{}"#,
-                own("g", "")
-            )),
-            call(&format!(r#""index":0,{}"#, more("{1"))),
-            call(&format!(r#""index":1,"id":null,{}"#, more("{2"))),
-            call(&format!(r#""index":0,{}"#, more("}"))),
-            call(&format!(
-                r#""index":1,"id":"","type":"function",{}"#,
-                own("", "}")
-            )),
+            call(r#""index":0,"id":"a","type":"function""#, &named("f", "")),
+            call(r#""index":1,"id":"b","type":"function""#, &named("g", "")),
+            call(r#""index":0"#, &more("{1")),
+            call(r#""index":1,"id":null"#, &more("{2")),
+            call(r#""index":0"#, &more("}")),
+            call(r#""index":1,"id":"","type":"function""#, &named("", "}")),
         ],
         &[("a", "f", "{1}"), ("b", "g", "{2}")],
     );
     // Ollama: whole calls, all of index 0.
-    expect(
+    expect_calls(
         &[
-            call(&format!(r#""index":0,"id":"a",{}"#, own("f", "{}"))),
-            call(&format!(r#""index":0,"id":"b",{}"#, own("f", "{}"))),
+            call(r#""index":0,"id":"a""#, &named("f", "{}")),
+            call(r#""index":0,"id":"b""#, &named("f", "{}")),
         ],
         &[("a", "f", "{}"), ("b", "f", "{}")],
     );
-    // Without index, without ids, index below zero, gaps.
-    expect(
+    // The name after the arguments began; the id and the name in each piece.
+    expect_calls(
         &[
-            call(&format!(r#""id":"a",{}"#, own("f", "{1"))),
-            call(&more("}")),
-            call(&format!(r#""index":-1,"id":"b",{}"#, own("g", "{}"))),
-            call(&format!(r#""index":7,"id":"c",{}"#, own("h", ""))),
-            call(&own("i", "{3}")),
+            call(r#""index":0,"id":"a""#, &more("{1")),
+            call(r#""index":0,"id":"a""#, &named("f", ",")),
+            call(r#""index":0,"id":"a""#, &named("f", "2}")),
+        ],
+        &[("a", "f", "{1,2}")],
+    );
+}
+
+/// Wire cases 3 and 22.
+#[test]
+fn pieces_of_calls_find_their_calls_without_an_index() {
+    // No index, index below zero, gaps, no id, no arguments.
+    expect_calls(
+        &[
+            call(r#""id":"a""#, &named("f", "{1")),
+            call("", &more("}")),
+            call(r#""index":-1,"id":"b""#, &named("g", "{}")),
+            call(r#""index":7,"id":"c""#, &named("h", "")),
+            call("", &named("i", "{3}")),
         ],
         &[
             ("a", "f", "{1}"),
@@ -195,20 +209,11 @@ fn pieces_of_calls_find_their_calls() {
             ("call_c1_3", "i", "{3}"),
         ],
     );
-    // The name after the arguments began; the id in each piece; the name in each piece.
-    expect(
-        &[
-            call(&format!(r#""index":0,"id":"a",{}"#, more("{1"))),
-            call(&format!(r#""index":0,"id":"a",{}"#, own("f", ","))),
-            call(&format!(r#""index":0,"id":"a",{}"#, own("f", "2}"))),
-        ],
-        &[("a", "f", "{1,2}")],
-    );
     // Arguments as an object, and the same function twice with neither index nor id.
-    expect(
+    expect_calls(
         &[
-            call(r#""function":{"name":"f","arguments":{"a":1}}"#),
-            call(r#""function":{"name":"f","arguments":"{}"}"#),
+            call("", r#"{"name":"f","arguments":{"a":1}}"#),
+            call("", &named("f", "{}")),
         ],
         &[("call_c1_0", "f", "{\"a\":1}"), ("call_c1_1", "f", "{}")],
     );
@@ -478,7 +483,8 @@ fn several_choices_stay_apart() {
 
 #[test]
 fn text_is_a_slice_of_the_event() {
-    let event = chunks(&[r#"{"content":"slice \n me"}"#], STOP)[0].clone();
+    let long = "slice \\n me ".repeat(1000);
+    let event = chunks(&[&format!("{{\"content\":\"{long}\"}}")], STOP)[0].clone();
     let mut out = Vec::new();
     let mut decoder = Decoder::new(&Limits::default());
     decoder.event(b"", &event, &mut out).unwrap();

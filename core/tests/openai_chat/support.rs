@@ -122,10 +122,15 @@ pub(crate) struct Recording {
 
 /// All recordings of this API, in the order of their names; `None`, said aloud, where they are
 /// absent.
-#[allow(clippy::disallowed_methods)]
 pub(crate) fn recordings() -> Option<Vec<Recording>> {
+    recordings_of("openai.chat")
+}
+
+/// All recordings of an API.
+#[allow(clippy::disallowed_methods)]
+pub(crate) fn recordings_of(api: &str) -> Option<Vec<Recording>> {
     let shared = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared");
-    let folder = std::path::Path::new(shared).join("recordings/openai.chat");
+    let folder = std::path::Path::new(shared).join("recordings").join(api);
     let Ok(entries) = std::fs::read_dir(&folder) else {
         assert!(
             std::env::var("CI").as_deref() != Ok("true"),

@@ -3,7 +3,7 @@
 
 use bytes::{Bytes, BytesMut};
 
-use super::fields::{Checked, array, fault, object, source, string, wrong};
+use super::fields::{Checked, array, fault, object, source, string, word, wrong};
 use crate::base::JsonStr;
 use crate::ir::{
     Arguments, Finish, FinishReason, Media, Origin, Part, PartKind, Signature, Source, Thinking,
@@ -166,8 +166,8 @@ fn content_part(entry: Value<'_>, out: &mut Vec<Part>) -> Checked<()> {
         push_text(entry.as_str(), out);
         return Ok(());
     }
-    let kind = string(super::fields::required(object(entry)?, "type")?)?;
-    match kind.escaped().as_ref() {
+    let kind = super::fields::required(object(entry)?, "type")?;
+    match word(kind)? {
         b"text" | b"output_text" => push_text(entry.get("text").and_then(Value::as_str), out),
         b"refusal" => {
             if let Some(text) = entry.get("refusal").and_then(Value::as_str) {
@@ -184,7 +184,7 @@ fn content_part(entry: Value<'_>, out: &mut Vec<Part>) -> Checked<()> {
         b"image_url" => out.extend(picture(entry)),
         _ => out.push(Part::new(PartKind::Opaque {
             origin: Origin::OpenAiChat,
-            name: kind,
+            name: string(kind)?,
             json: entry.raw(),
         })),
     }

@@ -42,6 +42,12 @@ pub(super) fn string(value: Value<'_>) -> Checked<JsonStr> {
     value.as_str().ok_or_else(|| wrong(value, "a string"))
 }
 
+/// A string that names one of few things, to be matched on. Hardly ever escaped; and if it is, then
+/// it is none of them.
+pub(super) fn word(value: Value<'_>) -> Checked<&[u8]> {
+    value.escaped().ok_or_else(|| wrong(value, "a string"))
+}
+
 /// A member of an object that is a string, if given.
 pub(super) fn string_in(object: Value<'_>, key: &str) -> Checked<Option<JsonStr>> {
     given(object, key).map(string).transpose()

@@ -47,6 +47,7 @@
 //! - tool results → `tool` messages of text; pictures and files follow in a user's message that
 //!   names the call. Chat has no `is_error`: `Error: ` is put in front unless the text says "error"
 //!   itself
+//! - calls without results behind them, results without calls → **refused**
 //! - tools of another vendor's servers → **refused**
 //! - thinking: an effort, or a budget below 4096, below 16384, above → `reasoning_effort`: the
 //!   effort, or `low`, `medium`, `high`; thinking switched off without the effort `none` is left

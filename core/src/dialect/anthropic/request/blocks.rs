@@ -356,7 +356,7 @@ impl<'a, 'o> Blocks<'a, 'o> {
 
     fn picture(&mut self, media_type: &JsonStr, data: &JsonStr) {
         if media_type.is("image/jpg") {
-            // Common, and taken by other vendors; not its registered name, which the API insists on.
+            // Common and taken by other vendors, but the API insists on the registered name.
             self.base64(&JsonStr::from_static("image/jpeg"), data);
         } else {
             self.base64(media_type, data);
