@@ -13,7 +13,7 @@ use tollgate_sim::scenario::{Options, Report, run};
 
 const USAGE: &str = "\
 usage: tollgate-sim [--seeds COUNT] [--start SEED] [--threads COUNT] [--failures COUNT]
-       tollgate-sim --seed SEED [--trace] [--clients BITS] [--without FAULT,…] [--shrink]";
+       tollgate-sim --seed SEED [--trace] [--clients BITS] [--only FAULT,… | --without FAULT,…] [--shrink]";
 
 #[derive(Clone, Debug)]
 struct Arguments {
@@ -72,18 +72,27 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
             "--clients" => options.clients = number()?,
             "--trace" => options.keeps_trace = true,
             "--shrink" => arguments.shrinks = true,
+            "--only" => options.faults = set(&words.next().unwrap_or_default())?,
             "--without" => {
-                for name in words.next().unwrap_or_default().split(',') {
-                    let fault = Fault::ALL.iter().find(|fault| fault.name() == name);
-                    let fault = *fault.ok_or_else(|| format!("there is no fault {name:?}"))?;
-                    options.faults = options.faults.without(fault);
-                }
+                let without = set(&words.next().unwrap_or_default())?;
+                let left = Fault::ALL.iter().filter(|&&fault| !without.contains(fault));
+                options.faults = left.fold(FaultSet::NONE, |all, &fault| all.with(fault));
             }
             _ => return Err(format!("what is {word:?}?")),
         }
     }
     arguments.single = is_single.then_some(options);
     Ok(arguments)
+}
+
+/// Faults by their names.
+fn set(names: &str) -> Result<FaultSet, String> {
+    let mut set = FaultSet::NONE;
+    for name in names.split(',').filter(|name| !name.is_empty()) {
+        let fault = Fault::ALL.iter().find(|fault| fault.name() == name);
+        set = set.with(*fault.ok_or_else(|| format!("there is no fault {name:?}"))?);
+    }
+    Ok(set)
 }
 
 /// The command that runs this again.
@@ -93,13 +102,8 @@ fn replay(options: &Options) -> String {
     if options.clients != u64::MAX {
         command += &format!(" --clients {}", options.clients);
     }
-    let without: Vec<&str> = Fault::ALL
-        .iter()
-        .filter(|&&fault| !options.faults.contains(fault))
-        .map(|fault| fault.name())
-        .collect();
-    if !without.is_empty() {
-        command += &format!(" --without {}", without.join(","));
+    if options.faults != FaultSet::ALL {
+        command += &format!(" --only '{}'", names(options.faults).join(","));
     }
     command
 }
@@ -135,6 +139,8 @@ fn shrink(options: &Options, report: &Report) -> Options {
     let fails = |options: &Options| run(options).violation.map(|violation| violation.check) == check;
     let mut best = Options { keeps_trace: false, ..*options };
     best.clients &= (1 << report.clients) - 1;
+    let enabled = Fault::ALL.iter().filter(|&&fault| report.enabled.contains(fault));
+    best.faults = enabled.fold(FaultSet::NONE, |all, &fault| all.with(fault));
     loop {
         let before = (best.clients, best.faults);
         for client in 0..report.clients {

@@ -458,7 +458,9 @@ impl<M: Machine> World<M> {
         if let Completion::Read { conn, result: Ok(count), .. } = &completion
             && let Some(&link) = self.conns.get(&(shard, *conn))
             && !self.links[link].is_closing
+            && !self.links[link].is_shut
         {
+            // What comes after the machine shut the connection down it does not look at.
             self.delivered.borrow_mut()[link] += *count as u64;
         }
         if let Completion::Close { conn } = &completion {
