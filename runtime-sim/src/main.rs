@@ -12,8 +12,9 @@ use tollgate_sim::faults::{Fault, FaultSet};
 use tollgate_sim::scenario::{Options, Report, run};
 
 const USAGE: &str = "\
-usage: tollgate-sim [--seeds COUNT] [--start SEED] [--threads COUNT] [--failures COUNT]
-       tollgate-sim --seed SEED [--trace] [--clients BITS] [--only FAULT,… | --without FAULT,…] [--shrink]";
+usage: tollgate-sim [--seeds COUNT] [--start SEED] [--threads COUNT] [--failures COUNT] [PART]
+       tollgate-sim --seed SEED [--trace] [--shrink] [PART]
+PART:  [--clients BITS] [--only FAULT,… | --without FAULT,…]";
 
 #[derive(Clone, Debug)]
 struct Arguments {
@@ -21,7 +22,9 @@ struct Arguments {
     seeds: u64,
     threads: usize,
     failures_max: usize,
-    single: Option<Options>,
+    /// Of every run; its seed is that of a single one.
+    options: Options,
+    is_single: bool,
     shrinks: bool,
 }
 
@@ -43,18 +46,24 @@ fn main() -> ExitCode {
         usual(info);
         eprintln!("\nseed {} panicked; replay: {}", SEED.get(), replay(&Options::new(SEED.get())));
     }));
-    match arguments.single {
-        Some(options) => one(&options, arguments.shrinks),
-        None => many(&arguments),
+    if arguments.is_single {
+        one(&arguments.options, arguments.shrinks)
+    } else {
+        many(&arguments)
     }
 }
 
 fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
     let threads = std::thread::available_parallelism().map_or(1, |count| count.get());
-    let mut arguments =
-        Arguments { start: 0, seeds: 1000, threads, failures_max: 5, single: None, shrinks: false };
-    let mut options = Options::new(0);
-    let mut is_single = false;
+    let mut arguments = Arguments {
+        start: 0,
+        seeds: 1000,
+        threads,
+        failures_max: 5,
+        options: Options::new(0),
+        is_single: false,
+        shrinks: false,
+    };
     while let Some(word) = words.next() {
         let mut number = || {
             let value = words.next().unwrap_or_default();
@@ -66,22 +75,22 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
             "--threads" => arguments.threads = number()?.clamp(1, 256) as usize,
             "--failures" => arguments.failures_max = number()?.max(1) as usize,
             "--seed" => {
-                options.seed = number()?;
-                is_single = true;
+                arguments.options.seed = number()?;
+                arguments.is_single = true;
             }
-            "--clients" => options.clients = number()?,
-            "--trace" => options.keeps_trace = true,
+            "--clients" => arguments.options.clients = number()?,
+            "--trace" => arguments.options.keeps_trace = true,
             "--shrink" => arguments.shrinks = true,
-            "--only" => options.faults = set(&words.next().unwrap_or_default())?,
+            "--only" => arguments.options.faults = set(&words.next().unwrap_or_default())?,
             "--without" => {
                 let without = set(&words.next().unwrap_or_default())?;
                 let left = Fault::ALL.iter().filter(|&&fault| !without.contains(fault));
-                options.faults = left.fold(FaultSet::NONE, |all, &fault| all.with(fault));
+                arguments.options.faults =
+                    left.fold(FaultSet::NONE, |all, &fault| all.with(fault));
             }
             _ => return Err(format!("what is {word:?}?")),
         }
     }
-    arguments.single = is_single.then_some(options);
     Ok(arguments)
 }
 
@@ -208,7 +217,7 @@ fn many(arguments: &Arguments) -> ExitCode {
                         break;
                     }
                     SEED.set(seed);
-                    let options = Options::new(seed);
+                    let options = Options { seed, ..arguments.options };
                     let report = run(&options);
                     let mut totals = totals.lock().unwrap_or_else(PoisonError::into_inner);
                     totals.add(options, report);

@@ -8,6 +8,7 @@ use tollgate_core::gateway::Usage;
 use tollgate_core::record::{Outcome, Record};
 
 use super::memory;
+use crate::faults::{Fault, FaultSet};
 use crate::scenario::Observed;
 use crate::script::journal::{Asked, Kind, Shared};
 use crate::world::{Observer, Turn, Violation};
@@ -52,7 +53,7 @@ impl Checker {
         }
         let journal = self.shared.journal.borrow();
         let delivered = self.shared.delivered.borrow();
-        let is_faultless = self.shared.faults.borrow().enabled() == crate::faults::FaultSet::NONE;
+        let is_faultless = self.shared.faults.borrow().enabled() == FaultSet::NONE;
         for (marker, asked) in &journal.asked {
             let read = delivered.get(asked.link).copied().unwrap_or(0);
             if self.is_accepted(asked, read) && !self.records.contains_key(marker) {
@@ -71,6 +72,11 @@ impl Checker {
     /// Whether the machine must have taken the request on.
     fn is_accepted(&self, asked: &Asked, read: u64) -> bool {
         if asked.kind == Kind::Malformed || read < asked.head_end {
+            return false;
+        }
+        // A draining shard answers what it has begun with, and nothing behind that.
+        let drained_early = self.shared.faults.borrow().injected()[Fault::EarlyDrain as usize] > 0;
+        if drained_early && asked.before > 0 {
             return false;
         }
         let journal = self.shared.journal.borrow();

@@ -23,8 +23,9 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// A decoder for one body, out of which at most `bytes_max` bytes come (and hardly more out of the
-    /// layers within); `usize::MAX` for streams, whose length says nothing of the memory they need.
+    /// A decoder for one body, out of which at most `bytes_max` bytes come (and hardly more out of
+    /// the layers within); `usize::MAX` for streams, whose length says nothing of the memory they
+    /// need.
     pub fn new(codings: &Codings, bytes_max: usize) -> Decoder {
         // The coding applied last is the first to be undone.
         let layers = codings.as_slice().iter().rev();
@@ -36,12 +37,13 @@ impl Decoder {
         }
     }
 
-    /// Decodes `input` onto the end of `output`, as far as it can be known by now, and says how many
-    /// bytes of `input` are taken: all, unless `output_max` bytes were appended. Then call again with
-    /// the rest, even an empty one, until fewer than that are appended.
+    /// Decodes `input` onto the end of `output`, as far as it can be known by now, and says how
+    /// many bytes of `input` are taken: all, unless `output_max` bytes were appended. Then call
+    /// again with the rest, even an empty one, until fewer than that are appended.
     ///
     /// # Errors
-    /// [`CodingError::Malformed`], [`CodingError::TooLong`]; every later call fails in the same way.
+    /// [`CodingError::Malformed`], [`CodingError::TooLong`]; every later call fails in the same
+    /// way.
     pub fn push(
         &mut self,
         input: &[u8],
@@ -73,8 +75,8 @@ impl Decoder {
     /// Whether the body may end here.
     ///
     /// # Errors
-    /// [`CodingError::Truncated`], also where [`push`](Decoder::push) has more to give; or the failure
-    /// from before.
+    /// [`CodingError::Truncated`], also where [`push`](Decoder::push) has more to give; or the
+    /// failure from before.
     pub fn finish(&self) -> Result<(), CodingError> {
         if let Some(failed) = &self.failed {
             return Err(failed.clone());

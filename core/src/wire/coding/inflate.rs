@@ -1,4 +1,7 @@
 //! gzip (RFC 1952) and deflate (RFC 1950, RFC 1951): the frames around `flate2`'s raw inflate.
+//!
+//! Its backend is `zlib-rs`: flushed event streams are made of small blocks, and so are attacks,
+//! and `miniz_oxide` spends a hundred times as long on an empty block (2 µs a byte, measured).
 
 use bytes::BytesMut;
 use flate2::{Crc, Decompress, FlushDecompress, Status};
@@ -219,8 +222,8 @@ impl Deflate {
     }
 }
 
-/// Whether a stream begins as RFC 1950 §2.2 wants. A bare one cannot begin so: as RFC 1951 these bits
-/// would be a stored block with padding that is not zero.
+/// Whether a stream begins as RFC 1950 §2.2 wants. A bare one cannot begin so: as RFC 1951 these
+/// bits would be a stored block with padding that is not zero.
 fn is_zlib([first, second]: [u8; 2]) -> bool {
     first & 0x0f == 8 && first >> 4 <= 7 && u16::from_be_bytes([first, second]) % 31 == 0
 }

@@ -6,12 +6,13 @@
 //!
 //! It does not compress, and does not know brotli: nothing asks for it.
 //!
-//! What enters may be a bomb, so there are two bounds: all that ever comes out, and what comes out of
-//! one call. A decoder holds at most 45 KiB per layer of gzip or deflate; zstd needs
-//! its window, up to 8 MiB, a block of 128 KiB and tables.
+//! What enters may be a bomb, so there are two bounds: all that ever comes out, and what comes out
+//! of one call. A decoder holds 48 KiB per layer of gzip or deflate; zstd needs its window, up to 8
+//! MiB, some blocks of 128 KiB and tables. Bombs of time remain: a byte of gzip can cost 20 ns and
+//! give nothing, so callers bound what they push in one turn too.
 //!
-//! Invariants: the output is the same however the input is split; a stream counts as whole only when
-//! its last checksum was seen and right; errors latch.
+//! Invariants: the output is the same however the input is split; a stream counts as whole only
+//! when its last checksum was seen and right; errors latch.
 //!
 //! ```
 //! use bytes::{Bytes, BytesMut};
@@ -42,9 +43,9 @@ use smallvec::SmallVec;
 pub use decoder::{Decoder, decode_whole};
 pub use error::CodingError;
 
-/// What to ask servers for, as the value of `Accept-Encoding`: gzip, because every server has it and
-/// because a gzip stream can be flushed after each event. ([`Coding::Zstd`] could be too, but its
-/// decoder here gives out nothing before the window is full or the frame ends.)
+/// What to ask servers for, as the value of `Accept-Encoding`: gzip, because every server has it
+/// and because a gzip stream can be flushed after each event. ([`Coding::Zstd`] could be too, but
+/// its decoder here gives out nothing before the window is full or the frame ends.)
 pub const ACCEPT_ENCODING: &str = "gzip";
 
 /// What requests may be coded in: the value of `Accept-Encoding` in a response with status 415
@@ -57,7 +58,8 @@ const CODINGS_MAX: usize = 3;
 /// One way of compressing a body.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Coding {
-    /// `deflate`: zlib (RFC 1950), or the bare stream (RFC 1951) as some servers understand the word.
+    /// `deflate`: zlib (RFC 1950), or the bare stream (RFC 1951) as some servers understand the
+    /// word.
     Deflate,
     /// `gzip` or `x-gzip` (RFC 1952): one member or several.
     Gzip,
@@ -94,8 +96,8 @@ impl Coding {
 pub struct Codings(SmallVec<[Coding; CODINGS_MAX]>);
 
 impl Codings {
-    /// Reads the values of all `Content-Encoding` fields of a message, in order. `identity` and empty
-    /// elements say nothing (RFC 9110 §5.6.1, §8.4.1).
+    /// Reads the values of all `Content-Encoding` fields of a message, in order. `identity` and
+    /// empty elements say nothing (RFC 9110 §5.6.1, §8.4.1).
     ///
     /// # Errors
     /// [`CodingError::Unknown`], and [`CodingError::TooMany`] over three.

@@ -1,5 +1,5 @@
-//! zstd (RFC 8878) with `ruzstd`'s decoder, which wants whole blocks: the frames are walked here, and
-//! each block is held until it is complete, 128 KiB at most.
+//! zstd (RFC 8878) with `ruzstd`'s decoder, which wants whole blocks: the frames are walked here,
+//! and each block is held until it is complete, 128 KiB at most.
 //!
 //! `ruzstd` gives out nothing of the last window before the frame ends.
 

@@ -1,8 +1,8 @@
 //! [`ClientConfig`] and [`Session`]: rustls 0.23, its streams replaced by buffers of the caller.
 //!
-//! rustls keeps three buffers per session. Plaintext received and records to send leave before a call
-//! returns or with the next `flush`; the third, for incomplete records, holds up to 18 KiB (64 KiB in
-//! the handshake) and 4 KiB after `shrink`.
+//! rustls keeps three buffers per session. Plaintext received and records to send leave before a
+//! call returns or with the next `flush`; the third, for incomplete records, grows to 32 KiB (while
+//! a large certificate chain arrives, further) and is 4 KiB after `shrink`.
 
 use core::fmt;
 use core::time::Duration;
@@ -27,10 +27,11 @@ const TICKETS_PER_SERVER: usize = 8;
 const SEND_STEP_BYTES: usize = 64 * 1024;
 const SEND_STEP_SLICES: usize = 64;
 
-/// What TLS sessions share: trusted roots, and the tickets of earlier sessions so that later ones skip
-/// half of the handshake. Clones share both. It offers TLS 1.2 and 1.3, and HTTP/1.1 by ALPN.
+/// What TLS sessions share: trusted roots, and the tickets of earlier sessions so that later ones
+/// skip half of the handshake. Clones share both. It offers TLS 1.2 and 1.3, and HTTP/1.1 by ALPN.
 ///
-/// The tickets lie behind rustls's own lock, which is held for the moments of storing and taking one.
+/// The tickets lie behind rustls's own lock, which is held for the moments of storing and taking
+/// one.
 #[derive(Clone)]
 pub struct ClientConfig {
     shared: Arc<rustls::ClientConfig>,
@@ -39,9 +40,10 @@ pub struct ClientConfig {
 }
 
 impl ClientConfig {
-    /// Trusts `roots` (DER), the ones of the operating system, or those of Mozilla that are compiled in
-    /// where none of `roots` is usable; and `authorities` (DER) besides. Unusable roots are skipped and
-    /// [counted](ClientConfig::roots_skipped): every system has a few oddities among its own.
+    /// Trusts `roots` (DER), the ones of the operating system, or those of Mozilla that are
+    /// compiled in where none of `roots` is usable; and `authorities` (DER) besides. Unusable roots
+    /// are skipped and [counted](ClientConfig::roots_skipped): every system has a few oddities
+    /// among its own.
     ///
     /// # Errors
     /// [`TlsError::Authority`] if one of `authorities`, which somebody named, is unusable.
@@ -92,7 +94,8 @@ impl fmt::Debug for ClientConfig {
 
 /// The client's end of one TLS connection. See the [module](super) for how its calls fit together.
 pub struct Session {
-    // Boxed: rustls's state is over a kilobyte, and sessions lie beside plain connections in tables.
+    // Boxed: rustls's state is over a kilobyte, and sessions lie beside plain connections in
+    // tables.
     tls: Box<ClientConnection>,
     host: Box<str>,
     failed: Option<TlsError>,
@@ -103,9 +106,9 @@ pub struct Session {
 }
 
 impl Session {
-    /// Begins a session with `server_name`, a DNS name or an IP address (IPv6 without brackets), at the
-    /// wall time `wall`, by which certificates and tickets are judged. The first bytes to write are in
-    /// [`flush`](Session::flush).
+    /// Begins a session with `server_name`, a DNS name or an IP address (IPv6 without brackets), at
+    /// the wall time `wall`, by which certificates and tickets are judged. The first bytes to write
+    /// are in [`flush`](Session::flush).
     ///
     /// # Errors
     /// [`TlsError::ServerName`], or [`TlsError::Provider`] if there is no randomness.
@@ -134,13 +137,15 @@ impl Session {
         })
     }
 
-    /// Takes received bytes from the front of `ciphertext` and appends what they decrypt to. Takes all
-    /// of them, unless `plaintext_max` bytes of plaintext came out first (over by one record, 16 KiB, at
-    /// most): the rest is for a later call. Bytes after `close_notify` are dropped (RFC 8446 §6.1).
+    /// Takes received bytes from the front of `ciphertext` and appends what they decrypt to. Takes
+    /// all of them, unless `plaintext_max` bytes of plaintext came out first (over by one record,
+    /// 16 KiB, at most): the rest is for a later call. Bytes after `close_notify` are dropped (RFC
+    /// 8446 §6.1).
     ///
     /// # Errors
-    /// What the server did wrong; plaintext that came before it has been appended, and the alert that
-    /// tells the server is in [`flush`](Session::flush). Every later call fails in the same way.
+    /// What the server did wrong; plaintext that came before it has been appended, and the alert
+    /// that tells the server is in [`flush`](Session::flush). Every later call fails in the same
+    /// way.
     pub fn receive(
         &mut self,
         ciphertext: &mut BytesMut,
@@ -158,6 +163,8 @@ impl Session {
             }
             let mut rest: &[u8] = ciphertext;
             let taken = match self.tls.read_tls(&mut rest) {
+                // It always has room for more; this keeps the loop finite should it not.
+                Ok(0) => return Err(self.fail(self.protocol(&"its records never end"))),
                 Ok(taken) => taken,
                 Err(error) => return Err(self.fail(self.protocol(&error))),
             };
@@ -179,8 +186,8 @@ impl Session {
     /// Takes note that the connection delivers no more bytes.
     ///
     /// # Errors
-    /// [`TlsError::Truncated`] without `close_notify`: a body that ends with the connection may be cut
-    /// short, one with a length of its own is as whole as it says. Or the failure from before.
+    /// [`TlsError::Truncated`] without `close_notify`: a body that ends with the connection may be
+    /// cut short, one with a length of its own is as whole as it says. Or the failure from before.
     pub fn receive_end(&mut self) -> Result<(), TlsError> {
         if let Some(failed) = &self.failed {
             return Err(failed.clone());
@@ -198,8 +205,9 @@ impl Session {
     /// [`flush`](Session::flush) would give. Takes nothing while the handshake lasts.
     ///
     /// # Errors
-    /// The failure from before, or [`TlsError::Protocol`] after [`close_notify`](Session::close_notify)
-    /// or when the keys are used up (some 2^24 records in TLS 1.2).
+    /// The failure from before, or [`TlsError::Protocol`] after
+    /// [`close_notify`](Session::close_notify) or when the keys are used up (some 2^24 records in
+    /// TLS 1.2).
     pub fn send(
         &mut self,
         plaintext: &mut OutBuf,
@@ -246,19 +254,19 @@ impl Session {
         }
     }
 
-    /// Ends our side: `close_notify` goes to the end of `ciphertext`, once; nothing can be sent after
-    /// it. The server's side stays open until [`peer_closed`](Session::peer_closed).
+    /// Ends our side: `close_notify` goes to the end of `ciphertext`, once; nothing can be sent
+    /// after it. The server's side stays open until [`peer_closed`](Session::peer_closed).
     pub fn close_notify(&mut self, ciphertext: &mut OutBuf) {
         self.closed = true;
         self.tls.send_close_notify();
         self.flush(ciphertext);
     }
 
-    /// Gives back what large records made the receiving buffer grow by; for connections that now only
-    /// wait. An idle session then holds some 8 KiB and the server's certificates.
+    /// Gives back what large records made the receiving buffer grow by; for connections that now
+    /// only wait. An idle session then holds some 8 KiB and the server's certificates.
     pub fn shrink(&mut self) {
-        // rustls fits its buffer before it reads, so reading nothing is enough. That it takes the end
-        // of the stream as seen changes only an error that `take_plaintext` does not look at.
+        // rustls fits its buffer before it reads, so reading nothing is enough. That it takes the
+        // end of the stream as seen changes only an error that `take_plaintext` does not look at.
         let _ = self.tls.read_tls(&mut io::empty());
     }
 
