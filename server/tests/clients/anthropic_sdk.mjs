@@ -235,10 +235,11 @@ for (const [kind, ask] of [["", create], [" streamed", stream]]) {
     const abort = new AbortController();
     const more = { stream: kind !== "" };
     const call = create(test, "silent", more, { signal: abort.signal });
-    const ended = raises(Anthropic.APIUserAbortError, () => call);
+    const ended = Promise.allSettled([call]);
     await test.log("received");
     abort.abort();
     await ended;
+    await raises(Anthropic.APIUserAbortError, () => call);
     await test.closed();
   });
 }

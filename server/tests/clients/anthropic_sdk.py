@@ -289,6 +289,102 @@ def _(test):
     same([block["image_url"]["url"] for block in sent[:2]], [data, image["url"]], "images")
 
 
+@scenario("refusal", requests=2)
+def _(test):
+    same(create(test, "refusal").stop_reason, "refusal", "stop_reason")
+    same(stream(test, "refusal")[0].stop_reason, "refusal", "stop_reason of the stream")
+
+
+@scenario("tool choice", requests=4)
+def _(test):
+    named = {"type": "function", "function": {"name": "get_time"}}
+    choices = [
+        ({"type": "auto", "disable_parallel_tool_use": True}, "auto"),
+        ({"type": "any"}, "required"),
+        ({"type": "tool", "name": "get_time"}, named),
+        ({"type": "none"}, "none"),
+    ]
+    for choice, on_chat in choices:
+        create(test, "text", tools=TOOLS, tool_choice=choice)
+        sent = test.sent()
+        same(sent["tool_choice"], on_chat if test.way == "chat" else choice, "tool_choice")
+        if test.way == "chat" and choice["type"] == "auto":
+            same(sent["parallel_tool_calls"], False, "parallel_tool_calls")
+
+
+@scenario("tool results with errors and images")
+def _(test):
+    image = FACTS["image"]
+    source = {"type": "base64", "media_type": image["media_type"], "data": image["data"]}
+    uses = [
+        {"type": "tool_use", "id": f"toolu_{at}", "name": "get_time", "input": {"zone": "UTC"}}
+        for at in range(2)
+    ]
+    content = [{"type": "text", "text": "see"}, {"type": "image", "source": source}]
+    results = [
+        {"type": "tool_result", "tool_use_id": "toolu_0", "content": "boom", "is_error": True},
+        {"type": "tool_result", "tool_use_id": "toolu_1", "content": content},
+    ]
+    turns = [{"role": "assistant", "content": uses}, {"role": "user", "content": results}]
+    create(test, "text", tools=TOOLS, messages=[*USER, *turns])
+    sent = test.sent()["messages"]
+    if test.way == "messages":
+        return same(sent[1:], turns, "history")
+    tools = [one for one in sent if one["role"] == "tool"]
+    same([one["tool_call_id"] for one in tools], ["toolu_0", "toolu_1"], "ids")
+    is_in("boom", json.dumps(tools[0]["content"]), "the error")
+    url = {"url": f"data:{image['media_type']};base64,{image['data']}"}
+    parts = [part for one in sent for part in one["content"] or [] if isinstance(part, dict)]
+    same([part["image_url"] for part in parts if "image_url" in part], [url], "images")
+
+
+@scenario("structured output")
+def _(test):
+    output = {"format": {"type": "json_schema", "schema": FACTS["schema"]}}
+    create(test, "text", output_config=output)
+    sent = test.sent()
+    if test.way == "messages":
+        return same(sent["output_config"], output, "output_config")
+    same(sent["response_format"]["type"], "json_schema", "response_format")
+    same(sent["response_format"]["json_schema"]["schema"], FACTS["schema"], "schema")
+
+
+@scenario("document")
+def _(test):
+    source = {"type": "base64", "media_type": "application/pdf", "data": FACTS["pdf"]}
+    content = [{"type": "document", "source": source}, {"type": "text", "text": "Sum it up."}]
+    create(test, "text", messages=[{"role": "user", "content": content}])
+    sent = test.sent()["messages"][0]["content"]
+    if test.way == "messages":
+        return same(sent, content, "content")
+    same([part["type"] for part in sent], ["file", "text"], "parts")
+    data = f"data:application/pdf;base64,{FACTS['pdf']}"
+    same(sent[0]["file"]["file_data"], data, "file")
+
+
+@scenario("large image")
+def _(test):
+    data = FACTS["image"]["data"].rstrip("=")[:64] * 48_000
+    source = {"type": "base64", "media_type": "image/png", "data": data}
+    content = [{"type": "image", "source": source}, {"type": "text", "text": "What is this?"}]
+    create(test, "text", messages=[{"role": "user", "content": content}])
+    part = test.sent()["messages"][0]["content"][0]
+    sent = part["image_url"]["url"] if test.way == "chat" else part["source"]["data"]
+    same(sent.endswith(data), True, "the whole image")
+
+
+@scenario("provider known by its dialect", requests=0, gateway_only=True)
+def _(test):
+    check_text(CLIENT.messages.create(model="plain", max_tokens=100, messages=USER))
+
+
+@scenario("own request id", gateway_only=True)
+def _(test):
+    ids = {"x-request-id": f"mine-{test.way}"}
+    message = create(test, "text", extra_headers=ids)
+    same(message._request_id, f"mine-{test.way}", "request id")
+
+
 def check_error(error, status):
     same(type(error), ERRORS[status], "exception")
     same(error.status_code, status, "status")
@@ -433,4 +529,4 @@ def _(test):
 
 
 if __name__ == "__main__":
-    run("anthropic-python", "messages")
+    run("anthropic-python")

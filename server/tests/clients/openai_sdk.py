@@ -202,7 +202,9 @@ def _(test):
     fields = {"temperature": 0.25, "top_p": 0.5, "stop": ["END", "STOP"]}
     whole(test, "text", max_completion_tokens=2000, **fields)
     sent = test.sent()
-    same((sent["temperature"], sent["top_p"]), (0.25, 0.5), "sampling")
+    same(sent["temperature"], 0.25, "temperature")
+    if test.way == "chat":
+        same(sent["top_p"], 0.5, "top_p")
     stop = sent["stop" if test.way == "chat" else "stop_sequences"]
     same(stop, ["END", "STOP"], "stop sequences")
     limits = [sent.get("max_tokens"), sent.get("max_completion_tokens")]
@@ -332,6 +334,101 @@ def _(test):
     same([block["source"] for block in sent[:2]], [base64, url], "images")
 
 
+@scenario("dropped parameters are listed", gateway_only=True)
+def _(test):
+    raw = CLIENT.chat.completions.with_raw_response
+    fields = {"temperature": 0.25, "top_p": 0.5, "seed": 7}
+    reply = raw.create(model=test.model("text"), messages=USER, **fields)
+    listed = reply.headers.get("x-tollgate-dropped", "")
+    sent = test.sent()
+    for name in fields:
+        same(name in sent, name not in listed, f"{name} sent, for dropped is {listed!r}")
+
+
+@scenario("refused parameters are named", requests=0, gateway_only=True, upstream="messages")
+def _(test):
+    error = raises(
+        openai.BadRequestError, lambda: whole(test, "text", logit_bias={"50256": -100})
+    )
+    is_in("logit_bias", error.body["message"], "message")
+
+
+@scenario("refusal", requests=2)
+def _(test):
+    for ask in (whole, streamed):
+        same(ask(test, "refusal").finish, "content_filter", "finish reason")
+
+
+@scenario("tool choice", requests=4)
+def _(test):
+    named = {"type": "function", "function": {"name": "get_time"}}
+    choices = [
+        ("auto", {"type": "auto", "disable_parallel_tool_use": True}),
+        ("required", {"type": "any"}),
+        (named, {"type": "tool", "name": "get_time"}),
+        ("none", {"type": "none"}),
+    ]
+    for choice, on_messages in choices:
+        more = {"parallel_tool_calls": False} if choice == "auto" else {}
+        whole(test, "text", tools=TOOLS, tool_choice=choice, **more)
+        sent = test.sent()["tool_choice"]
+        same(sent, choice if test.way == "chat" else on_messages, "tool_choice")
+
+
+@scenario("structured output")
+def _(test):
+    form = {
+        "type": "json_schema",
+        "json_schema": {"name": "weather", "schema": FACTS["schema"], "strict": True},
+    }
+    whole(test, "text", response_format=form)
+    sent = test.sent()
+    if test.way == "chat":
+        return same(sent["response_format"], form, "response_format")
+    want = {"type": "json_schema", "schema": FACTS["schema"]}
+    same(sent["output_config"]["format"], want, "output_config")
+
+
+@scenario("document")
+def _(test):
+    data = f"data:application/pdf;base64,{FACTS['pdf']}"
+    content = [
+        {"type": "file", "file": {"file_data": data, "filename": "a.pdf"}},
+        {"type": "text", "text": "Sum it up."},
+    ]
+    whole(test, "text", messages=[{"role": "user", "content": content}])
+    sent = test.sent()["messages"][0]["content"]
+    if test.way == "chat":
+        return same(sent, content, "content")
+    source = {"type": "base64", "media_type": "application/pdf", "data": FACTS["pdf"]}
+    same([block["type"] for block in sent], ["document", "text"], "blocks")
+    same(sent[0]["source"], source, "document")
+
+
+@scenario("large image")
+def _(test):
+    data = FACTS["image"]["data"].rstrip("=")[:64] * 48_000
+    url = f"data:image/png;base64,{data}"
+    content = [{"type": "image_url", "image_url": {"url": url}}]
+    whole(test, "text", messages=[{"role": "user", "content": content}])
+    part = test.sent()["messages"][0]["content"][0]
+    sent = part["image_url"]["url"] if test.way == "chat" else part["source"]["data"]
+    same(sent.endswith(data), True, "the whole image")
+
+
+@scenario("provider known by its dialect", requests=0, gateway_only=True)
+def _(test):
+    completion = CLIENT.chat.completions.create(model="plain", messages=USER)
+    same(completion.choices[0].message.content, TEXT, "text")
+
+
+@scenario("own request id", gateway_only=True)
+def _(test):
+    ids = {"x-request-id": f"mine-{test.way}"}
+    completion = create(test, "text", extra_headers=ids)
+    same(completion._request_id, f"mine-{test.way}", "request id")
+
+
 def check_error(error, status):
     same(type(error), ERRORS[status], "exception")
     same(error.status_code, status, "status")
@@ -453,16 +550,16 @@ def _(test):
 
 @scenario("keys", gateway_only=True, requests=0)
 def _(test):
-    def ask(**credentials):
-        credentials = {"api_key": "wrong", **credentials}
-        with OpenAI(base_url=BASE, max_retries=0, timeout=30, **credentials) as client:
-            client.chat.completions.create(model=model, messages=USER)
+    def ask(headers):
+        with OpenAI(base_url=BASE, max_retries=0, timeout=30, api_key="wrong") as client:
+            fields = {"model": model, "messages": USER}
+            client.chat.completions.create(**fields, extra_headers=headers)
 
     model = test.model("text")
-    for credentials in ({}, {"default_headers": {"Authorization": Omit()}}):
-        error = raises(openai.AuthenticationError, lambda: ask(**credentials))
+    for headers in ({}, {"Authorization": Omit()}):
+        error = raises(openai.AuthenticationError, lambda: ask(headers))
         same(bool(error.body["message"]), True, "message")
 
 
 if __name__ == "__main__":
-    run("openai-python", "chat")
+    run("openai-python")

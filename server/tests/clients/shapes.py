@@ -26,7 +26,7 @@ class Call:
 
 @dataclass
 class Turn:
-    """What the model says. `stop`: `end`, `max`, `tools` or `sequence`."""
+    """What the model says. `stop`: a key of `CHAT_STOPS`."""
 
     text: list = field(default_factory=list)
     thinking: list = field(default_factory=list)
@@ -47,6 +47,7 @@ MESSAGES_STOPS = {
     "max": "max_tokens",
     "tools": "tool_use",
     "sequence": "stop_sequence",
+    "refusal": "refusal",
 }
 
 
@@ -151,7 +152,13 @@ def messages_error(status, message):
 
 # --- OpenAI Chat Completions ---
 
-CHAT_STOPS = {"end": "stop", "max": "length", "tools": "tool_calls", "sequence": "stop"}
+CHAT_STOPS = {
+    "end": "stop",
+    "max": "length",
+    "tools": "tool_calls",
+    "sequence": "stop",
+    "refusal": "content_filter",
+}
 
 
 def chat_usage(turn):

@@ -171,6 +171,8 @@ def turn_of(scenario, is_chat, results):
             return Turn(text=FACTS["text"], thinking=thinking, redacted=not is_chat)
         case "max":
             return Turn(text=FACTS["text"][:2], stop="max")
+        case "refusal":
+            return Turn(text=FACTS["text"][:2], stop="refusal")
         case "sequence":
             return Turn(text=FACTS["text"], stop="sequence")
     return Turn(text=FACTS["text"])
