@@ -3,14 +3,13 @@
 
 use bytes::Bytes;
 
-use super::{BrokenEvent, Dialect, Encoded, ReplyMeta, Seen, Target, anthropic, openai_chat};
-use crate::base::limits::JsonLimits;
-use crate::base::{Limits, OutBuf};
+use super::watched::Watched;
+use super::{
+    BrokenEvent, Dialect, Encoded, ModelEntry, ReplyMeta, Seen, Target, anthropic, openai_chat,
+};
+use crate::base::{JsonStr, Limits, OutBuf};
 use crate::ir::{Delta, Failure, Request, Response};
 use crate::wire::json::Value;
-
-pub use super::models::ModelEntry;
-pub use super::watched::Watched;
 
 impl Dialect {
     /// Reads a client's request.
@@ -71,14 +70,30 @@ impl Dialect {
     /// # Errors
     /// The failure that it tells of, or that it is no answer.
     pub fn watch_response(self, body: Value<'_>) -> Result<Watched, Box<Failure>> {
-        match self {
-            Dialect::Anthropic => anthropic::watch::watch_response(body),
-            Dialect::OpenAiChat => openai_chat::watch::watch_response(body),
+        let content = match self {
+            Dialect::Anthropic => "content",
+            Dialect::OpenAiChat => "choices",
+        };
+        let is_error = body.get("error").is_some_and(|error| !error.is_null());
+        if is_error || body.get(content).is_none() {
+            self.decode_response(body)?;
         }
+        let (usage, model, finish) = match self {
+            Dialect::Anthropic => {
+                let (usage, model, finish) = anthropic::watch::watch_response(body);
+                (usage.unwrap_or_default(), model, finish)
+            }
+            Dialect::OpenAiChat => openai_chat::watch::watch_response(body),
+        };
+        Ok(Watched {
+            usage,
+            model,
+            finish,
+        })
     }
 
     /// Reads an upstream's error answer, whatever it holds.
-    pub fn decode_failure(self, status: u16, body: &Bytes, limits: &JsonLimits) -> Failure {
+    pub fn decode_failure(self, status: u16, body: &Bytes, limits: &Limits) -> Failure {
         match self {
             Dialect::Anthropic => anthropic::failure::decode(status, body, limits),
             Dialect::OpenAiChat => openai_chat::failure::decode(status, body, limits),
@@ -94,7 +109,7 @@ impl Dialect {
     }
 
     /// Writes a list of models for a client.
-    pub fn encode_models(self, models: &[ModelEntry<'_>], out: &mut OutBuf) {
+    pub fn encode_models(self, models: &[ModelEntry], out: &mut OutBuf) {
         match self {
             Dialect::Anthropic => anthropic::models::list(models, out),
             Dialect::OpenAiChat => openai_chat::models::list(models, out),
@@ -102,7 +117,7 @@ impl Dialect {
     }
 
     /// Writes one model for a client.
-    pub fn encode_model(self, model: &ModelEntry<'_>, out: &mut OutBuf) {
+    pub fn encode_model(self, model: &ModelEntry, out: &mut OutBuf) {
         match self {
             Dialect::Anthropic => anthropic::models::one(model, out),
             Dialect::OpenAiChat => openai_chat::models::one(model, out),
@@ -112,7 +127,6 @@ impl Dialect {
 
 /// Reads an upstream's stream.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "it lives in a box of the exchange")]
 pub enum StreamDecoder {
     /// Anthropic Messages.
     Anthropic(anthropic::stream::Decoder),
@@ -124,9 +138,7 @@ impl StreamDecoder {
     /// At the start of a stream of `dialect`.
     pub fn new(dialect: Dialect, limits: &Limits) -> StreamDecoder {
         match dialect {
-            Dialect::Anthropic => {
-                StreamDecoder::Anthropic(anthropic::stream::Decoder::new(limits))
-            }
+            Dialect::Anthropic => StreamDecoder::Anthropic(anthropic::stream::Decoder::new(limits)),
             Dialect::OpenAiChat => {
                 StreamDecoder::OpenAiChat(openai_chat::stream::Decoder::new(limits))
             }
@@ -149,6 +161,15 @@ impl StreamDecoder {
         }
     }
 
+    /// Whether the model has finished, and only usage and the end are missing. Some decoders tell the
+    /// finish late, since some vendors send more after it.
+    pub fn is_whole(&self) -> bool {
+        match self {
+            StreamDecoder::Anthropic(_) => false,
+            StreamDecoder::OpenAiChat(decoder) => decoder.is_whole(),
+        }
+    }
+
     /// The body has ended: completes the answer, or tells that it was cut off.
     pub fn end_of_body(&mut self, out: &mut Vec<Delta>) {
         match self {
@@ -160,7 +181,6 @@ impl StreamDecoder {
 
 /// Writes a client's stream.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "it lives in a box of the exchange")]
 pub enum StreamEncoder {
     /// Anthropic Messages.
     Anthropic(anthropic::stream::Encoder),
@@ -198,6 +218,8 @@ impl StreamEncoder {
 
 /// Looks at the events of a stream that goes to the client as it is.
 #[derive(Debug)]
+// One a streamed answer, in a box of its exchange: boxing the larger variant would gain nothing.
+#[expect(clippy::large_enum_variant)]
 pub enum Watch {
     /// Anthropic Messages.
     Anthropic(anthropic::watch::Watch),
@@ -225,14 +247,27 @@ impl Watch {
 
     /// What was seen so far.
     pub fn watched(&self) -> Watched {
+        let (usage, model, finish) = match self {
+            Watch::Anthropic(watch) => (watch.usage(), watch.model(), watch.finish()),
+            Watch::OpenAiChat(watch) => (watch.usage(), watch.model(), watch.finish()),
+        };
+        Watched {
+            usage,
+            model: model.map(JsonStr::detach),
+            finish: finish.cloned(),
+        }
+    }
+
+    /// Whether the model has finished.
+    pub fn has_finish(&self) -> bool {
         match self {
-            Watch::Anthropic(watch) => watch.watched(),
-            Watch::OpenAiChat(watch) => watch.watched(),
+            Watch::Anthropic(watch) => watch.finish().is_some(),
+            Watch::OpenAiChat(watch) => watch.finish().is_some(),
         }
     }
 
     /// The body has ended: the failure, if the answer was not complete.
-    pub fn end_of_body(&mut self) -> Option<Failure> {
+    pub fn end_of_body(&self) -> Option<Failure> {
         match self {
             Watch::Anthropic(watch) => watch.end_of_body(),
             Watch::OpenAiChat(watch) => watch.end_of_body(),

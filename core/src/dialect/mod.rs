@@ -1,11 +1,19 @@
-//! The vendors' APIs: each folder reads one API into [`ir`](crate::ir) and writes it from there, as what
-//! a client speaks and as what an upstream speaks. Folders hold the same files (`request`, `response`,
-//! `stream`, `failure`, `watch`) and never use one another.
+//! The vendors' APIs: each folder reads one API into [`ir`](crate::ir) and writes it from there, as
+//! what a client speaks and as what an upstream speaks. Folders hold the same files (`request`,
+//! `response`, `stream`, `failure`, `watch`) and never use one another.
 //!
 //! [`Dialect`] is the door to all of them.
 
 use crate::base::{JsonStr, OutBuf, RawJson, UnixMillis};
 use crate::ir::Failure;
+
+pub mod anthropic;
+mod door;
+pub mod openai_chat;
+mod watched;
+
+pub use door::{StreamDecoder, StreamEncoder, Watch};
+pub use watched::Watched;
 
 /// The APIs that tollgate speaks.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -51,6 +59,9 @@ pub struct Traits {
     pub stream_options: bool,
     /// Whether a Chat endpoint knows the role `developer`, and wants it instead of `system`.
     pub developer_role: bool,
+    /// Whether a Messages model takes `temperature`, `top_p` and `top_k`; those after Claude Opus
+    /// 4.6 do not.
+    pub sampling: bool,
 }
 
 impl Default for Traits {
@@ -63,6 +74,7 @@ impl Default for Traits {
             reasoning_field: ReasoningField::None,
             stream_options: true,
             developer_role: false,
+            sampling: true,
         }
     }
 }
@@ -116,8 +128,8 @@ pub struct Target<'a> {
 pub struct Encoded {
     /// The JSON body.
     pub body: OutBuf,
-    /// JSON paths (in the client's request) of what the target has no place for and does not need: for
-    /// the header `x-tollgate-dropped`.
+    /// JSON paths (in the client's request) of what the target has no place for and does not need:
+    /// for the header `x-tollgate-dropped`.
     pub dropped: Vec<String>,
 }
 
@@ -138,19 +150,20 @@ pub struct ReplyMeta {
     pub held_bytes_max: usize,
 }
 
-/// An event that cannot be read: not JSON, or without what its type must have. Skipped and counted; a
-/// number of them in a row ends the stream.
+/// An event that cannot be read: not JSON, or without what its type must have. Skipped and counted;
+/// a number of them in a row ends the stream.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BrokenEvent {
     /// What is wrong with it.
     pub reason: String,
 }
 
-/// What a passing event tells, where both sides speak the same API and its bytes go through untouched.
+/// What a passing event tells, where both sides speak the same API and its bytes go through
+/// untouched.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Seen {
-    /// It holds content: text, reasoning, a tool call, anything but the frame around it. With it the
-    /// answer is committed.
+    /// It holds content: text, reasoning, a tool call, anything but the frame around it. With it
+    /// the answer is committed.
     pub content: bool,
     /// It is not for the client's eyes: the usage chunk that it did not ask for.
     pub hidden: bool,
@@ -160,4 +173,17 @@ pub struct Seen {
     pub failure: Option<Box<Failure>>,
     /// Keeps the connection alive and says nothing.
     pub ping: bool,
+}
+
+/// A model that clients may ask for, as the models lists tell of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelEntry {
+    /// By which it is asked for.
+    pub id: JsonStr,
+    /// Since when it exists, in seconds since 1970.
+    pub created: u64,
+    /// Its name for people.
+    pub display_name: JsonStr,
+    /// Who offers it.
+    pub owner: JsonStr,
 }

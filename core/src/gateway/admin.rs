@@ -2,7 +2,7 @@
 
 use super::Shard;
 use super::endpoint::Endpoint;
-use crate::base::{ExchangeId, OutBuf, UnixMillis};
+use crate::base::{ExchangeId, JsonStr, OutBuf};
 use crate::config::Resolved;
 use crate::dialect::ModelEntry;
 use crate::ir::{Class, Failure};
@@ -11,7 +11,9 @@ use crate::record::Outcome;
 impl Shard {
     /// Answers from what the gateway knows itself.
     pub(super) fn answer_admin(&mut self, id: ExchangeId, endpoint: &Endpoint) {
-        let Some(exchange) = self.exchanges.get_mut(id) else { return };
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return;
+        };
         exchange.access.outcome = Outcome::Complete;
         let snapshot = &exchange.snapshot;
         let dialect = exchange.request.dialect;
@@ -25,17 +27,20 @@ impl Shard {
             }
             Endpoint::Ready => body.put(b"{\"status\":\"ready\"}\n"),
             Endpoint::Root => {
-                body.put(concat!("{\"name\":\"tollgate\",\"version\":\"", env!("CARGO_PKG_VERSION"), "\"}\n").as_bytes());
+                body.put(
+                    concat!(
+                        "{\"name\":\"tollgate\",\"version\":\"",
+                        env!("CARGO_PKG_VERSION"),
+                        "\"}\n"
+                    )
+                    .as_bytes(),
+                );
             }
             Endpoint::Models => {
-                let entries: Vec<ModelEntry<'_>> = snapshot
+                let entries: Vec<ModelEntry> = snapshot
                     .listed
                     .iter()
-                    .map(|listed| ModelEntry {
-                        id: &listed.id,
-                        owner: &listed.owner,
-                        created: UnixMillis(0),
-                    })
+                    .map(|it| entry(&it.id, &it.owner))
                     .collect();
                 dialect.encode_models(&entries, &mut body);
             }
@@ -52,11 +57,20 @@ impl Shard {
                         .get(upstream.provider)
                         .map_or("tollgate", |provider| &provider.name),
                 };
-                let entry = ModelEntry { id: name, owner, created: UnixMillis(0) };
-                dialect.encode_model(&entry, &mut body);
+                dialect.encode_model(&entry(name, owner), &mut body);
             }
             Endpoint::Generate(_) => {}
         }
         self.answer_whole(id, status, body, None);
+    }
+}
+
+/// Nobody knows when all the models of all the providers were made; the APIs' own zero says so.
+fn entry(id: &str, owner: &str) -> ModelEntry {
+    ModelEntry {
+        id: JsonStr::escape(id),
+        created: 0,
+        display_name: JsonStr::escape(id),
+        owner: JsonStr::escape(owner),
     }
 }

@@ -24,14 +24,18 @@ pub(super) fn caller(
     let hash: [u8; 32] = Sha256::digest(key).into();
     // Hashes are compared, not keys: how long it takes tells nothing about the key.
     let caller = callers.iter().find(|caller| caller.key_sha256 == hash);
-    caller.map(|caller| Some(Arc::clone(&caller.name))).ok_or("the API key is not known here")
+    caller
+        .map(|caller| Some(Arc::clone(&caller.name)))
+        .ok_or("the API key is not known here")
 }
 
 /// The key that the client sent: every API's own field is understood (`api-key` is Azure's,
 /// `x-goog-api-key` Gemini's).
 fn key(fields: &Fields) -> Option<&[u8]> {
     if let Some(value) = fields.first("authorization") {
-        let is_bearer = value.get(..7).is_some_and(|it| it.eq_ignore_ascii_case(b"bearer "));
+        let is_bearer = value
+            .get(..7)
+            .is_some_and(|it| it.eq_ignore_ascii_case(b"bearer "));
         if is_bearer {
             return value.get(7..).map(<[u8]>::trim_ascii);
         }

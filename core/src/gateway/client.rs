@@ -5,7 +5,7 @@ use http::StatusCode;
 
 use super::Shard;
 use super::ctx::{Alarm, AlarmClock, ClientId, Ctx};
-use super::io::{IoFailure, Op, Output, Peer};
+use super::io::{IoFailure, Op, Output, PEERS, Peer};
 use super::socket::{Received, Socket};
 use crate::base::{ExchangeId, Instant, ListenerId, WriteBatch};
 use crate::wire::http1::{BodyLength, Event, Reuse, ServerConn};
@@ -74,7 +74,8 @@ impl Client {
     pub(super) fn rearm(&mut self, ctx: &mut Ctx) {
         let deadlines = [self.read_deadline, self.write_deadline];
         if let Some(deadline) = deadlines.into_iter().flatten().min() {
-            self.clock.set(deadline, Alarm::Client(self.id), &mut ctx.timers);
+            self.clock
+                .set(deadline, Alarm::Client(self.id), &mut ctx.timers);
         }
     }
 
@@ -95,9 +96,13 @@ impl Shard {
             return;
         }
         let ctx = &self.ctx;
-        let id = self.clients.insert_with(|id| Client::new(id, listener, ctx));
+        let id = self
+            .clients
+            .insert_with(|id| Client::new(id, listener, ctx));
         let conn = id.conn();
-        self.ctx.outbox.push(Output::Op(Op::Accept { listener, conn }));
+        self.ctx
+            .outbox
+            .push(Output::Op(Op::Accept { listener, conn }));
     }
 
     /// Accepts again where a limit had stopped it.
@@ -106,7 +111,9 @@ impl Shard {
             return;
         }
         while self.clients.len() < self.ctx.limits.shard.clients_max {
-            let Some(listener) = self.idle_listeners.pop() else { break };
+            let Some(listener) = self.idle_listeners.pop() else {
+                break;
+            };
             self.accept(listener);
         }
     }
@@ -134,7 +141,17 @@ impl Shard {
             }
         };
         self.accept(listener);
-        let Some(client) = self.clients.get_mut(id) else { return };
+        if listener != PEERS
+            && !self.ctx.is_draining()
+            && let Some(to) = self.balance.receiver(self.clients.len())
+        {
+            let conn = id.conn();
+            self.ctx.outbox.push(Output::Op(Op::HandOff { conn, to }));
+            return;
+        }
+        let Some(client) = self.clients.get_mut(id) else {
+            return;
+        };
         let ctx = &mut self.ctx;
         client.peer = peer;
         client.phase = Phase::Serving;
@@ -153,7 +170,9 @@ impl Shard {
         buf: BytesMut,
         result: Result<usize, IoFailure>,
     ) {
-        let Some(client) = self.clients.get_mut(id) else { return };
+        let Some(client) = self.clients.get_mut(id) else {
+            return;
+        };
         let received = client.socket.read_done(buf, result);
         match (client.phase, received) {
             (Phase::Closing | Phase::Accepting(_), _) => {}
@@ -182,14 +201,18 @@ impl Shard {
     /// The client sent its FIN. While it waits for an answer that means it is gone: SDKs that time out
     /// or are interrupted close their sockets, and none half-closes.
     fn client_ended(&mut self, id: ClientId) {
-        let Some(client) = self.clients.get_mut(id) else { return };
+        let Some(client) = self.clients.get_mut(id) else {
+            return;
+        };
         client.http.end_of_input();
         self.client_gone(id, false);
     }
 
     /// Ends a connection whose client is gone, and what was done for it.
     pub(super) fn client_gone(&mut self, id: ClientId, abort: bool) {
-        let Some(client) = self.clients.get_mut(id) else { return };
+        let Some(client) = self.clients.get_mut(id) else {
+            return;
+        };
         let exchange = client.exchange.take();
         client.close(abort, &mut self.ctx);
         if let Some(exchange) = exchange {
@@ -200,7 +223,9 @@ impl Shard {
     /// Takes requests out of what has been received.
     pub(super) fn client_progress(&mut self, id: ClientId) {
         loop {
-            let Some(client) = self.clients.get_mut(id) else { return };
+            let Some(client) = self.clients.get_mut(id) else {
+                return;
+            };
             if client.phase != Phase::Serving {
                 return;
             }
@@ -234,7 +259,9 @@ impl Shard {
 
     /// Reads on: the rest of a request, the next one, or the client's end while it is answered.
     fn await_request(&mut self, id: ClientId) {
-        let Some(client) = self.clients.get_mut(id) else { return };
+        let Some(client) = self.clients.get_mut(id) else {
+            return;
+        };
         let ctx = &mut self.ctx;
         let timers = &ctx.limits.timers;
         match client.exchange {
@@ -264,7 +291,10 @@ impl Shard {
             }
             Some(exchange) => {
                 client.read_deadline = Some(ctx.now.mono + timers.request_body_idle);
-                let expected = self.exchanges.get(exchange).map_or(0, |it| it.body_bytes_missing());
+                let expected = self
+                    .exchanges
+                    .get(exchange)
+                    .map_or(0, |it| it.body_bytes_missing());
                 client.socket.read_body(expected, &mut ctx.outbox);
             }
         }
@@ -273,7 +303,9 @@ impl Shard {
 
     /// A pipelining client is watched for its end, up to a limit of what it may send ahead.
     fn await_pipelined(&mut self, id: ClientId) {
-        let Some(client) = self.clients.get_mut(id) else { return };
+        let Some(client) = self.clients.get_mut(id) else {
+            return;
+        };
         client.read_deadline = None;
         if client.socket.input.len() < self.ctx.limits.shard.pipelined_bytes_max {
             client.socket.watch(&mut self.ctx.outbox);
@@ -286,7 +318,9 @@ impl Shard {
         batch: WriteBatch,
         result: Result<(), IoFailure>,
     ) {
-        let Some(client) = self.clients.get_mut(id) else { return };
+        let Some(client) = self.clients.get_mut(id) else {
+            return;
+        };
         let written = client.socket.write_done(batch, result);
         client.write_deadline = None;
         if client.phase == Phase::Closing {
@@ -309,7 +343,9 @@ impl Shard {
 
     /// Ends our side, and waits a little for the client to end its own.
     pub(super) fn linger(&mut self, id: ClientId) {
-        let Some(client) = self.clients.get_mut(id) else { return };
+        let Some(client) = self.clients.get_mut(id) else {
+            return;
+        };
         let ctx = &mut self.ctx;
         if client.socket.is_ended() {
             client.close(false, ctx);
@@ -324,10 +360,10 @@ impl Shard {
     }
 
     pub(super) fn client_shut(&mut self, id: ClientId, result: Result<(), IoFailure>) {
-        if let (Some(client), Err(_)) = (self.clients.get_mut(id), result) {
-            if client.phase != Phase::Closing {
-                client.close(true, &mut self.ctx);
-            }
+        if let (Some(client), Err(_)) = (self.clients.get_mut(id), result)
+            && client.phase != Phase::Closing
+        {
+            client.close(true, &mut self.ctx);
         }
     }
 
@@ -338,7 +374,9 @@ impl Shard {
 
     /// The answer is handed over: goes on with the next request, or ends the connection.
     pub(super) fn client_answered(&mut self, id: ClientId) {
-        let Some(client) = self.clients.get_mut(id) else { return };
+        let Some(client) = self.clients.get_mut(id) else {
+            return;
+        };
         client.exchange = None;
         if self.ctx.is_draining() {
             client.http.close_after_response();
@@ -358,9 +396,14 @@ impl Shard {
 
     pub(super) fn client_alarm(&mut self, id: ClientId) {
         let now = self.ctx.now.mono;
-        let Some(client) = self.clients.get_mut(id) else { return };
+        let Some(client) = self.clients.get_mut(id) else {
+            return;
+        };
         client.clock.fired();
-        if client.write_deadline.is_some_and(|deadline| deadline <= now) {
+        if client
+            .write_deadline
+            .is_some_and(|deadline| deadline <= now)
+        {
             self.client_gone(id, true);
             return;
         }
@@ -381,7 +424,9 @@ impl Shard {
 
     /// Writes a whole answer that belongs to no exchange: the request could not even be read.
     pub(super) fn answer_bare(&mut self, id: ClientId, status: StatusCode, body: Bytes) {
-        let Some(client) = self.clients.get_mut(id) else { return };
+        let Some(client) = self.clients.get_mut(id) else {
+            return;
+        };
         client.http.refuse_request();
         let fields = [("content-type", "application/json")];
         let length = BodyLength::Length(body.len() as u64);

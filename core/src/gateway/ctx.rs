@@ -2,6 +2,7 @@
 //! connections and exchanges lie beside it, so that code may hold an entry and the context at once.
 
 use core::fmt::Write as _;
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -9,9 +10,7 @@ use bytes::Bytes;
 use super::io::{Op, Output, Work};
 use super::outbox::Outbox;
 use crate::base::timer::{TimerKey, Timers};
-use crate::base::{
-    Arena, ConnId, ExchangeId, Id, Instant, Limits, Now, Rng, ShardId, TicketId,
-};
+use crate::base::{Arena, ConnId, ExchangeId, Id, Instant, Limits, Now, Rng, TicketId};
 use crate::config::Snapshot;
 use crate::record::Record;
 use crate::wire::http1::HttpDate;
@@ -35,7 +34,10 @@ pub(super) enum Side {
 
 impl Side {
     pub(super) const fn of(conn: ConnId) -> Side {
-        let id = Id { index: conn.0.index >> 1, generation: conn.0.generation };
+        let id = Id {
+            index: conn.0.index >> 1,
+            generation: conn.0.generation,
+        };
         if conn.0.index & 1 == 0 {
             Side::Client(ClientId(id))
         } else {
@@ -46,13 +48,19 @@ impl Side {
 
 impl ClientId {
     pub(super) const fn conn(self) -> ConnId {
-        ConnId(Id { index: self.0.index << 1, generation: self.0.generation })
+        ConnId(Id {
+            index: self.0.index << 1,
+            generation: self.0.generation,
+        })
     }
 }
 
 impl UpstreamId {
     pub(super) const fn conn(self) -> ConnId {
-        ConnId(Id { index: (self.0.index << 1) | 1, generation: self.0.generation })
+        ConnId(Id {
+            index: (self.0.index << 1) | 1,
+            generation: self.0.generation,
+        })
     }
 }
 
@@ -91,15 +99,11 @@ pub(super) enum Ticket {
     /// Long work for an exchange.
     Exchange(ExchangeId),
     /// The addresses of a provider.
-    Provider {
-        index: usize,
-        generation: u32,
-    },
+    Provider { index: usize, generation: u32 },
 }
 
 /// The common part of a shard.
 pub(super) struct Ctx {
-    pub(super) shard: ShardId,
     pub(super) now: Now,
     pub(super) rng: Rng,
     pub(super) snapshot: Arc<Snapshot>,
@@ -115,6 +119,10 @@ pub(super) struct Ctx {
     pub(super) drain_deadline: Option<Instant>,
     pub(super) date: HttpDate,
     pub(super) tape: Tape,
+    /// TLS handshakes that advance.
+    pub(super) handshakes: usize,
+    /// Connections that wait for theirs to begin.
+    pub(super) handshake_queue: VecDeque<UpstreamId>,
 }
 
 impl Ctx {

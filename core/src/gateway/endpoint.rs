@@ -68,7 +68,11 @@ pub(super) fn dialect(head: &RequestHead) -> Dialect {
     }
     let speaks_messages =
         head.fields.contains("anthropic-version") || head.fields.contains("x-api-key");
-    if speaks_messages { Dialect::Anthropic } else { Dialect::OpenAiChat }
+    if speaks_messages {
+        Dialect::Anthropic
+    } else {
+        Dialect::OpenAiChat
+    }
 }
 
 /// Undoes percent-encoding (RFC 3986 §2.1); what is not well-formed stays as it is.
@@ -77,7 +81,9 @@ fn percent_decode(text: &str) -> String {
     let mut out = Vec::with_capacity(bytes.len());
     let mut at = 0;
     while let Some(&byte) = bytes.get(at) {
-        let digits = bytes.get(at + 1..at + 3).and_then(|hex| core::str::from_utf8(hex).ok());
+        let digits = bytes
+            .get(at + 1..at + 3)
+            .and_then(|hex| core::str::from_utf8(hex).ok());
         match digits.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
             Some(decoded) if byte == b'%' => {
                 out.push(decoded);
@@ -98,7 +104,10 @@ mod tests {
 
     #[test]
     fn percent_encoding_is_undone() {
-        assert_eq!(percent_decode("openrouter%2Fmeta%2fllama"), "openrouter/meta/llama");
+        assert_eq!(
+            percent_decode("openrouter%2Fmeta%2fllama"),
+            "openrouter/meta/llama"
+        );
         assert_eq!(percent_decode("100%"), "100%");
         assert_eq!(percent_decode("%zz"), "%zz");
     }

@@ -14,6 +14,8 @@ use crate::base::{ConnId, Instant, ListenerId, Now, ShardId, TicketId, WriteBatc
 use crate::config::Snapshot;
 use crate::record::Record;
 
+pub use crate::base::Peer;
+
 /// What enters a shard.
 #[derive(Debug)]
 pub enum Input {
@@ -228,24 +230,6 @@ pub enum Completion {
     },
 }
 
-/// Who is at the other end of an accepted connection.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Peer {
-    /// A TCP client.
-    Tcp(SocketAddr),
-    /// A client of a Unix socket; it has no address.
-    Unix,
-}
-
-impl fmt::Display for Peer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Peer::Tcp(address) => address.fmt(f),
-            Peer::Unix => f.write_str("unix"),
-        }
-    }
-}
-
 /// Why an operation on a socket failed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum IoFailure {
@@ -312,6 +296,7 @@ pub enum Message {
     },
 }
 
+pub use super::prepare::Prepare;
 pub use super::work::{Work, WorkDone};
 
 /// Where a runtime takes what is not socket I/O: threads of the program that resolve names, do long

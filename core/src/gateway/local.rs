@@ -46,20 +46,32 @@ impl Local {
             replay(response.clone(), &mut deltas);
         }
         let deltas = deltas.into_iter().flat_map(tokens).collect();
-        Local { response, encoder, deltas, is_begun: false }
+        Local {
+            response,
+            encoder,
+            deltas,
+            is_begun: false,
+        }
     }
 }
 
 impl Shard {
     /// The built-in model begins to answer.
     pub(super) fn begin_local(&mut self, id: ExchangeId) {
-        let Some(exchange) = self.exchanges.get_mut(id) else { return };
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return;
+        };
         let meta = exchange.meta(&self.ctx);
         let dialect = exchange.request.dialect;
-        let Answer::Local(local) = &mut exchange.answer else { return };
+        let Answer::Local(local) = &mut exchange.answer else {
+            return;
+        };
         exchange.access.first_content = Some(self.ctx.now.mono - exchange.started);
         exchange.access.usage = local.response.usage.unwrap_or_default();
-        exchange.access.answered_by.clone_from(&local.response.model);
+        exchange
+            .access
+            .answered_by
+            .clone_from(&local.response.model);
         let choice = local.response.choices.first();
         exchange.access.finish = choice.map(|choice| choice.finish.reason.clone());
         if local.encoder.is_some() {
@@ -75,17 +87,26 @@ impl Shard {
 
     /// Sends the next token, unless the client still has the last ones to take.
     pub(super) fn local_token(&mut self, id: ExchangeId) {
-        let Some(exchange) = self.exchanges.get_mut(id) else { return };
-        let Answer::Local(local) = &mut exchange.answer else { return };
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return;
+        };
+        let Answer::Local(local) = &mut exchange.answer else {
+            return;
+        };
         if exchange.deadlines.is_set(Phase::Token) {
             return;
         }
-        let Some(client) = self.clients.get_mut(exchange.client) else { return };
+        let Some(client) = self.clients.get_mut(exchange.client) else {
+            return;
+        };
         if client.socket.output.len() >= self.ctx.limits.shard.client_queue_bytes_max {
             // `client_took` comes back here.
+            client.flush(&mut self.ctx);
             return;
         }
-        let Some(encoder) = &mut local.encoder else { return };
+        let Some(encoder) = &mut local.encoder else {
+            return;
+        };
         let mut events = OutBuf::new();
         while let Some(delta) = local.deltas.pop_front() {
             let is_token = matches!(delta, Delta::Append { .. });
@@ -107,7 +128,9 @@ impl Shard {
             self.answered(id, sent);
             return;
         }
-        exchange.deadlines.set(Phase::Token, self.ctx.now.mono + TOKEN_TIME);
+        exchange
+            .deadlines
+            .set(Phase::Token, self.ctx.now.mono + TOKEN_TIME);
         exchange.rearm(&mut self.ctx);
         client.flush(&mut self.ctx);
     }
@@ -116,8 +139,14 @@ impl Shard {
 /// Splits a delta of text into its words.
 fn tokens(delta: Delta) -> Vec<Delta> {
     match delta {
-        Delta::Append { block, piece: Piece::Text(text) } => words(&text.unescape())
-            .map(|word| Delta::Append { block, piece: Piece::Text(JsonStr::escape(word)) })
+        Delta::Append {
+            block,
+            piece: Piece::Text(text),
+        } => words(&text.unescape())
+            .map(|word| Delta::Append {
+                block,
+                piece: Piece::Text(JsonStr::escape(word)),
+            })
             .collect(),
         delta => vec![delta],
     }
@@ -130,7 +159,9 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
         if rest.is_empty() {
             return None;
         }
-        let body = rest.find(|c: char| !c.is_whitespace()).unwrap_or(rest.len());
+        let body = rest
+            .find(|c: char| !c.is_whitespace())
+            .unwrap_or(rest.len());
         let tail = rest.get(body..).unwrap_or_default();
         let length = tail.find(char::is_whitespace).unwrap_or(tail.len());
         let (word, after) = rest.split_at(body + length);
@@ -140,7 +171,10 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
 }
 
 fn answer(request: &Request, input_tokens: u64) -> Response {
-    let mut finish = Finish { reason: FinishReason::Stop, ..Finish::default() };
+    let mut finish = Finish {
+        reason: FinishReason::Stop,
+        ..Finish::default()
+    };
     let mut parts = Vec::new();
     let mut output_tokens = 0u64;
     if let Some(tool) = tool_to_call(request) {
@@ -163,7 +197,11 @@ fn answer(request: &Request, input_tokens: u64) -> Response {
         id: None,
         model: Some(JsonStr::from_static("demo")),
         created: None,
-        choices: vec![Choice { parts, finish, logprobs: None }],
+        choices: vec![Choice {
+            parts,
+            finish,
+            logprobs: None,
+        }],
         usage: Some(Usage {
             input: Some(input_tokens),
             output: Some(output_tokens),
@@ -180,8 +218,14 @@ fn text_of(request: &Request) -> String {
         OutputFormat::JsonSchema { schema, .. } => return sample::of_schema(Some(schema)),
         OutputFormat::Text => {}
     }
-    let last = request.messages.iter().rev().find(|message| message.role == Role::User);
-    let parts = last.map(|message| message.parts.as_slice()).unwrap_or_default();
+    let last = request
+        .messages
+        .iter()
+        .rev()
+        .find(|message| message.role == Role::User);
+    let parts = last
+        .map(|message| message.parts.as_slice())
+        .unwrap_or_default();
     let result = parts.iter().find_map(|part| match &part.kind {
         PartKind::ToolResult(result) => Some(plain_text(&result.parts)),
         _ => None,
@@ -227,7 +271,10 @@ fn tool_to_call(request: &Request) -> Option<&FunctionTool> {
         Some(ToolChoice::Auto | ToolChoice::Required) | None => {}
     }
     let has_result = request.messages.last().is_some_and(|message| {
-        message.parts.iter().any(|part| matches!(part.kind, PartKind::ToolResult(_)))
+        message
+            .parts
+            .iter()
+            .any(|part| matches!(part.kind, PartKind::ToolResult(_)))
     });
     if has_result { None } else { functions().next() }
 }
@@ -239,7 +286,9 @@ fn until_stop<'a>(text: &'a str, stop: &[JsonStr], finish: &mut Finish) -> &'a s
         .filter(|sequence| !sequence.is_empty())
         .filter_map(|sequence| Some((text.find(sequence.unescape().as_ref())?, sequence)))
         .min_by_key(|(at, _)| *at);
-    let Some((at, sequence)) = found else { return text };
+    let Some((at, sequence)) = found else {
+        return text;
+    };
     finish.reason = FinishReason::StopSequence;
     finish.stop_sequence = Some(sequence.clone());
     text.get(..at).unwrap_or_default()
@@ -252,11 +301,17 @@ fn until_limit<'a>(
     finish: &mut Finish,
     output_tokens: &mut u64,
 ) -> &'a str {
-    let max = request.output_tokens_max.as_ref().and_then(crate::ir::Number::as_u64);
+    let max = request
+        .output_tokens_max
+        .as_ref()
+        .and_then(crate::ir::Number::as_u64);
     let mut len = 0;
     for word in words(text) {
         if max.is_some_and(|max| *output_tokens >= max) {
-            *finish = Finish { reason: FinishReason::Length, ..Finish::default() };
+            *finish = Finish {
+                reason: FinishReason::Length,
+                ..Finish::default()
+            };
             break;
         }
         *output_tokens += 1;
@@ -305,7 +360,8 @@ mod tests {
     #[test]
     fn a_tool_on_offer_is_called_with_arguments_of_its_schema() {
         let mut request = ask("weather?");
-        let schema = br#"{"type":"object","properties":{"city":{"type":"string"}},"required":["city"]}"#;
+        let schema =
+            br#"{"type":"object","properties":{"city":{"type":"string"}},"required":["city"]}"#;
         request.tools = vec![Tool {
             kind: ToolKind::Function(FunctionTool {
                 name: JsonStr::from("weather"),
@@ -316,8 +372,13 @@ mod tests {
             cache: None,
         }];
         let response = answer(&request, 1);
-        let PartKind::ToolCall(call) = &response.choices[0].parts[0].kind else { panic!() };
-        assert_eq!(call.arguments, Arguments::Text(JsonStr::escape("{\"city\":\"demo\"}")));
+        let PartKind::ToolCall(call) = &response.choices[0].parts[0].kind else {
+            panic!()
+        };
+        assert_eq!(
+            call.arguments,
+            Arguments::Text(JsonStr::escape("{\"city\":\"demo\"}"))
+        );
         assert_eq!(response.choices[0].finish.reason, FinishReason::ToolCalls);
         request.tool_choice = Some(ToolChoice::None);
         assert!(text(&answer(&request, 1)).contains("weather?"));

@@ -7,6 +7,7 @@
 
 mod admin;
 mod auth;
+mod balance;
 mod client;
 mod ctx;
 mod drain;
@@ -21,12 +22,14 @@ mod socket;
 mod upstream;
 mod work;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
+use self::balance::Balance;
 use self::client::Client;
 use self::ctx::{Alarm, ClientId, Ctx, Side, Ticket, UpstreamId};
 use self::exchange::Exchange;
-use self::io::{Completion, Input, Machine, Output, WorkDone};
+use self::io::{Completion, Input, Machine, Message, Output, PEERS, WorkDone};
 use self::outbox::Outbox;
 use self::provider::ProviderState;
 use self::upstream::Upstream;
@@ -41,6 +44,8 @@ use crate::wire::json::Tape;
 pub struct ShardOptions {
     /// Which shard it is.
     pub id: ShardId,
+    /// How many shards there are.
+    pub shards: u16,
     /// How many listeners its runtime was started with.
     pub listeners: u16,
     /// Where its generator starts.
@@ -57,6 +62,7 @@ pub struct Shard {
     upstreams: Arena<UpstreamId, Upstream>,
     exchanges: Arena<ExchangeId, Exchange>,
     providers: Vec<ProviderState>,
+    balance: Balance,
     listeners: u16,
     /// Listeners without an `Accept` in flight: a limit was met.
     idle_listeners: Vec<ListenerId>,
@@ -70,10 +76,13 @@ pub struct Shard {
 impl Shard {
     /// A shard that serves under `snapshot`. It may be moved to its thread once it is made.
     pub fn new(options: &ShardOptions, snapshot: Arc<Snapshot>) -> Shard {
-        let providers = snapshot.providers.iter().map(|_| ProviderState::default()).collect();
+        let providers = snapshot
+            .providers
+            .iter()
+            .map(|_| ProviderState::default())
+            .collect();
         Shard {
             ctx: Ctx {
-                shard: options.id,
                 now: Now::default(),
                 rng: Rng::new(options.seed),
                 limits: snapshot.limits.clone(),
@@ -86,11 +95,14 @@ impl Shard {
                 drain_deadline: None,
                 date: HttpDate::new(),
                 tape: Tape::new(),
+                handshakes: 0,
+                handshake_queue: VecDeque::new(),
             },
             clients: Arena::new(),
             upstreams: Arena::new(),
             exchanges: Arena::new(),
             providers,
+            balance: Balance::new(options.id, options.shards),
             listeners: options.listeners,
             idle_listeners: Vec::new(),
             is_accept_paused: false,
@@ -104,12 +116,18 @@ impl Shard {
     pub fn handle(&mut self, now: Now, input: Input) {
         // A clock that goes back would fire timers twice; the time is held instead.
         let mono = self.ctx.now.mono.max(now.mono);
-        self.ctx.now = Now { mono, wall: now.wall };
+        self.ctx.now = Now {
+            mono,
+            wall: now.wall,
+        };
         self.start();
         match input {
             Input::Tick => {}
             Input::Complete(completion) => self.complete(completion),
-            Input::Message { .. } => {}
+            Input::Message {
+                from,
+                message: Message::Load { clients },
+            } => self.balance.heard(from, clients),
             Input::Reload(snapshot) => self.reload(snapshot),
             Input::Drain { deadline } => self.drain(deadline),
         }
@@ -119,6 +137,8 @@ impl Shard {
         while let Some(client) = self.pending_clients.pop() {
             self.client_progress(client);
         }
+        self.begin_handshakes();
+        self.tell_load();
         self.drained();
     }
 
@@ -137,9 +157,18 @@ impl Shard {
 
     /// What the shard holds at this moment.
     pub fn usage(&self) -> Usage {
-        let sockets = self.clients.iter().map(|(_, client)| client.socket.held_bytes());
-        let upstreams = self.upstreams.iter().map(|(_, upstream)| upstream.held_bytes());
-        let relays = self.exchanges.iter().map(|(_, exchange)| exchange.held_bytes());
+        let sockets = self
+            .clients
+            .iter()
+            .map(|(_, client)| client.socket.held_bytes());
+        let upstreams = self
+            .upstreams
+            .iter()
+            .map(|(_, upstream)| upstream.held_bytes());
+        let relays = self
+            .exchanges
+            .iter()
+            .map(|(_, exchange)| exchange.held_bytes());
         Usage {
             clients: self.clients.len(),
             upstreams: self.upstreams.len(),
@@ -151,6 +180,16 @@ impl Shard {
         }
     }
 
+    /// Lets the other shards know how busy this one is, when that has changed enough.
+    fn tell_load(&mut self) {
+        if let Some(clients) = self.balance.news(self.clients.len()) {
+            for to in self.balance.others() {
+                let message = Message::Load { clients };
+                self.ctx.outbox.push(Output::Send { to, message });
+            }
+        }
+    }
+
     fn start(&mut self) {
         if core::mem::replace(&mut self.is_started, true) {
             return;
@@ -158,16 +197,28 @@ impl Shard {
         for index in 0..self.listeners {
             self.accept(ListenerId(index));
         }
+        if !self.balance.is_alone() {
+            self.accept(PEERS);
+        }
     }
 
     fn complete(&mut self, completion: Completion) {
         match completion {
-            Completion::Accept { listener, conn, result } => {
+            Completion::Accept {
+                listener,
+                conn,
+                result,
+            } => {
                 if let Side::Client(id) = Side::of(conn) {
                     self.accepted(listener, id, result);
                 }
             }
-            Completion::Unlisten { .. } | Completion::HandOff { .. } => {}
+            Completion::Unlisten { .. } => {}
+            Completion::HandOff { conn } => {
+                if let Side::Client(id) = Side::of(conn) {
+                    self.client_closed(id);
+                }
+            }
             Completion::Connect { conn, result } => {
                 if let Side::Upstream(id) = Side::of(conn) {
                     self.upstream_connected(id, result);
@@ -177,7 +228,11 @@ impl Shard {
                 Side::Client(id) => self.client_read(id, buf, result),
                 Side::Upstream(id) => self.upstream_read(id, buf, result),
             },
-            Completion::Write { conn, batch, result } => match Side::of(conn) {
+            Completion::Write {
+                conn,
+                batch,
+                result,
+            } => match Side::of(conn) {
                 Side::Client(id) => self.client_written(id, batch, result),
                 Side::Upstream(id) => self.upstream_written(id, batch, result),
             },
@@ -192,7 +247,7 @@ impl Shard {
             },
             Completion::Resolve { ticket, result } => {
                 if let Some(ticket) = self.ctx.tickets.remove(ticket) {
-                    self.resolved(ticket, result);
+                    self.resolved(ticket, &result);
                 }
             }
             Completion::Host { ticket, done } => match (self.ctx.tickets.remove(ticket), done) {
@@ -224,11 +279,18 @@ impl Shard {
     /// provider behind an index may be another now.
     fn reload(&mut self, snapshot: Arc<Snapshot>) {
         // Those who wait for a lookup under the old config get one of their own.
-        let waiting: Vec<ExchangeId> =
-            self.providers.iter_mut().flat_map(|state| core::mem::take(&mut state.waiting)).collect();
+        let waiting: Vec<ExchangeId> = self
+            .providers
+            .iter_mut()
+            .flat_map(|state| core::mem::take(&mut state.waiting))
+            .collect();
         self.close_idle_upstreams();
         self.ctx.generation = self.ctx.generation.wrapping_add(1);
-        self.providers = snapshot.providers.iter().map(|_| ProviderState::default()).collect();
+        self.providers = snapshot
+            .providers
+            .iter()
+            .map(|_| ProviderState::default())
+            .collect();
         self.ctx.limits = snapshot.limits.clone();
         self.ctx.snapshot = snapshot;
         for id in waiting {

@@ -10,7 +10,7 @@ use crate::base::{JsonStr, OutBuf};
 use crate::config::{Resolved, Snapshot, Upstream};
 use crate::dialect::{Dialect, Target};
 use crate::ir::{Class, Failure, Request};
-use crate::wire::coding::{self, Coding};
+use crate::wire::coding::{self, CodingError, Codings};
 use crate::wire::json::{Tape, Value};
 
 /// Bytes of a prompt per token, roughly, for the estimate that precedes the provider's own count.
@@ -19,10 +19,10 @@ const BYTES_PER_TOKEN: u64 = 4;
 /// A received request, before anything is known of it but its head.
 #[derive(Debug)]
 pub struct Prepare {
-    pub(super) snapshot: Arc<Snapshot>,
-    pub(super) dialect: Dialect,
-    pub(super) codings: Vec<Coding>,
-    pub(super) body: Bytes,
+    snapshot: Arc<Snapshot>,
+    dialect: Dialect,
+    codings: Codings,
+    body: Bytes,
 }
 
 /// A request ready to be sent.
@@ -54,20 +54,40 @@ pub(super) struct Prompt {
     /// The body, kept until the answer is committed: it may have to be sent again.
     pub(super) body: Vec<Bytes>,
     pub(super) body_len: u64,
-    pub(super) model: JsonStr,
     /// Whether both sides speak the same API, so that bytes pass untouched.
     pub(super) is_same_dialect: bool,
 }
 
+impl Prepared {
+    /// Frees the body: it will not be sent again.
+    pub(super) fn forget_body(&mut self) {
+        match &mut self.destination {
+            Destination::Demo(request) => **request = Request::default(),
+            Destination::Upstream(prompt) => prompt.body = Vec::new(),
+        }
+    }
+}
+
 impl Prepare {
+    /// The request of a client that speaks `dialect`.
+    pub const fn new(
+        snapshot: Arc<Snapshot>,
+        dialect: Dialect,
+        codings: Codings,
+        body: Bytes,
+    ) -> Prepare {
+        Prepare {
+            snapshot,
+            dialect,
+            codings,
+            body,
+        }
+    }
+
     /// Reads the body, finds the model, and writes the upstream's body.
     pub(super) fn run(self, tape: &mut Tape) -> Result<Box<Prepared>, Box<Failure>> {
         let limits = &self.snapshot.limits;
-        let body = if self.codings.is_empty() {
-            self.body.clone()
-        } else {
-            self.decompress()?
-        };
+        let body = self.decompress()?;
         let prepared = prepare(&self.snapshot, self.dialect, &body, tape, &limits.json);
         tape.shrink();
         prepared.map(Box::new)
@@ -76,10 +96,9 @@ impl Prepare {
     fn decompress(&self) -> Result<Bytes, Box<Failure>> {
         let bytes_max = self.snapshot.limits.shard.request_bytes_max;
         coding::decode_whole(&self.codings, &self.body, bytes_max).map_err(|error| {
-            let class = if error.is_too_large() {
-                Class::RequestTooLarge
-            } else {
-                Class::InvalidRequest
+            let class = match error {
+                CodingError::TooLong(_) => Class::RequestTooLarge,
+                _ => Class::InvalidRequest,
             };
             Box::new(Failure::new(class, format!("content-encoding: {error}")))
         })
@@ -124,10 +143,16 @@ fn prepare(
         }
         Resolved::Upstream(upstream, model) => {
             let provider = snapshot.providers.get(upstream.provider).ok_or_else(|| {
-                Box::new(Failure::new(Class::Internal, "the route's provider is gone"))
+                Box::new(Failure::new(
+                    Class::Internal,
+                    "the route's provider is gone",
+                ))
             })?;
-            let target =
-                Target { model: &model, traits: &upstream.traits, extra: &upstream.extra };
+            let target = Target {
+                model: &model,
+                traits: &upstream.traits,
+                extra: &upstream.extra,
+            };
             let is_same_dialect = provider.dialect == dialect;
             let mut encoded = if is_same_dialect {
                 dialect.edit_request(body, root, &target)
@@ -139,7 +164,12 @@ fn prepare(
             };
             let body_len = encoded.len() as u64;
             let body = take_parts(&mut encoded);
-            Destination::Upstream(Prompt { upstream, body, body_len, model, is_same_dialect })
+            Destination::Upstream(Prompt {
+                upstream,
+                body,
+                body_len,
+                is_same_dialect,
+            })
         }
     };
     Ok(prepared)
@@ -152,11 +182,17 @@ fn take_parts(body: &mut OutBuf) -> Vec<Bytes> {
 fn model_of(root: Value<'_>) -> Result<JsonStr, Box<Failure>> {
     use crate::wire::json::Kind;
     if root.kind() != Kind::Object {
-        let message = format!("the request body must be a JSON object, not {}", root.kind());
+        let message = format!(
+            "the request body must be a JSON object, not {}",
+            root.kind()
+        );
         return Err(Box::new(Failure::new(Class::InvalidRequest, message)));
     }
     let Some(model) = root.get("model") else {
-        return Err(Box::new(Failure::invalid("model", "this field is required")));
+        return Err(Box::new(Failure::invalid(
+            "model",
+            "this field is required",
+        )));
     };
     match model.as_str() {
         Some(name) if !name.is_empty() => Ok(name.detach()),

@@ -61,12 +61,8 @@ impl Socket {
         }
     }
 
-    pub(super) const fn conn(&self) -> ConnId {
-        self.conn
-    }
-
-    pub(super) const fn is_closing(&self) -> bool {
-        self.is_closing
+    pub(super) const fn is_reading(&self) -> bool {
+        self.is_reading
     }
 
     pub(super) const fn is_writing(&self) -> bool {
@@ -115,14 +111,26 @@ impl Socket {
         self.is_reading = true;
         let class = ReadClass::Quiet { room: ROOM_MIN };
         let buf = BytesMut::new();
-        outbox.push(Output::Op(Op::Read { conn: self.conn, class, buf }));
+        outbox.push(Output::Op(Op::Read {
+            conn: self.conn,
+            class,
+            buf,
+        }));
     }
 
     fn issue_read(&mut self, class: ReadClass, outbox: &mut Outbox) {
         self.is_reading = true;
         let buf = core::mem::take(&mut self.input);
-        let buf = if buf.is_empty() && class != ReadClass::Ready { BytesMut::new() } else { buf };
-        outbox.push(Output::Op(Op::Read { conn: self.conn, class, buf }));
+        let buf = if buf.is_empty() && class != ReadClass::Ready {
+            BytesMut::new()
+        } else {
+            buf
+        };
+        outbox.push(Output::Op(Op::Read {
+            conn: self.conn,
+            class,
+            buf,
+        }));
     }
 
     /// Takes the completion of a read.
@@ -131,7 +139,11 @@ impl Socket {
         buf: BytesMut,
         result: Result<usize, IoFailure>,
     ) -> Received {
-        assert!(self.is_reading, "{:?}: a read completed that was not in flight", self.conn);
+        assert!(
+            self.is_reading,
+            "{:?}: a read completed that was not in flight",
+            self.conn
+        );
         self.is_reading = false;
         if self.is_closing {
             return Received::Failed(IoFailure::Canceled);
@@ -168,8 +180,13 @@ impl Socket {
             return;
         }
         self.is_writing = true;
-        let batch = self.output.take_batch(limits.write_bytes_max, limits.write_slices_max);
-        outbox.push(Output::Op(Op::Write { conn: self.conn, batch }));
+        let batch = self
+            .output
+            .take_batch(limits.write_bytes_max, limits.write_slices_max);
+        outbox.push(Output::Op(Op::Write {
+            conn: self.conn,
+            batch,
+        }));
     }
 
     /// Takes the completion of a write; says whether all of the batch was written.
@@ -178,10 +195,19 @@ impl Socket {
         batch: WriteBatch,
         result: Result<(), IoFailure>,
     ) -> Result<(), IoFailure> {
-        assert!(self.is_writing, "{:?}: a write completed that was not in flight", self.conn);
+        assert!(
+            self.is_writing,
+            "{:?}: a write completed that was not in flight",
+            self.conn
+        );
         self.is_writing = false;
         if result.is_ok() {
-            assert!(batch.is_empty(), "{:?}: a write left {} bytes", self.conn, batch.len());
+            assert!(
+                batch.is_empty(),
+                "{:?}: a write left {} bytes",
+                self.conn,
+                batch.len()
+            );
             self.output.recycle(batch);
         }
         result
@@ -204,7 +230,10 @@ impl Socket {
         self.is_closing = true;
         self.input = BytesMut::new();
         self.output = OutBuf::new();
-        outbox.push(Output::Op(Op::Close { conn: self.conn, abort }));
+        outbox.push(Output::Op(Op::Close {
+            conn: self.conn,
+            abort,
+        }));
         true
     }
 

@@ -15,7 +15,7 @@ use super::provider::ProviderState;
 use super::socket::{Received, Socket};
 use crate::base::{ExchangeId, Instant, OutBuf, WriteBatch};
 use crate::config::{Provider, Snapshot};
-use crate::ir::{Class, Failure};
+use crate::ir::{Blame, Class, Failure};
 use crate::wire::http1::{BodyLength, ClientConn, Event, Reuse};
 use crate::wire::tls;
 
@@ -59,6 +59,8 @@ pub(super) enum Phase {
     Tunnelling,
     /// TLS shakes hands.
     Handshaking,
+    /// TLS would, but others do already.
+    Queued,
     /// It carries a request.
     Serving,
     /// The answer is complete; the end of its framing is awaited.
@@ -146,7 +148,9 @@ impl Upstream {
 
     /// Begins with the first address, or goes on with the next.
     pub(super) fn connect(&mut self, ctx: &mut Ctx) -> bool {
-        let Some(address) = self.addresses.pop_front() else { return false };
+        let Some(address) = self.addresses.pop_front() else {
+            return false;
+        };
         let conn = self.id.conn();
         ctx.outbox.push(Output::Op(Op::Connect { conn, address }));
         true
@@ -171,7 +175,9 @@ impl Upstream {
         }
         self.phase = Phase::Tunnelling;
         let out = &mut self.socket.output;
-        let sent = self.http.send_head(&Method::CONNECT, &target, fields, BodyLength::None, out);
+        let sent = self
+            .http
+            .send_head(&Method::CONNECT, &target, fields, BodyLength::None, out);
         if let Err(error) = sent {
             let message = format!("the proxy cannot be asked: {error}");
             return Opened::Failed(Box::new(Failure::new(Class::BadGateway, message)));
@@ -190,16 +196,25 @@ impl Upstream {
             self.phase = Phase::Serving;
             return Opened::Ready;
         };
+        if ctx.handshakes >= ctx.limits.shard.handshakes_max {
+            self.phase = Phase::Queued;
+            ctx.handshake_queue.push_back(self.id);
+            return Opened::Waiting;
+        }
         match tls::Session::connect(config, &settings.base.host, ctx.now.wall) {
             Ok(mut session) => {
                 session.flush(&mut self.socket.output);
                 self.tls = Some(Box::new(session));
                 self.phase = Phase::Handshaking;
+                ctx.handshakes += 1;
                 self.flush(ctx);
                 self.socket.read(&mut ctx.outbox);
                 Opened::Waiting
             }
-            Err(error) => Opened::Failed(Box::new(Failure::new(Class::BadGateway, error_text(&error)))),
+            Err(error) => Opened::Failed(Box::new(Failure::new(
+                Class::BadGateway,
+                error_text(&error),
+            ))),
         }
     }
 
@@ -213,7 +228,8 @@ impl Upstream {
                 }
                 Ok(Event::Head(head)) => {
                     let status = head.status.as_u16();
-                    let message = format!("the proxy refused the way to the upstream with {status}");
+                    let message =
+                        format!("the proxy refused the way to the upstream with {status}");
                     return Opened::Failed(Box::new(Failure::new(Class::BadGateway, message)));
                 }
                 Ok(_) => {
@@ -233,15 +249,21 @@ impl Upstream {
             self.socket.read(&mut ctx.outbox);
             return Opened::Waiting;
         }
+        ctx.handshakes -= 1;
         self.phase = Phase::Serving;
         Opened::Ready
     }
 
     /// Takes received bytes through TLS.
     fn decrypt(&mut self, ctx: &mut Ctx) -> Result<(), Box<Failure>> {
-        let Some(tls) = &mut self.tls else { return Ok(()) };
-        let received =
-            tls.receive(&mut self.socket.input, &mut self.plaintext, PLAINTEXT_BYTES_MAX);
+        let Some(tls) = &mut self.tls else {
+            return Ok(());
+        };
+        let received = tls.receive(
+            &mut self.socket.input,
+            &mut self.plaintext,
+            PLAINTEXT_BYTES_MAX,
+        );
         tls.flush(&mut self.socket.output);
         self.socket.flush(&ctx.limits.shard, &mut ctx.outbox);
         received.map_err(|error| Box::new(Failure::new(Class::BadGateway, error_text(&error))))
@@ -249,11 +271,17 @@ impl Upstream {
 
     fn rearm(&mut self, ctx: &mut Ctx) {
         if let Some(deadline) = self.deadline {
-            self.clock.set(deadline, Alarm::Upstream(self.id), &mut ctx.timers);
+            self.clock
+                .set(deadline, Alarm::Upstream(self.id), &mut ctx.timers);
         }
     }
 
     pub(super) fn close(&mut self, ctx: &mut Ctx) {
+        match self.phase {
+            Phase::Handshaking => ctx.handshakes -= 1,
+            Phase::Queued => ctx.handshake_queue.retain(|&queued| queued != self.id),
+            _ => {}
+        }
         self.phase = Phase::Closing;
         self.exchange = None;
         self.deadline = None;
@@ -271,7 +299,9 @@ fn error_text(error: &tls::TlsError) -> String {
 
 impl Shard {
     pub(super) fn upstream_connected(&mut self, id: UpstreamId, result: Result<(), IoFailure>) {
-        let Some(upstream) = self.upstreams.get_mut(id) else { return };
+        let Some(upstream) = self.upstreams.get_mut(id) else {
+            return;
+        };
         if upstream.phase != Phase::Connecting {
             return;
         }
@@ -285,7 +315,10 @@ impl Shard {
         };
         let provider = upstream.provider;
         let is_current = upstream.generation == self.ctx.generation;
-        let name = upstream.settings().map_or("?", |settings| &settings.name).to_owned();
+        let name = upstream
+            .settings()
+            .map_or("?", |settings| &settings.name)
+            .to_owned();
         if upstream.addresses.is_empty() {
             if let Some(state) = self.providers.get_mut(provider).filter(|_| is_current) {
                 state.unreachable();
@@ -299,9 +332,13 @@ impl Shard {
 
     /// An address did not answer: its connection is closed, and the next address gets one of its own.
     fn connect_next(&mut self, id: UpstreamId) {
-        let Some(upstream) = self.upstreams.get_mut(id) else { return };
+        let Some(upstream) = self.upstreams.get_mut(id) else {
+            return;
+        };
         let addresses = core::mem::take(&mut upstream.addresses);
-        let Some(exchange) = upstream.exchange.take() else { return };
+        let Some(exchange) = upstream.exchange.take() else {
+            return;
+        };
         let provider = upstream.provider;
         upstream.close(&mut self.ctx);
         self.connect(exchange, provider, addresses);
@@ -314,16 +351,39 @@ impl Shard {
         provider: usize,
         addresses: VecDeque<SocketAddr>,
     ) {
-        let Some(owner) = self.exchanges.get_mut(exchange) else { return };
+        if self.upstreams.len() >= self.ctx.limits.shard.upstreams_max
+            && !self.close_one_idle_upstream()
+        {
+            let message = "the gateway has as many upstream connections as it may";
+            let failure = Failure::new(Class::Overloaded, message).blame(Blame::Gateway);
+            self.answer_failure(exchange, failure);
+            return;
+        }
+        let Some(owner) = self.exchanges.get_mut(exchange) else {
+            return;
+        };
         let snapshot = Arc::clone(&owner.snapshot);
         let ctx = &self.ctx;
-        let id = self.upstreams.insert_with(|id| {
-            Upstream::new(id, snapshot, provider, exchange, addresses, ctx)
-        });
+        let id = self
+            .upstreams
+            .insert_with(|id| Upstream::new(id, snapshot, provider, exchange, addresses, ctx));
         owner.attempt.upstream = Some(id);
         owner.access.attempts += 1;
         if let Some(upstream) = self.upstreams.get_mut(id) {
             upstream.connect(&mut self.ctx);
+        }
+    }
+
+    /// Begins handshakes that had to wait for others.
+    pub(super) fn begin_handshakes(&mut self) {
+        while self.ctx.handshakes < self.ctx.limits.shard.handshakes_max {
+            let Some(id) = self.ctx.handshake_queue.pop_front() else {
+                return;
+            };
+            if let Some(upstream) = self.upstreams.get_mut(id) {
+                let opened = upstream.secure(&mut self.ctx);
+                self.opened(id, opened);
+            }
         }
     }
 
@@ -341,7 +401,9 @@ impl Shard {
         buf: BytesMut,
         result: Result<usize, IoFailure>,
     ) {
-        let Some(upstream) = self.upstreams.get_mut(id) else { return };
+        let Some(upstream) = self.upstreams.get_mut(id) else {
+            return;
+        };
         let received = upstream.socket.read_done(buf, result);
         match (upstream.phase, received) {
             (Phase::Closing | Phase::Connecting, _) => {}
@@ -351,7 +413,7 @@ impl Shard {
                 let opened = upstream.opening(&mut self.ctx);
                 self.opened(id, opened);
             }
-            (Phase::Tunnelling | Phase::Handshaking, _) => {
+            (Phase::Tunnelling | Phase::Handshaking | Phase::Queued, _) => {
                 let message = "the connection ended while it was being opened";
                 self.upstream_failed(id, Failure::new(Class::BadGateway, message));
             }
@@ -365,9 +427,14 @@ impl Shard {
 
     /// No more bytes come: what has come may still be whole.
     fn upstream_ended(&mut self, id: UpstreamId, failure: Option<IoFailure>) {
-        let Some(upstream) = self.upstreams.get_mut(id) else { return };
+        let Some(upstream) = self.upstreams.get_mut(id) else {
+            return;
+        };
         let is_clean = failure.is_none()
-            && upstream.tls.as_mut().is_none_or(|tls| tls.receive_end().is_ok());
+            && upstream
+                .tls
+                .as_mut()
+                .is_none_or(|tls| tls.receive_end().is_ok());
         if is_clean {
             upstream.http.end_of_input();
             self.upstream_progress(id);
@@ -385,14 +452,21 @@ impl Shard {
     /// Takes the answer out of what has been received.
     pub(super) fn upstream_progress(&mut self, id: UpstreamId) {
         loop {
-            let Some(upstream) = self.upstreams.get_mut(id) else { return };
+            let Some(upstream) = self.upstreams.get_mut(id) else {
+                return;
+            };
             if !matches!(upstream.phase, Phase::Serving | Phase::Draining) {
                 break;
             }
-            if upstream.exchange.is_some_and(|exchange| self.is_client_full(exchange)) {
+            if upstream
+                .exchange
+                .is_some_and(|exchange| self.is_client_full(exchange))
+            {
                 break;
             }
-            let Some(upstream) = self.upstreams.get_mut(id) else { return };
+            let Some(upstream) = self.upstreams.get_mut(id) else {
+                return;
+            };
             if let Err(failure) = upstream.decrypt(&mut self.ctx) {
                 self.upstream_broken(id, *failure);
                 break;
@@ -430,7 +504,9 @@ impl Shard {
 
     /// The answer has come to the end of its framing: the connection is kept, or closed.
     fn upstream_answered(&mut self, id: UpstreamId) {
-        let Some(upstream) = self.upstreams.get_mut(id) else { return };
+        let Some(upstream) = self.upstreams.get_mut(id) else {
+            return;
+        };
         if upstream.phase == Phase::Closing {
             return;
         }
@@ -461,7 +537,9 @@ impl Shard {
 
     /// The answer is complete for the client, but the end of its framing has not come.
     pub(super) fn upstream_release(&mut self, id: UpstreamId) {
-        let Some(upstream) = self.upstreams.get_mut(id) else { return };
+        let Some(upstream) = self.upstreams.get_mut(id) else {
+            return;
+        };
         if upstream.phase != Phase::Serving {
             return;
         }
@@ -472,7 +550,11 @@ impl Shard {
     }
 
     /// Takes a kept connection for `exchange`, the one used last: the others may then grow too old.
-    pub(super) fn take_idle(&mut self, provider: usize, exchange: ExchangeId) -> Option<UpstreamId> {
+    pub(super) fn take_idle(
+        &mut self,
+        provider: usize,
+        exchange: ExchangeId,
+    ) -> Option<UpstreamId> {
         let state: &mut ProviderState = self.providers.get_mut(provider)?;
         let id = state.idle.pop()?;
         let upstream = self.upstreams.get_mut(id)?;
@@ -489,7 +571,9 @@ impl Shard {
         batch: WriteBatch,
         result: Result<(), IoFailure>,
     ) {
-        let Some(upstream) = self.upstreams.get_mut(id) else { return };
+        let Some(upstream) = self.upstreams.get_mut(id) else {
+            return;
+        };
         let written = upstream.socket.write_done(batch, result);
         if upstream.phase == Phase::Closing {
             return;
@@ -510,7 +594,9 @@ impl Shard {
 
     /// Closes a connection, whatever it is doing.
     pub(super) fn upstream_close(&mut self, id: UpstreamId) {
-        let Some(upstream) = self.upstreams.get_mut(id) else { return };
+        let Some(upstream) = self.upstreams.get_mut(id) else {
+            return;
+        };
         if upstream.phase == Phase::Closing {
             return;
         }
@@ -528,7 +614,9 @@ impl Shard {
     }
 
     pub(super) fn upstream_alarm(&mut self, id: UpstreamId) {
-        let Some(upstream) = self.upstreams.get_mut(id) else { return };
+        let Some(upstream) = self.upstreams.get_mut(id) else {
+            return;
+        };
         upstream.clock.fired();
         match upstream.deadline {
             Some(deadline) if deadline <= self.ctx.now.mono => self.upstream_close(id),
@@ -540,7 +628,9 @@ impl Shard {
     /// Makes room for another connection.
     pub(super) fn close_one_idle_upstream(&mut self) -> bool {
         let busiest = self.providers.iter().max_by_key(|state| state.idle.len());
-        let Some(&oldest) = busiest.and_then(|state| state.idle.first()) else { return false };
+        let Some(&oldest) = busiest.and_then(|state| state.idle.first()) else {
+            return false;
+        };
         self.upstream_close(oldest);
         true
     }
@@ -548,7 +638,11 @@ impl Shard {
     /// Closes every connection that waits for a request.
     pub(super) fn close_idle_upstreams(&mut self) {
         for id in self.upstreams.keys() {
-            if self.upstreams.get(id).is_some_and(|upstream| upstream.phase == Phase::Idle) {
+            if self
+                .upstreams
+                .get(id)
+                .is_some_and(|upstream| upstream.phase == Phase::Idle)
+            {
                 self.upstream_close(id);
             }
         }

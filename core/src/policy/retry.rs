@@ -14,7 +14,11 @@ pub fn retry_after<'a>(
     field: impl Fn(&str) -> Option<&'a [u8]>,
     wall: UnixMillis,
 ) -> Option<Duration> {
-    let text = |name| field(name).and_then(|value| core::str::from_utf8(value).ok()).map(str::trim);
+    let text = |name| {
+        field(name)
+            .and_then(|value| core::str::from_utf8(value).ok())
+            .map(str::trim)
+    };
     let milliseconds = text("retry-after-ms").and_then(|it| it.parse::<f64>().ok());
     let wait = match milliseconds {
         Some(milliseconds) => seconds(milliseconds / 1000.0)?,
@@ -38,8 +42,9 @@ fn seconds(number: f64) -> Option<Duration> {
 
 /// Reads an IMF-fixdate, `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110 §5.6.7).
 fn parse_http_date(text: &str) -> Option<UnixMillis> {
-    const MONTHS: [&str; 12] =
-        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    const MONTHS: [&str; 12] = [
+        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+    ];
     let (_, date) = text.split_once(", ")?;
     let mut parts = date.split(' ');
     let day: u64 = parts.next()?.parse().ok()?;
@@ -66,7 +71,9 @@ fn parse_http_date(text: &str) -> Option<UnixMillis> {
     let days_to_era = 719_468;
     let days = shifted_year * 365 + leap_days + (shifted_month * 153 + 2) / 5 + day - 1;
     let days = days.checked_sub(days_to_era)?;
-    Some(UnixMillis((days * 86_400 + hour * 3600 + minute * 60 + second) * 1000))
+    Some(UnixMillis(
+        (days * 86_400 + hour * 3600 + minute * 60 + second) * 1000,
+    ))
 }
 
 #[cfg(test)]
@@ -81,8 +88,14 @@ mod tests {
     #[test]
     fn every_spelling_is_understood() {
         assert_eq!(wait("retry-after", "2"), Some(Duration::from_secs(2)));
-        assert_eq!(wait("retry-after", "0.25"), Some(Duration::from_millis(250)));
-        assert_eq!(wait("retry-after-ms", "1500"), Some(Duration::from_millis(1500)));
+        assert_eq!(
+            wait("retry-after", "0.25"),
+            Some(Duration::from_millis(250))
+        );
+        assert_eq!(
+            wait("retry-after-ms", "1500"),
+            Some(Duration::from_millis(1500))
+        );
         let date = "Sun, 06 Nov 1994 08:49:47 GMT";
         assert_eq!(wait("retry-after", date), Some(Duration::from_secs(10)));
         let past = "Sun, 06 Nov 1994 08:49:30 GMT";
@@ -103,7 +116,11 @@ mod tests {
             ("Sun, 22 Nov 2026 12:00:00 GMT", 1_795_348_800),
         ];
         for (text, seconds) in cases {
-            assert_eq!(parse_http_date(text), Some(UnixMillis(seconds * 1000)), "{text}");
+            assert_eq!(
+                parse_http_date(text),
+                Some(UnixMillis(seconds * 1000)),
+                "{text}"
+            );
         }
     }
 }

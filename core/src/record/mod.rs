@@ -7,8 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::Method;
 
-use crate::base::{JsonStr, UnixMillis};
-use crate::dialect::Dialect;
+use crate::base::{JsonStr, Peer, UnixMillis};
 use crate::ir::{Blame, Class, FinishReason, Usage};
 
 /// One thing that happened.
@@ -26,15 +25,15 @@ pub struct Access {
     /// When its head had come.
     pub time: UnixMillis,
     /// The client.
-    pub peer: String,
+    pub peer: Peer,
     /// Who called, by the name in the config; `None` where callers need no key.
     pub caller: Option<Arc<str>>,
     /// The method.
     pub method: Method,
     /// The path, without the query.
     pub path: String,
-    /// The API that the client spoke, where the path tells one.
-    pub dialect: Option<Dialect>,
+    /// The API that the client spoke, where the path tells one: the dialect's name in the config.
+    pub api: Option<&'static str>,
     /// The model's name as the client wrote it.
     pub model: Option<JsonStr>,
     /// Where it was answered: the provider's name, or `demo`.

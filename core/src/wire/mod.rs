@@ -2,6 +2,7 @@
 //! on buffers of its caller, is bounded by [`Limits`](crate::base::Limits), and knows nothing of
 //! language models.
 
+pub mod coding;
 pub mod http1;
 pub mod json;
 pub mod sse;

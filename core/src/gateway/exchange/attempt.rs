@@ -31,7 +31,9 @@ impl Shard {
         id: ExchangeId,
         prepared: Result<Box<Prepared>, Box<Failure>>,
     ) {
-        let Some(exchange) = self.exchanges.get_mut(id) else { return };
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return;
+        };
         if exchange.state != State::Preparing {
             return;
         }
@@ -48,12 +50,14 @@ impl Shard {
         exchange.step(Step::Prepared);
         let timers = match &prepared.destination {
             Destination::Demo(_) => None,
-            Destination::Upstream(prompt) => {
-                exchange.snapshot.providers.get(prompt.upstream.provider).map(|provider| {
+            Destination::Upstream(prompt) => exchange
+                .snapshot
+                .providers
+                .get(prompt.upstream.provider)
+                .map(|provider| {
                     exchange.access.provider = Some(Arc::clone(&provider.name));
                     provider.timers.clone()
-                })
-            }
+                }),
         };
         let is_stream = prepared.stream;
         exchange.prepared = Some(prepared);
@@ -61,22 +65,36 @@ impl Shard {
             self.attempt_local(id);
             return;
         };
-        let total = if is_stream { timers.total_stream } else { Some(timers.total) };
+        let total = if is_stream {
+            timers.total_stream
+        } else {
+            Some(timers.total)
+        };
         if let Some(total) = total {
-            exchange.deadlines.set(Phase::Total, self.ctx.now.mono + total);
+            exchange
+                .deadlines
+                .set(Phase::Total, self.ctx.now.mono + total);
         }
-        exchange.deadlines.set(Phase::Connect, self.ctx.now.mono + timers.connect);
+        exchange
+            .deadlines
+            .set(Phase::Connect, self.ctx.now.mono + timers.connect);
         exchange.rearm(&mut self.ctx);
         self.attempt(id);
     }
 
     fn attempt_local(&mut self, id: ExchangeId) {
-        let Some(exchange) = self.exchanges.get_mut(id) else { return };
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return;
+        };
         exchange.access.provider = Some("demo".into());
         let meta = exchange.meta(&self.ctx);
         let dialect = exchange.request.dialect;
-        let Some(prepared) = &exchange.prepared else { return };
-        let Destination::Demo(request) = &prepared.destination else { return };
+        let Some(prepared) = &exchange.prepared else {
+            return;
+        };
+        let Destination::Demo(request) = &prepared.destination else {
+            return;
+        };
         let local = Local::new(request, prepared.input_tokens_estimate, dialect, meta);
         exchange.answer = Answer::Local(Box::new(local));
         exchange.step(Step::Head);
@@ -85,8 +103,12 @@ impl Shard {
 
     /// Seeks a connection: a kept one, else a new one, whose address may have to be looked up.
     pub(in crate::gateway) fn attempt(&mut self, id: ExchangeId) {
-        let Some(exchange) = self.exchanges.get_mut(id) else { return };
-        let Some(prompt) = exchange.prompt() else { return };
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return;
+        };
+        let Some(prompt) = exchange.prompt() else {
+            return;
+        };
         let index = prompt.upstream.provider;
         let is_current = Arc::ptr_eq(&exchange.snapshot, &self.ctx.snapshot);
         if is_current
@@ -100,20 +122,16 @@ impl Shard {
             self.upstream_ready(upstream);
             return;
         }
-        if self.upstreams.len() >= self.ctx.limits.shard.upstreams_max
-            && !self.close_one_idle_upstream()
-        {
-            let message = "the gateway has as many upstream connections as it may";
-            let failure = Failure::new(Class::Overloaded, message).blame(Blame::Gateway);
-            self.answer_failure(id, failure);
-            return;
-        }
         self.seek_address(id, index, is_current);
     }
 
     fn seek_address(&mut self, id: ExchangeId, index: usize, is_current: bool) {
-        let Some(exchange) = self.exchanges.get_mut(id) else { return };
-        let Some(settings) = exchange.snapshot.providers.get(index) else { return };
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return;
+        };
+        let Some(settings) = exchange.snapshot.providers.get(index) else {
+            return;
+        };
         let state = self.providers.get_mut(index).filter(|_| is_current);
         let addresses = match &state {
             Some(state) => state.addresses(settings, self.ctx.now.mono),
@@ -132,7 +150,10 @@ impl Shard {
                 if core::mem::replace(&mut state.is_resolving, true) {
                     return;
                 }
-                Ticket::Provider { index, generation: self.ctx.generation }
+                Ticket::Provider {
+                    index,
+                    generation: self.ctx.generation,
+                }
             }
             None => Ticket::Exchange(id),
         };
@@ -147,14 +168,16 @@ impl Shard {
             return;
         }
         let ticket = self.ctx.tickets.insert(ticket);
-        self.ctx.outbox.push(Output::Op(Op::Resolve { ticket, host, port }));
+        self.ctx
+            .outbox
+            .push(Output::Op(Op::Resolve { ticket, host, port }));
     }
 
     /// A lookup ended.
     pub(in crate::gateway) fn resolved(
         &mut self,
         ticket: Ticket,
-        result: Result<Vec<core::net::SocketAddr>, ResolveFailure>,
+        result: &Result<Vec<core::net::SocketAddr>, ResolveFailure>,
     ) {
         let waiting = match ticket {
             Ticket::Exchange(id) => vec![id],
@@ -164,21 +187,23 @@ impl Shard {
                     return;
                 };
                 state.is_resolving = false;
-                if let Ok(addresses) = &result {
+                if let Ok(addresses) = result {
                     state.resolved(addresses.clone(), self.ctx.now.mono);
                 }
                 core::mem::take(&mut state.waiting)
             }
         };
         for id in waiting {
-            let Some(exchange) = self.exchanges.get_mut(id) else { continue };
+            let Some(exchange) = self.exchanges.get_mut(id) else {
+                continue;
+            };
             if !core::mem::take(&mut exchange.attempt.is_waiting) {
                 continue;
             }
             let Some(index) = exchange.prompt().map(|prompt| prompt.upstream.provider) else {
                 continue;
             };
-            match &result {
+            match result {
                 Ok(addresses) => self.connect(id, index, addresses.iter().copied().collect()),
                 Err(failure) => {
                     let provider = exchange.snapshot.providers.get(index);
@@ -192,11 +217,19 @@ impl Shard {
 
     /// The connection can take the request.
     pub(in crate::gateway) fn upstream_ready(&mut self, id: UpstreamId) {
-        let Some(upstream) = self.upstreams.get_mut(id) else { return };
-        let Some(exchange_id) = upstream.exchange else { return };
-        let Some(exchange) = self.exchanges.get_mut(exchange_id) else { return };
-        let Some(Destination::Upstream(prompt)) =
-            exchange.prepared.as_deref().map(|prepared| &prepared.destination)
+        let Some(upstream) = self.upstreams.get_mut(id) else {
+            return;
+        };
+        let Some(exchange_id) = upstream.exchange else {
+            return;
+        };
+        let Some(exchange) = self.exchanges.get_mut(exchange_id) else {
+            return;
+        };
+        let Some(Destination::Upstream(prompt)) = exchange
+            .prepared
+            .as_deref()
+            .map(|prepared| &prepared.destination)
         else {
             return;
         };
@@ -208,7 +241,13 @@ impl Shard {
         let request = Outbound::new(provider, prompt, head, stream);
         let (http, out) = upstream.request_out();
         let length = BodyLength::Length(prompt.body_len);
-        let sent = http.send_head(&Method::POST, &request.target, request.fields(), length, out);
+        let sent = http.send_head(
+            &Method::POST,
+            &request.target,
+            request.fields(),
+            length,
+            out,
+        );
         let sent = sent.and_then(|()| {
             for part in &prompt.body {
                 http.send_body(part.clone(), out)?;
@@ -234,7 +273,9 @@ impl Shard {
 
     /// The connection failed before or while it carried a request, and is of no more use.
     pub(in crate::gateway) fn upstream_failed(&mut self, id: UpstreamId, failure: Failure) {
-        let Some(upstream) = self.upstreams.get_mut(id) else { return };
+        let Some(upstream) = self.upstreams.get_mut(id) else {
+            return;
+        };
         let exchange = upstream.exchange.take();
         self.upstream_close(id);
         if let Some(exchange) = exchange {
@@ -246,21 +287,29 @@ impl Shard {
     /// the meantime, and that gave no byte of an answer, is replaced by a fresh one, once (RFC 9112
     /// §9.3.1): the server cannot have begun with the request.
     pub(in crate::gateway) fn upstream_broken(&mut self, id: UpstreamId, failure: Failure) {
-        let Some(upstream) = self.upstreams.get_mut(id) else { return };
+        let Some(upstream) = self.upstreams.get_mut(id) else {
+            return;
+        };
         let is_stale = upstream.is_reused && !upstream.http.received_any();
         let exchange_id = upstream.exchange.take();
         self.upstream_close(id);
-        let Some(exchange_id) = exchange_id else { return };
-        let Some(exchange) = self.exchanges.get_mut(exchange_id) else { return };
+        let Some(exchange_id) = exchange_id else {
+            return;
+        };
+        let Some(exchange) = self.exchanges.get_mut(exchange_id) else {
+            return;
+        };
         if is_stale && !exchange.attempt.needs_fresh && exchange.state == State::Attempting {
             exchange.step(Step::Stale);
             exchange.attempt.needs_fresh = true;
             exchange.attempt.upstream = None;
-            let timers = exchange.prompt().and_then(|prompt| {
-                exchange.snapshot.providers.get(prompt.upstream.provider)
-            });
+            let timers = exchange
+                .prompt()
+                .and_then(|prompt| exchange.snapshot.providers.get(prompt.upstream.provider));
             if let Some(connect) = timers.map(|provider| provider.timers.connect) {
-                exchange.deadlines.set(Phase::Connect, self.ctx.now.mono + connect);
+                exchange
+                    .deadlines
+                    .set(Phase::Connect, self.ctx.now.mono + connect);
                 exchange.rearm(&mut self.ctx);
             }
             self.attempt(exchange_id);
@@ -275,8 +324,12 @@ impl Shard {
             exchange.clock.fired();
         }
         loop {
-            let Some(exchange) = self.exchanges.get_mut(id) else { return };
-            let Some(phase) = exchange.deadlines.take_due(self.ctx.now.mono) else { break };
+            let Some(exchange) = self.exchanges.get_mut(id) else {
+                return;
+            };
+            let Some(phase) = exchange.deadlines.take_due(self.ctx.now.mono) else {
+                break;
+            };
             match phase {
                 Phase::Total => self.timed_out(id, "the answer took too long"),
                 Phase::Connect => self.timed_out(id, "the upstream could not be reached in time"),
@@ -290,10 +343,12 @@ impl Shard {
                 Phase::Token => self.local_token(id),
             }
         }
-        if let Some(exchange) = self.exchanges.get_mut(id) {
-            if let Some(deadline) = exchange.deadlines.earliest() {
-                exchange.clock.set(deadline, Alarm::Exchange(id), &mut self.ctx.timers);
-            }
+        if let Some(exchange) = self.exchanges.get_mut(id)
+            && let Some(deadline) = exchange.deadlines.earliest()
+        {
+            exchange
+                .clock
+                .set(deadline, Alarm::Exchange(id), &mut self.ctx.timers);
         }
     }
 
@@ -304,7 +359,9 @@ impl Shard {
 
     /// Closes the connection that works for an exchange.
     pub(in crate::gateway) fn close_upstream_of(&mut self, id: ExchangeId) {
-        let Some(exchange) = self.exchanges.get_mut(id) else { return };
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return;
+        };
         if let Some(upstream) = exchange.attempt.upstream.take() {
             if let Some(upstream) = self.upstreams.get_mut(upstream) {
                 upstream.exchange = None;
@@ -338,7 +395,11 @@ impl<'a> Outbound<'a> {
         client: Option<&'a RequestHead>,
         stream: bool,
     ) -> Outbound<'a> {
-        let accept: &[u8] = if stream { b"text/event-stream" } else { b"application/json" };
+        let accept: &[u8] = if stream {
+            b"text/event-stream"
+        } else {
+            b"application/json"
+        };
         let mut request = Outbound {
             target: target(provider, client, prompt.is_same_dialect),
             fields: Vec::with_capacity(16),
@@ -359,7 +420,9 @@ impl<'a> Outbound<'a> {
         }
         for (name, value) in configured {
             // What the client sent and is let through wins over the config's default.
-            let is_sent = fields.iter().any(|(sent, _)| sent.eq_ignore_ascii_case(name.as_bytes()));
+            let is_sent = fields
+                .iter()
+                .any(|(sent, _)| sent.eq_ignore_ascii_case(name.as_bytes()));
             if !is_sent {
                 fields.push((name.as_bytes(), value.as_bytes()));
             }
@@ -374,7 +437,8 @@ impl<'a> Outbound<'a> {
             (Credentials::Client, _) => {
                 for name in ["authorization", "x-api-key", "api-key"] {
                     let value = client.and_then(|head| head.fields.first(name));
-                    self.fields.extend(value.map(|value| (name.as_bytes(), value)));
+                    self.fields
+                        .extend(value.map(|value| (name.as_bytes(), value)));
                 }
             }
             (Credentials::Key(key), Authorization::Bearer) => {
@@ -387,12 +451,16 @@ impl<'a> Outbound<'a> {
         if let (Some(proxy), false) = (&provider.proxy, provider.base.https) {
             let authorization = proxy.authorization.as_ref();
             let value = authorization.map(|it| it.expose().as_bytes());
-            self.fields.extend(value.map(|value| (&b"proxy-authorization"[..], value)));
+            self.fields
+                .extend(value.map(|value| (&b"proxy-authorization"[..], value)));
         }
     }
 
     fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> + Clone {
-        let bearer = self.bearer.iter().map(|value| (&b"authorization"[..], value.as_ref()));
+        let bearer = self
+            .bearer
+            .iter()
+            .map(|value| (&b"authorization"[..], value.as_ref()));
         self.fields.iter().copied().chain(bearer)
     }
 }
@@ -403,17 +471,10 @@ fn pass_fields<'a>(
     sent: &'a Fields,
     fields: &mut Vec<(&'a [u8], &'a [u8])>,
 ) {
-    for (name, value) in sent.iter() {
-        let is_allowed = provider.client_headers.iter().any(|allowed| match allowed.strip_suffix('*') {
-            Some(start) => name
-                .get(..start.len())
-                .is_some_and(|it| it.eq_ignore_ascii_case(start.as_bytes())),
-            None => name.eq_ignore_ascii_case(allowed.as_bytes()),
-        });
-        if is_allowed {
-            fields.push((name, value));
-        }
-    }
+    let passed = sent.iter().filter(|(name, _)| {
+        core::str::from_utf8(name).is_ok_and(|name| provider.passes_client_field(name))
+    });
+    fields.extend(passed);
 }
 
 /// The request target: the API's path behind the provider's prefix, with the client's query where both
@@ -430,7 +491,9 @@ fn target(provider: &Provider, client: Option<&RequestHead>, is_same_dialect: bo
         Dialect::Anthropic => "/v1/messages",
         Dialect::OpenAiChat => "/chat/completions",
     });
-    let query = client.and_then(|head| head.query()).filter(|_| is_same_dialect);
+    let query = client
+        .and_then(|head| head.query())
+        .filter(|_| is_same_dialect);
     if let Some(query) = query {
         let _ = write!(target, "?{query}");
     }

@@ -58,12 +58,18 @@ impl Deadlines {
 
     /// The earliest, if any is set.
     pub(in crate::gateway) fn earliest(&self) -> Option<Instant> {
-        self.0.iter().min().copied().filter(|&deadline| deadline < Instant::FAR)
+        self.0
+            .iter()
+            .min()
+            .copied()
+            .filter(|&deadline| deadline < Instant::FAR)
     }
 
     /// Takes out one whose time is up.
     pub(in crate::gateway) fn take_due(&mut self, now: Instant) -> Option<Phase> {
-        let due = PHASES.into_iter().find(|&phase| self.0[phase as usize] <= now)?;
+        let due = PHASES
+            .into_iter()
+            .find(|&phase| self.0[phase as usize] <= now)?;
         self.clear(due);
         Some(due)
     }
@@ -81,8 +87,14 @@ mod tests {
         deadlines.set(Phase::Connect, Instant::from_nanos(10));
         assert_eq!(deadlines.earliest(), Some(Instant::from_nanos(10)));
         assert_eq!(deadlines.take_due(Instant::from_nanos(9)), None);
-        assert_eq!(deadlines.take_due(Instant::from_nanos(20)), Some(Phase::Connect));
-        assert_eq!(deadlines.take_due(Instant::from_nanos(20)), Some(Phase::Idle));
+        assert_eq!(
+            deadlines.take_due(Instant::from_nanos(20)),
+            Some(Phase::Connect)
+        );
+        assert_eq!(
+            deadlines.take_due(Instant::from_nanos(20)),
+            Some(Phase::Idle)
+        );
         assert_eq!(deadlines.take_due(Instant::from_nanos(20)), None);
     }
 }

@@ -5,7 +5,8 @@
 //! apart: `stream` (events in, events out) and `whole` (a body in, a body out).
 
 mod attempt;
-mod deadlines;
+pub(super) mod deadlines;
+mod receive;
 mod relay;
 mod respond;
 mod settle;
@@ -30,7 +31,7 @@ use crate::config::Snapshot;
 use crate::dialect::{Dialect, ReplyMeta};
 use crate::ir::Failure;
 use crate::record::Access;
-use crate::wire::coding::Coding;
+use crate::wire::coding::Codings;
 use crate::wire::http1::{Fields, RequestHead};
 
 /// One request and its answer.
@@ -45,6 +46,9 @@ pub(super) struct Exchange {
     pub(super) prepared: Option<Box<Prepared>>,
     pub(super) attempt: Attempt,
     pub(super) answer: Answer,
+    /// A stream whose head went out before the upstream's answer turned out to come whole: what becomes
+    /// of it is told in that stream.
+    pub(super) early: Option<Box<Streaming>>,
     pub(super) deadlines: Deadlines,
     pub(super) clock: AlarmClock,
     /// When the head had come.
@@ -66,7 +70,7 @@ pub(super) struct Inbound {
     pub(super) allow: Option<&'static str>,
     /// The head, until the answer is committed.
     pub(super) head: Option<Box<RequestHead>>,
-    pub(super) codings: Vec<Coding>,
+    pub(super) codings: Codings,
     pub(super) body: BytesMut,
     /// The body, where it came in one piece: not copied.
     pub(super) whole_body: Option<Bytes>,
@@ -75,6 +79,8 @@ pub(super) struct Inbound {
     /// Bytes charged to the shard's budget for bodies.
     pub(super) charged: usize,
     pub(super) request_id: Bytes,
+    /// What a failed answer says about when to come back.
+    pub(super) retry_after: Option<core::time::Duration>,
 }
 
 /// The way to the upstream.
@@ -120,7 +126,7 @@ pub(super) struct Streaming {
 pub(super) struct Holding {
     pub(super) status: u16,
     pub(super) gather: Gather,
-    pub(super) codings: Vec<Coding>,
+    pub(super) codings: Codings,
     pub(super) fields: Fields,
     /// Waits for the host thread that reads it.
     pub(super) is_finishing: bool,
@@ -135,7 +141,17 @@ impl Exchange {
     /// Arms the clock for the earliest deadline.
     pub(super) fn rearm(&mut self, ctx: &mut Ctx) {
         if let Some(deadline) = self.deadlines.earliest() {
-            self.clock.set(deadline, Alarm::Exchange(self.id), &mut ctx.timers);
+            self.clock
+                .set(deadline, Alarm::Exchange(self.id), &mut ctx.timers);
+        }
+    }
+
+    /// Memory held for the request and its answer, what is charged as a body not counted.
+    pub(super) fn held_bytes(&self) -> usize {
+        match &self.answer {
+            Answer::Stream(streaming) => streaming.relay.held_bytes(),
+            Answer::Whole(holding) => holding.gather.len(),
+            Answer::Local(_) | Answer::None => 0,
         }
     }
 
@@ -144,7 +160,9 @@ impl Exchange {
         let prepared = self.prepared.as_deref();
         ReplyMeta {
             id: crate::base::JsonStr::from_checked(self.request.request_id.clone()),
-            model: prepared.map(|prepared| prepared.model.clone()).unwrap_or_default(),
+            model: prepared
+                .map(|prepared| prepared.model.clone())
+                .unwrap_or_default(),
             created: self.access.time,
             stream_usage: prepared.is_some_and(|prepared| prepared.stream_usage),
             input_tokens_estimate: prepared.map_or(1, |prepared| prepared.input_tokens_estimate),

@@ -6,7 +6,6 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use http::Method;
 
 use super::super::Shard;
 use super::super::auth;
@@ -21,7 +20,7 @@ use super::{Answer, Attempt, Exchange, Inbound};
 use crate::base::ExchangeId;
 use crate::ir::{Blame, Class, Failure, Usage};
 use crate::record::{Access, Outcome};
-use crate::wire::coding::Coding;
+use crate::wire::coding::Codings;
 use crate::wire::http1::{BodyLength, Http1Error, RequestHead};
 
 /// Longest request id that is taken over from a client.
@@ -30,7 +29,9 @@ const REQUEST_ID_BYTES_MAX: usize = 128;
 impl Exchange {
     /// How much of the body is declared and has not come.
     pub(in crate::gateway) fn body_bytes_missing(&self) -> usize {
-        let Some(head) = &self.request.head else { return 0 };
+        let Some(head) = &self.request.head else {
+            return 0;
+        };
         match head.body {
             BodyLength::Length(length) => {
                 usize::try_from(length.saturating_sub(self.request.received)).unwrap_or(usize::MAX)
@@ -43,7 +44,9 @@ impl Exchange {
 impl Shard {
     /// The head of a request has come.
     pub(in crate::gateway) fn request_head(&mut self, id: ClientId, head: RequestHead) {
-        let Some(client) = self.clients.get_mut(id) else { return };
+        let Some(client) = self.clients.get_mut(id) else {
+            return;
+        };
         let ctx = &mut self.ctx;
         let is_full = self.exchanges.len() >= ctx.limits.shard.exchanges_max;
         let mut exchange = new_exchange(client, head, ctx);
@@ -65,8 +68,12 @@ impl Shard {
 
     /// RFC 9110 §10.1.1: 100 (Continue) for a request that is welcome, else the answer at once.
     fn expect_continue(&mut self, id: ClientId, exchange_id: ExchangeId) {
-        let Some(exchange) = self.exchanges.get(exchange_id) else { return };
-        let Some(client) = self.clients.get_mut(id) else { return };
+        let Some(exchange) = self.exchanges.get(exchange_id) else {
+            return;
+        };
+        let Some(client) = self.clients.get_mut(id) else {
+            return;
+        };
         if exchange.request.refusal.is_some() {
             self.answer_refusal(exchange_id);
             return;
@@ -79,7 +86,9 @@ impl Shard {
     /// Answers a refused request before its body is over, where the body is too long to be read and
     /// dropped.
     fn refuse_early(&mut self, exchange_id: ExchangeId) {
-        let Some(exchange) = self.exchanges.get(exchange_id) else { return };
+        let Some(exchange) = self.exchanges.get(exchange_id) else {
+            return;
+        };
         if exchange.request.refusal.is_none() || exchange.state != State::Receiving {
             return;
         }
@@ -92,16 +101,26 @@ impl Shard {
     }
 
     fn answer_refusal(&mut self, exchange_id: ExchangeId) {
-        let Some(exchange) = self.exchanges.get_mut(exchange_id) else { return };
-        let Some(refusal) = exchange.request.refusal.take() else { return };
+        let Some(exchange) = self.exchanges.get_mut(exchange_id) else {
+            return;
+        };
+        let Some(refusal) = exchange.request.refusal.take() else {
+            return;
+        };
         self.answer_failure(exchange_id, *refusal);
     }
 
     /// Some of the body has come.
     pub(in crate::gateway) fn request_body(&mut self, id: ClientId, piece: Bytes) {
-        let Some(client) = self.clients.get_mut(id) else { return };
-        let Some(exchange_id) = client.exchange else { return };
-        let Some(exchange) = self.exchanges.get_mut(exchange_id) else { return };
+        let Some(client) = self.clients.get_mut(id) else {
+            return;
+        };
+        let Some(exchange_id) = client.exchange else {
+            return;
+        };
+        let Some(exchange) = self.exchanges.get_mut(exchange_id) else {
+            return;
+        };
         exchange.request.received += piece.len() as u64;
         if exchange.request.refusal.is_none() {
             exchange.keep_body(piece, &mut self.ctx);
@@ -111,10 +130,16 @@ impl Shard {
 
     /// The request has come whole.
     pub(in crate::gateway) fn request_end(&mut self, id: ClientId) {
-        let Some(client) = self.clients.get_mut(id) else { return };
-        let Some(exchange_id) = client.exchange else { return };
+        let Some(client) = self.clients.get_mut(id) else {
+            return;
+        };
+        let Some(exchange_id) = client.exchange else {
+            return;
+        };
         client.read_deadline = None;
-        let Some(exchange) = self.exchanges.get_mut(exchange_id) else { return };
+        let Some(exchange) = self.exchanges.get_mut(exchange_id) else {
+            return;
+        };
         exchange.access.request_bytes = exchange.request.received;
         if exchange.request.refusal.is_some() {
             self.answer_refusal(exchange_id);
@@ -129,24 +154,26 @@ impl Shard {
     }
 
     fn prepare(&mut self, exchange_id: ExchangeId) {
-        let Some(exchange) = self.exchanges.get_mut(exchange_id) else { return };
-        let body = exchange.request.whole_body.take();
-        let body =
-            body.unwrap_or_else(|| core::mem::take(&mut exchange.request.body).freeze());
-        let is_long = body.len() > self.ctx.limits.shard.turn_bytes_max
-            || !exchange.request.codings.is_empty();
-        let prepare = Prepare {
-            snapshot: Arc::clone(&exchange.snapshot),
-            dialect: exchange.request.dialect,
-            codings: core::mem::take(&mut exchange.request.codings),
-            body,
+        let Some(exchange) = self.exchanges.get_mut(exchange_id) else {
+            return;
         };
+        let body = exchange.request.whole_body.take();
+        let body = body.unwrap_or_else(|| core::mem::take(&mut exchange.request.body).freeze());
+        let is_long = body.len() > self.ctx.limits.shard.turn_bytes_max
+            || !exchange.request.codings.is_identity();
+        let codings = core::mem::take(&mut exchange.request.codings);
+        let snapshot = Arc::clone(&exchange.snapshot);
+        let prepare = Prepare::new(snapshot, exchange.request.dialect, codings, body);
         if !is_long {
             let prepared = prepare.run(&mut self.ctx.tape);
             self.prepared(exchange_id, prepared);
             return;
         }
-        if self.ctx.perform(Work::Prepare(Box::new(prepare)), exchange_id).is_none() {
+        if self
+            .ctx
+            .perform(Work::Prepare(Box::new(prepare)), exchange_id)
+            .is_none()
+        {
             let message = "the gateway works on as many large requests as it may";
             let failure = Failure::new(Class::Overloaded, message).blame(Blame::Gateway);
             self.answer_failure(exchange_id, failure);
@@ -171,9 +198,15 @@ impl Shard {
     }
 
     fn refuse_unread(&mut self, id: ClientId, failure: &Failure, status: http::StatusCode) {
-        let Some(client) = self.clients.get_mut(id) else { return };
+        let Some(client) = self.clients.get_mut(id) else {
+            return;
+        };
         if let Some(exchange_id) = client.exchange {
-            if self.exchanges.get(exchange_id).is_some_and(|it| it.state == State::Receiving) {
+            if self
+                .exchanges
+                .get(exchange_id)
+                .is_some_and(|it| it.state == State::Receiving)
+            {
                 client.http.refuse_request();
                 self.answer_failure(exchange_id, failure.clone());
             } else {
@@ -201,12 +234,14 @@ impl Exchange {
     /// Looks at the head: is there such an endpoint, may this client use it, and is its body of a kind
     /// and a size that can be taken?
     fn judge(&mut self, client: &Client, ctx: &mut Ctx) {
-        let Some(head) = self.request.head.take() else { return };
+        let Some(head) = self.request.head.take() else {
+            return;
+        };
         match endpoint::find(&head) {
             Ok(endpoint) => {
                 if let Endpoint::Generate(dialect) = endpoint {
                     self.request.dialect = dialect;
-                    self.access.dialect = Some(dialect);
+                    self.access.api = Some(dialect.name());
                 }
                 self.request.endpoint = Some(endpoint);
             }
@@ -255,7 +290,7 @@ impl Exchange {
             self.refuse(Failure::new(Class::UnsupportedMediaType, message));
             return;
         }
-        match Coding::list(head.fields.all("content-encoding")) {
+        match Codings::parse(head.fields.all("content-encoding")) {
             Ok(codings) => self.request.codings = codings,
             Err(error) => {
                 let message = format!("content-encoding: {error}");
@@ -326,7 +361,7 @@ fn new_exchange(client: &Client, head: RequestHead, ctx: &mut Ctx) -> Exchange {
         caller: None,
         method: head.method.clone(),
         path: head.path().to_owned(),
-        dialect: None,
+        api: None,
         model: None,
         provider: None,
         answered_by: None,
@@ -345,7 +380,11 @@ fn new_exchange(client: &Client, head: RequestHead, ctx: &mut Ctx) -> Exchange {
     };
     let dialect = endpoint::dialect(&head);
     Exchange {
-        id: crate::base::Id { index: 0, generation: 0 }.into(),
+        id: crate::base::Id {
+            index: 0,
+            generation: 0,
+        }
+        .into(),
         client: client.id,
         state: State::Receiving,
         snapshot: Arc::clone(&ctx.snapshot),
@@ -355,16 +394,18 @@ fn new_exchange(client: &Client, head: RequestHead, ctx: &mut Ctx) -> Exchange {
             refusal: None,
             allow: None,
             head: Some(Box::new(head)),
-            codings: Vec::new(),
+            codings: Codings::default(),
             body: BytesMut::new(),
             whole_body: None,
             received: 0,
             charged: 0,
             request_id,
+            retry_after: None,
         },
         prepared: None,
         attempt: Attempt::default(),
         answer: Answer::None,
+        early: None,
         deadlines: Deadlines::new(),
         clock: AlarmClock::default(),
         started: ctx.now.mono,
@@ -376,17 +417,17 @@ fn new_exchange(client: &Client, head: RequestHead, ctx: &mut Ctx) -> Exchange {
 fn is_request_id(id: &[u8]) -> bool {
     !id.is_empty()
         && id.len() <= REQUEST_ID_BYTES_MAX
-        && id.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:".contains(byte))
+        && id
+            .iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-_.:".contains(byte))
 }
 
 /// `application/json` and what is built on it (RFC 6839 §3.1), parameters ignored.
 fn is_json(content_type: &[u8]) -> bool {
-    let essence = content_type.split(|&byte| byte == b';').next().unwrap_or_default();
+    let essence = content_type
+        .split(|&byte| byte == b';')
+        .next()
+        .unwrap_or_default();
     let essence = essence.trim_ascii().to_ascii_lowercase();
     essence == b"application/json" || essence.ends_with(b"+json")
-}
-
-/// Whether the request is a HEAD, whose answer has no body.
-pub(in crate::gateway) fn is_head(head: &RequestHead) -> bool {
-    head.method == Method::HEAD
 }

@@ -7,7 +7,7 @@
 use bytes::{Bytes, BytesMut};
 
 use super::super::Shard;
-use super::super::ctx::UpstreamId;
+use super::super::ctx::{Ctx, UpstreamId};
 use super::super::io::Work;
 use super::deadlines::Phase;
 use super::state::{State, Step};
@@ -16,24 +16,31 @@ use super::whole::{Finish, Finished, Gather};
 use super::{Answer, Exchange, Holding, Streaming};
 use crate::base::ExchangeId;
 use crate::base::limits::Limits;
+use crate::dialect::Watched;
 use crate::ir::{Blame, Class, Failure};
 use crate::record::Outcome;
-use crate::wire::coding::{Coding, Decoder};
+use crate::wire::coding::{Codings, Decoder};
 use crate::wire::http1::ResponseHead;
 
 /// How long usage and the end are waited for once the model has finished.
 const ENDING_TIME: core::time::Duration = core::time::Duration::from_secs(5);
+/// What is decoded of a compressed stream at once.
+const DECODED_STEP_BYTES: usize = 64 * 1024;
 /// An error's body beyond this is nothing that a person or program wants to read.
 const ERROR_BYTES_MAX: usize = 1024 * 1024;
 
 impl Shard {
     /// The head of the upstream's answer has come.
     pub(in crate::gateway) fn answer_head(&mut self, upstream: UpstreamId, head: ResponseHead) {
-        let Some(id) = self.upstreams.get(upstream).and_then(|it| it.exchange) else { return };
-        let Some(exchange) = self.exchanges.get_mut(id) else { return };
+        let Some(id) = self.upstreams.get(upstream).and_then(|it| it.exchange) else {
+            return;
+        };
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return;
+        };
         exchange.step(Step::Head);
         let status = head.status.as_u16();
-        let codings = match Coding::list(head.fields.all("content-encoding")) {
+        let codings = match Codings::parse(head.fields.all("content-encoding")) {
             Ok(codings) => codings,
             Err(error) => {
                 let message = format!("the upstream's content-encoding: {error}");
@@ -47,29 +54,25 @@ impl Shard {
             return;
         }
         let is_stream = status < 300 && is_event_stream(&head, exchange.access.stream);
+        let early = match core::mem::take(&mut exchange.answer) {
+            Answer::Stream(streaming) => Some(streaming),
+            Answer::Whole(_) | Answer::Local(_) | Answer::None => None,
+        };
         exchange.answer = if is_stream {
             let limits = &self.ctx.limits;
-            let bytes_max = usize::MAX;
-            let decoder = match codings.as_slice() {
-                [] => None,
-                codings => Some(Box::new(Decoder::new(codings, bytes_max))),
-            };
-            let meta = exchange.meta(&self.ctx);
-            let relay = exchange.relay(meta, limits);
-            let is_collected = !exchange.access.stream;
-            let fields = Some(Box::new(head.fields));
-            Answer::Stream(Box::new(Streaming {
-                relay,
-                decoder,
-                fields,
-                is_committed: false,
-                is_collected,
-            }))
+            let is_coded = !codings.is_identity();
+            let decoder = is_coded.then(|| Box::new(Decoder::new(&codings, usize::MAX)));
+            let mut streaming =
+                early.unwrap_or_else(|| Box::new(exchange.streaming(&self.ctx, limits)));
+            streaming.decoder = decoder;
+            streaming.fields = Some(Box::new(head.fields));
+            Answer::Stream(streaming)
         } else {
             let bytes_max = match status {
                 200..300 => self.ctx.limits.shard.response_bytes_max,
                 _ => ERROR_BYTES_MAX.min(self.ctx.limits.shard.response_bytes_max),
             };
+            exchange.early = early;
             exchange.deadlines.clear(Phase::FirstContent);
             exchange.deadlines.clear(Phase::Hold);
             exchange.await_data(&self.ctx.now.mono);
@@ -86,22 +89,24 @@ impl Shard {
 
     /// Some of the upstream's body has come.
     pub(in crate::gateway) fn answer_body(&mut self, upstream: UpstreamId, piece: Bytes) {
-        let Some(id) = self.upstreams.get(upstream).and_then(|it| it.exchange) else { return };
-        let Some(exchange) = self.exchanges.get_mut(id) else { return };
+        let Some(id) = self.upstreams.get(upstream).and_then(|it| it.exchange) else {
+            return;
+        };
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return;
+        };
         match &mut exchange.answer {
             Answer::Stream(streaming) => {
-                let piece = match &mut streaming.decoder {
-                    None => piece,
-                    Some(decoder) => match decode(decoder, &piece) {
-                        Ok(piece) => piece,
-                        Err(failure) => {
-                            self.upstream_failed(upstream, failure);
+                let before = streaming.relay.progress();
+                match &mut streaming.decoder {
+                    None => streaming.relay.push(&piece),
+                    Some(decoder) => {
+                        if let Err(failure) = decode(decoder, &mut streaming.relay, &piece) {
+                            self.upstream_failed(upstream, *failure);
                             return;
                         }
-                    },
-                };
-                let before = streaming.relay.progress();
-                streaming.relay.push(piece);
+                    }
+                }
                 self.relayed(id, before);
             }
             Answer::Whole(holding) => {
@@ -118,14 +123,26 @@ impl Shard {
 
     /// The upstream's body has ended as its framing said.
     pub(in crate::gateway) fn answer_end(&mut self, upstream: UpstreamId) {
-        let Some(id) = self.upstreams.get(upstream).and_then(|it| it.exchange) else { return };
-        let Some(exchange) = self.exchanges.get_mut(id) else { return };
+        let Some(id) = self.upstreams.get(upstream).and_then(|it| it.exchange) else {
+            return;
+        };
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return;
+        };
         // The connection is done with this exchange, however it goes on.
         exchange.attempt.upstream = None;
         match &mut exchange.answer {
             Answer::Stream(streaming) => {
                 let before = streaming.relay.progress();
-                streaming.relay.end_of_body();
+                match streaming.decoder.as_ref().map(|decoder| decoder.finish()) {
+                    None | Some(Ok(())) => streaming.relay.end_of_body(),
+                    Some(Err(error)) => {
+                        let message = format!("the upstream's content-encoding: {error}");
+                        streaming
+                            .relay
+                            .fail(Failure::new(Class::BadGateway, message));
+                    }
+                }
                 self.relayed(id, before);
             }
             Answer::Whole(_) => self.finish_whole(id),
@@ -136,15 +153,14 @@ impl Shard {
     /// The relay has taken something in: moves on as far as that allows.
     fn relayed(&mut self, id: ExchangeId, before: Progress) {
         let now = self.ctx.now.mono;
-        let Some(exchange) = self.exchanges.get_mut(id) else { return };
-        let Answer::Stream(streaming) = &mut exchange.answer else { return };
-        let progress = streaming.relay.progress();
-        if let Some(failure) = streaming.relay.failure() {
-            let failure = failure.clone();
-            self.close_upstream_of(id);
-            self.relay_failed(id, failure);
+        let Some(exchange) = self.exchanges.get_mut(id) else {
             return;
-        }
+        };
+        let Answer::Stream(streaming) = &mut exchange.answer else {
+            return;
+        };
+        let progress = streaming.relay.progress();
+        let failure = streaming.relay.failure().cloned();
         if progress.data_events > before.data_events && exchange.deadlines.is_set(Phase::Idle) {
             exchange.await_data(&now);
         }
@@ -153,9 +169,18 @@ impl Shard {
             exchange.deadlines.clear(Phase::FirstContent);
             exchange.deadlines.clear(Phase::Hold);
             exchange.await_data(&now);
+            // Before a failure is looked at: what comes of content and an error must not depend on
+            // whether one read brought them both.
             self.commit(id);
         }
-        let Some(exchange) = self.exchanges.get_mut(id) else { return };
+        if let Some(failure) = failure {
+            self.close_upstream_of(id);
+            self.relay_failed(id, failure);
+            return;
+        }
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return;
+        };
         if progress.is_complete {
             self.relay_complete(id);
         } else if progress.has_finish && !before.has_finish {
@@ -166,8 +191,12 @@ impl Shard {
 
     /// The answer failed inside its stream.
     fn relay_failed(&mut self, id: ExchangeId, failure: Failure) {
-        let Some(exchange) = self.exchanges.get_mut(id) else { return };
-        let Answer::Stream(streaming) = &mut exchange.answer else { return };
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return;
+        };
+        let Answer::Stream(streaming) = &mut exchange.answer else {
+            return;
+        };
         if !streaming.is_committed {
             self.answer_failure(id, failure);
             return;
@@ -182,16 +211,22 @@ impl Shard {
 
     /// The answer is complete.
     fn relay_complete(&mut self, id: ExchangeId) {
-        let Some(exchange) = self.exchanges.get_mut(id) else { return };
-        let Answer::Stream(streaming) = &mut exchange.answer else { return };
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return;
+        };
+        let Answer::Stream(streaming) = &mut exchange.answer else {
+            return;
+        };
         exchange.access.outcome = Outcome::Complete;
         if !streaming.is_collected {
             self.finish_stream(id);
             return;
         }
-        let Answer::Stream(streaming) = core::mem::take(&mut exchange.answer) else { return };
+        let Answer::Stream(streaming) = core::mem::take(&mut exchange.answer) else {
+            return;
+        };
         let Streaming { relay, fields, .. } = *streaming;
-        exchange.note_relay(&relay);
+        exchange.note(relay.watched(), relay.broken_events());
         let meta = exchange.meta(&self.ctx);
         let dialect = exchange.request.dialect;
         let Some(response) = relay.into_response() else {
@@ -206,8 +241,12 @@ impl Shard {
 
     /// The model had finished, and neither usage nor the end came: that is complete.
     pub(in crate::gateway) fn stop_waiting_for_end(&mut self, id: ExchangeId) {
-        let Some(exchange) = self.exchanges.get_mut(id) else { return };
-        let Answer::Stream(streaming) = &mut exchange.answer else { return };
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return;
+        };
+        let Answer::Stream(streaming) = &mut exchange.answer else {
+            return;
+        };
         let before = streaming.relay.progress();
         streaming.relay.end_of_body();
         self.close_upstream_of(id);
@@ -216,7 +255,9 @@ impl Shard {
 
     /// The way to the upstream failed.
     pub(in crate::gateway) fn attempt_failed(&mut self, id: ExchangeId, failure: Failure) {
-        let Some(exchange) = self.exchanges.get_mut(id) else { return };
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return;
+        };
         exchange.attempt.upstream = None;
         match &mut exchange.answer {
             Answer::Stream(streaming) => {
@@ -230,15 +271,19 @@ impl Shard {
 
     /// The answer is there whole: reads it, here or on a host thread.
     fn finish_whole(&mut self, id: ExchangeId) {
-        let Some(exchange) = self.exchanges.get_mut(id) else { return };
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return;
+        };
         let upstream = exchange.upstream_dialect();
         let meta = exchange.meta(&self.ctx);
         let (client, stream) = (exchange.request.dialect, exchange.access.stream);
-        let Answer::Whole(holding) = &mut exchange.answer else { return };
+        let Answer::Whole(holding) = &mut exchange.answer else {
+            return;
+        };
         let gather = core::mem::replace(&mut holding.gather, Gather::new(0));
         if holding.status >= 300 {
             let body = gather.into_bytes();
-            self.finish_error(id, body);
+            self.finish_error(id, &body);
             return;
         }
         let is_long = gather.len() > self.ctx.limits.shard.turn_bytes_max;
@@ -259,7 +304,11 @@ impl Shard {
         }
         holding.is_finishing = true;
         exchange.deadlines.clear(Phase::Idle);
-        if self.ctx.perform(Work::Finish(Box::new(finish)), id).is_none() {
+        if self
+            .ctx
+            .perform(Work::Finish(Box::new(finish)), id)
+            .is_none()
+        {
             let message = "the gateway works on as many large answers as it may";
             let failure = Failure::new(Class::Overloaded, message).blame(Blame::Gateway);
             self.answer_failure(id, failure);
@@ -272,7 +321,9 @@ impl Shard {
         id: ExchangeId,
         finished: Result<Box<Finished>, Box<Failure>>,
     ) {
-        let Some(exchange) = self.exchanges.get_mut(id) else { return };
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return;
+        };
         if exchange.state != State::Relaying {
             return;
         }
@@ -305,25 +356,43 @@ impl Shard {
 
     /// Whether the client has so much to take that its upstream is not read for now.
     pub(in crate::gateway) fn is_client_full(&self, id: ExchangeId) -> bool {
-        let Some(exchange) = self.exchanges.get(id) else { return false };
-        let Answer::Stream(streaming) = &exchange.answer else { return false };
+        let Some(exchange) = self.exchanges.get(id) else {
+            return false;
+        };
+        let Answer::Stream(streaming) = &exchange.answer else {
+            return false;
+        };
         if streaming.is_collected {
             return false;
         }
-        let queued = self.clients.get(exchange.client).map_or(0, |it| it.socket.output.len());
-        let held = if streaming.is_committed { streaming.relay.output.len() } else { 0 };
+        let queued = self
+            .clients
+            .get(exchange.client)
+            .map_or(0, |it| it.socket.output.len());
+        let held = if streaming.is_committed {
+            streaming.relay.output.len()
+        } else {
+            0
+        };
         queued + held >= self.ctx.limits.shard.client_queue_bytes_max
     }
 
     /// The client has taken something: its upstream may be read again.
     pub(in crate::gateway) fn client_took(&mut self, id: ExchangeId) {
-        let Some(exchange) = self.exchanges.get(id) else { return };
+        let Some(exchange) = self.exchanges.get(id) else {
+            return;
+        };
         if let Answer::Local(_) = exchange.answer {
             self.local_token(id);
             return;
         }
-        let Some(upstream) = exchange.attempt.upstream else { return };
-        let is_stopped = self.upstreams.get(upstream).is_some_and(|it| !it.socket.is_reading());
+        let Some(upstream) = exchange.attempt.upstream else {
+            return;
+        };
+        let is_stopped = self
+            .upstreams
+            .get(upstream)
+            .is_some_and(|it| !it.socket.is_reading());
         if is_stopped && exchange.state == State::Relaying && !self.is_client_full(id) {
             self.upstream_progress(upstream);
         }
@@ -333,7 +402,9 @@ impl Shard {
 impl Exchange {
     /// Gives the upstream its time for the next data.
     fn await_data(&mut self, now: &crate::base::Instant) {
-        let provider = self.prompt().and_then(|it| self.snapshot.providers.get(it.upstream.provider));
+        let provider = self
+            .prompt()
+            .and_then(|it| self.snapshot.providers.get(it.upstream.provider));
         if let Some(idle) = provider.map(|provider| provider.timers.idle) {
             self.deadlines.set(Phase::Idle, *now + idle);
         }
@@ -343,6 +414,17 @@ impl Exchange {
         self.prompt()
             .and_then(|prompt| self.snapshot.providers.get(prompt.upstream.provider))
             .map_or(self.request.dialect, |provider| provider.dialect)
+    }
+
+    /// A stream of which nothing has come.
+    pub(in crate::gateway) fn streaming(&self, ctx: &Ctx, limits: &Limits) -> Streaming {
+        Streaming {
+            relay: self.relay(self.meta(ctx), limits),
+            decoder: None,
+            fields: None,
+            is_committed: false,
+            is_collected: !self.access.stream,
+        }
     }
 
     fn relay(&self, meta: crate::dialect::ReplyMeta, limits: &Limits) -> StreamRelay {
@@ -358,12 +440,11 @@ impl Exchange {
     }
 
     /// Takes over what the relay learnt.
-    pub(in crate::gateway) fn note_relay(&mut self, relay: &StreamRelay) {
-        let watched = relay.watched();
+    pub(in crate::gateway) fn note(&mut self, watched: Watched, broken_events: u32) {
         self.access.usage = watched.usage;
         self.access.answered_by = watched.model;
         self.access.finish = watched.finish;
-        self.access.broken_events = relay.broken_events();
+        self.access.broken_events = broken_events;
     }
 }
 
@@ -381,11 +462,26 @@ fn is_event_stream(head: &ResponseHead, is_asked_for: bool) -> bool {
     is_asked_for && !is("application/json") && !is("text/html") && !is("application/problem")
 }
 
-fn decode(decoder: &mut Decoder, piece: &[u8]) -> Result<Bytes, Failure> {
-    let mut decoded = BytesMut::new();
-    decoder.push(piece, &mut decoded).map_err(|error| {
-        let message = format!("the upstream's content-encoding: {error}");
-        Failure::new(Class::BadGateway, message)
-    })?;
-    Ok(decoded.freeze())
+/// Decodes a piece of a stream in steps, so that a bomb cannot blow up between two looks at the relay.
+fn decode(
+    decoder: &mut Decoder,
+    relay: &mut StreamRelay,
+    piece: &[u8],
+) -> Result<(), Box<Failure>> {
+    let mut rest = piece;
+    loop {
+        let mut decoded = BytesMut::new();
+        let taken = decoder
+            .push(rest, &mut decoded, DECODED_STEP_BYTES)
+            .map_err(|error| {
+                let message = format!("the upstream's content-encoding: {error}");
+                Failure::new(Class::BadGateway, message)
+            })?;
+        rest = rest.get(taken..).unwrap_or_default();
+        let is_all = decoded.len() < DECODED_STEP_BYTES;
+        relay.push(&decoded.freeze());
+        if is_all {
+            return Ok(());
+        }
+    }
 }

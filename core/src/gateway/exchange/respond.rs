@@ -4,18 +4,23 @@ use bytes::Bytes;
 use http::StatusCode;
 
 use super::super::Shard;
-use super::super::endpoint::Endpoint;
 use super::deadlines::Phase;
-use super::{Answer, Exchange};
+use super::{Answer, Exchange, Streaming};
 use crate::base::{ExchangeId, OutBuf};
 use crate::dialect::Dialect;
 use crate::ir::{Class, Failure};
+use crate::policy::retry::retry_after;
 use crate::record::Outcome;
 use crate::wire::coding;
 use crate::wire::http1::{BodyLength, Fields, SendError};
 
 /// Fields of an upstream's answer that go on to a client of the same API: identification and limits.
-const PASSED: [&str; 4] = ["request-id", "retry-after", "retry-after-ms", "x-should-retry"];
+const PASSED: [&str; 4] = [
+    "request-id",
+    "retry-after",
+    "retry-after-ms",
+    "x-should-retry",
+];
 /// The same, by how their names begin.
 const PASSED_STARTS: [&str; 3] = ["anthropic-", "openai-", "x-ratelimit-"];
 
@@ -28,10 +33,22 @@ impl Shard {
         mut body: OutBuf,
         passed: Option<&Fields>,
     ) {
-        let Some(exchange) = self.exchanges.get_mut(id) else { return };
-        let Some(client) = self.clients.get_mut(exchange.client) else { return };
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return;
+        };
+        let Some(client) = self.clients.get_mut(exchange.client) else {
+            return;
+        };
+        if let Some(streaming) = exchange.early.take() {
+            self.answer_early(id, streaming, body);
+            return;
+        }
         let is_events = exchange.access.stream && status < 300;
-        let content_type = if is_events { "text/event-stream" } else { "application/json" };
+        let content_type = if is_events {
+            "text/event-stream"
+        } else {
+            "application/json"
+        };
         exchange.access.status = Some(status);
         exchange.access.response_bytes = body.len() as u64;
         let date = Bytes::copy_from_slice(self.ctx.date.at(self.ctx.now.wall));
@@ -41,18 +58,39 @@ impl Shard {
         if !client.http.is_request_complete() {
             client.http.refuse_request();
         }
+        if self.ctx.is_draining() {
+            client.http.close_after_response();
+        }
         let length = BodyLength::Length(body.len() as u64);
-        let sent = client.http.send_head(status, head.iter(), length, out).and_then(|()| {
-            client.http.send_body_pieces(&mut body, out)?;
-            client.http.send_end(out)
-        });
+        let sent = client
+            .http
+            .send_head(status, head.iter(), length, out)
+            .and_then(|()| {
+                client.http.send_body_pieces(&mut body, out)?;
+                client.http.send_end(out)
+            });
         self.answered(id, sent);
+    }
+
+    /// Goes on with a stream whose head is out: `body` holds its events.
+    fn answer_early(&mut self, id: ExchangeId, mut streaming: Box<Streaming>, mut body: OutBuf) {
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return;
+        };
+        streaming.relay.output.append(&mut body);
+        exchange.answer = Answer::Stream(streaming);
+        self.end_stream(id);
     }
 
     /// Answers with an error in the client's API.
     pub(in crate::gateway) fn answer_failure(&mut self, id: ExchangeId, failure: Failure) {
         self.close_upstream_of(id);
-        let Some(exchange) = self.exchanges.get_mut(id) else { return };
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return;
+        };
+        if let Some(streaming) = exchange.early.take() {
+            exchange.answer = Answer::Stream(streaming);
+        }
         if let Answer::Stream(streaming) = &exchange.answer
             && streaming.is_committed
         {
@@ -62,7 +100,7 @@ impl Shard {
         let fields = match core::mem::take(&mut exchange.answer) {
             Answer::Whole(holding) => Some(holding.fields),
             Answer::Stream(streaming) => {
-                exchange.note_relay(&streaming.relay);
+                exchange.note(streaming.relay.watched(), streaming.relay.broken_events());
                 None
             }
             Answer::Local(_) | Answer::None => None,
@@ -83,28 +121,37 @@ impl Shard {
 
     /// An upstream answered with an error: it goes on as it is to a client of the same API, else it is
     /// told anew.
-    pub(in crate::gateway) fn finish_error(&mut self, id: ExchangeId, body: Bytes) {
-        let Some(exchange) = self.exchanges.get_mut(id) else { return };
-        let is_same = exchange.prompt().is_some_and(|prompt| prompt.is_same_dialect);
+    pub(in crate::gateway) fn finish_error(&mut self, id: ExchangeId, body: &Bytes) {
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return;
+        };
+        let is_same = exchange
+            .prompt()
+            .is_some_and(|prompt| prompt.is_same_dialect);
         let upstream = exchange.provider_dialect();
-        let client = exchange.request.dialect;
-        let Answer::Whole(holding) = &mut exchange.answer else { return };
+        let Answer::Whole(holding) = &mut exchange.answer else {
+            return;
+        };
         let status = holding.status;
         let codings = core::mem::take(&mut holding.codings);
         let bytes_max = self.ctx.limits.shard.response_bytes_max;
-        let body = coding::decode_whole(&codings, &body, bytes_max).unwrap_or_default();
-        let mut failure = upstream.decode_failure(status, &body, &self.ctx.limits.json);
+        let body = coding::decode_whole(&codings, body, bytes_max).unwrap_or_default();
+        let mut failure = upstream.decode_failure(status, &body, &self.ctx.limits);
         failure.upstream_status = Some(status);
         if failure.retry_after.is_none() {
-            failure.retry_after = crate::policy::retry::retry_after(&holding.fields, self.ctx.now.wall);
+            let field = |name: &str| holding.fields.first(name);
+            failure.retry_after = retry_after(field, self.ctx.now.wall);
         }
-        let is_json = is_same && self.ctx.tape.parse(&body, &self.ctx.limits.json).is_ok();
+        let is_json = is_same
+            && exchange.early.is_none()
+            && self.ctx.tape.parse(&body, &self.ctx.limits.json).is_ok();
         if !is_json {
             self.answer_failure(id, failure);
             return;
         }
-        let _ = client;
-        let Answer::Whole(holding) = core::mem::take(&mut exchange.answer) else { return };
+        let Answer::Whole(holding) = core::mem::take(&mut exchange.answer) else {
+            return;
+        };
         exchange.access.outcome = Outcome::Failed {
             class: failure.class,
             blame: failure.blame,
@@ -117,7 +164,9 @@ impl Shard {
 
     /// Sends the head of a streamed answer: from now on errors are events.
     pub(in crate::gateway) fn commit(&mut self, id: ExchangeId) {
-        let Some(exchange) = self.exchanges.get_mut(id) else { return };
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return;
+        };
         let fields = match &mut exchange.answer {
             Answer::Stream(streaming) if streaming.is_committed || streaming.is_collected => return,
             Answer::Stream(streaming) => {
@@ -127,13 +176,19 @@ impl Shard {
             Answer::Local(_) => None,
             Answer::Whole(_) | Answer::None => return,
         };
-        let Some(client) = self.clients.get_mut(exchange.client) else { return };
+        let Some(client) = self.clients.get_mut(exchange.client) else {
+            return;
+        };
+        if self.ctx.is_draining() {
+            client.http.close_after_response();
+        }
         exchange.access.status = Some(200);
         let date = Bytes::copy_from_slice(self.ctx.date.at(self.ctx.now.wall));
-        let head =
-            ResponseFields::new(exchange, "text/event-stream", fields.as_deref(), date);
+        let head = ResponseFields::new(exchange, "text/event-stream", fields.as_deref(), date);
         let out = &mut client.socket.output;
-        let sent = client.http.send_head(StatusCode::OK, head.iter(), BodyLength::Chunked, out);
+        let sent = client
+            .http
+            .send_head(StatusCode::OK, head.iter(), BodyLength::Chunked, out);
         exchange.release_request(&mut self.ctx);
         if sent.is_err() {
             self.answered(id, sent);
@@ -142,16 +197,20 @@ impl Shard {
 
     /// The hold is over: the head goes out, and signs of life, before there is any content.
     pub(in crate::gateway) fn commit_held(&mut self, id: ExchangeId) {
-        let Some(exchange) = self.exchanges.get_mut(id) else { return };
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return;
+        };
         match &exchange.answer {
             Answer::Stream(_) => {
                 self.commit(id);
                 self.keep_alive(id);
             }
-            // The upstream's head has not come; its status is still awaited.
+            // Not even the upstream's head has come: its status, if it is bad, becomes an event.
             Answer::None => {
-                let again = self.ctx.now.mono + self.ctx.limits.timers.commit_hold;
-                exchange.deadlines.set(Phase::Hold, again);
+                let streaming = exchange.streaming(&self.ctx, &self.ctx.limits);
+                exchange.answer = Answer::Stream(Box::new(streaming));
+                self.commit(id);
+                self.keep_alive(id);
             }
             Answer::Local(_) | Answer::Whole(_) => {}
         }
@@ -159,8 +218,13 @@ impl Shard {
 
     /// Tells a client that hears nothing that the answer is still on its way.
     pub(in crate::gateway) fn keep_alive(&mut self, id: ExchangeId) {
-        let Some(exchange) = self.exchanges.get_mut(id) else { return };
-        let Answer::Stream(streaming) = &mut exchange.answer else { return };
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return;
+        };
+        let streaming = match (&mut exchange.early, &mut exchange.answer) {
+            (Some(streaming), _) | (None, Answer::Stream(streaming)) => streaming,
+            (None, _) => return,
+        };
         if !streaming.is_committed {
             return;
         }
@@ -178,19 +242,28 @@ impl Shard {
 
     /// Gives the client's connection what the relay has for it, as one chunk in one write.
     pub(in crate::gateway) fn flush_stream(&mut self, id: ExchangeId) {
-        let Some(exchange) = self.exchanges.get_mut(id) else { return };
-        let Answer::Stream(streaming) = &mut exchange.answer else { return };
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return;
+        };
+        let streaming = match (&mut exchange.early, &mut exchange.answer) {
+            (Some(streaming), _) | (None, Answer::Stream(streaming)) => streaming,
+            (None, _) => return,
+        };
         if !streaming.is_committed || streaming.is_collected {
             return;
         }
-        let Some(client) = self.clients.get_mut(exchange.client) else { return };
+        let Some(client) = self.clients.get_mut(exchange.client) else {
+            return;
+        };
         let output = &mut streaming.relay.output;
         if !output.is_empty() {
             exchange.access.response_bytes += output.len() as u64;
             let next = self.ctx.now.mono + self.ctx.limits.timers.keep_alive;
             exchange.deadlines.set(Phase::KeepAlive, next);
+            let sent = client
+                .http
+                .send_body_pieces(output, &mut client.socket.output);
             exchange.rearm(&mut self.ctx);
-            let sent = client.http.send_body_pieces(output, &mut client.socket.output);
             if sent.is_err() {
                 self.answered(id, sent);
                 return;
@@ -201,15 +274,34 @@ impl Shard {
 
     /// Sends the last of a stream.
     pub(in crate::gateway) fn finish_stream(&mut self, id: ExchangeId) {
-        let Some(exchange) = self.exchanges.get_mut(id) else { return };
-        let Answer::Stream(mut streaming) = core::mem::take(&mut exchange.answer) else { return };
-        exchange.note_relay(&streaming.relay);
-        let Some(client) = self.clients.get_mut(exchange.client) else { return };
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return;
+        };
+        let Answer::Stream(streaming) = &exchange.answer else {
+            return;
+        };
+        let (watched, broken) = (streaming.relay.watched(), streaming.relay.broken_events());
+        exchange.note(watched, broken);
+        self.end_stream(id);
+    }
+
+    fn end_stream(&mut self, id: ExchangeId) {
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return;
+        };
+        let Answer::Stream(mut streaming) = core::mem::take(&mut exchange.answer) else {
+            return;
+        };
+        let Some(client) = self.clients.get_mut(exchange.client) else {
+            return;
+        };
         let output = &mut streaming.relay.output;
         exchange.access.response_bytes += output.len() as u64;
         let out = &mut client.socket.output;
-        let sent =
-            client.http.send_body_pieces(output, out).and_then(|()| client.http.send_end(out));
+        let sent = client
+            .http
+            .send_body_pieces(output, out)
+            .and_then(|()| client.http.send_end(out));
         self.answered(id, sent);
     }
 }
@@ -243,7 +335,9 @@ impl<'a> ResponseFields<'a> {
             fields.push((b"x-accel-buffering", b"no"));
         }
         fields.push((b"x-request-id", &exchange.request.request_id));
-        let is_same = exchange.prompt().is_some_and(|prompt| prompt.is_same_dialect);
+        let is_same = exchange
+            .prompt()
+            .is_some_and(|prompt| prompt.is_same_dialect);
         let mut has_request_id = false;
         let mut has_retry_after = false;
         for (name, value) in passed.into_iter().flat_map(Fields::iter) {
@@ -272,15 +366,21 @@ impl<'a> ResponseFields<'a> {
     }
 
     fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> + Clone {
-        let owned = self.owned.iter().map(|(name, value)| (name.as_bytes(), value.as_ref()));
+        let owned = self
+            .owned
+            .iter()
+            .map(|(name, value)| (name.as_bytes(), value.as_ref()));
         self.fields.iter().copied().chain(owned)
     }
 }
 
 fn is_passed(name: &[u8]) -> bool {
-    PASSED.iter().any(|passed| name.eq_ignore_ascii_case(passed.as_bytes()))
+    PASSED
+        .iter()
+        .any(|passed| name.eq_ignore_ascii_case(passed.as_bytes()))
         || PASSED_STARTS.iter().any(|start| {
-            name.get(..start.len()).is_some_and(|it| it.eq_ignore_ascii_case(start.as_bytes()))
+            name.get(..start.len())
+                .is_some_and(|it| it.eq_ignore_ascii_case(start.as_bytes()))
         })
 }
 
@@ -289,7 +389,9 @@ fn list_of(items: &[String]) -> Bytes {
     const BYTES_MAX: usize = 2048;
     let mut list = String::new();
     for item in items {
-        let is_plain = item.bytes().all(|byte| (0x21..0x7F).contains(&byte) && byte != b',');
+        let is_plain = item
+            .bytes()
+            .all(|byte| (0x21..0x7F).contains(&byte) && byte != b',');
         if !is_plain {
             continue;
         }
@@ -306,12 +408,10 @@ fn list_of(items: &[String]) -> Bytes {
     Bytes::from(list)
 }
 
-/// Whether the answer to this endpoint is of the generating kind.
-pub(in crate::gateway) const fn is_generating(endpoint: &Endpoint) -> bool {
-    matches!(endpoint, Endpoint::Generate(_))
-}
-
 /// What becomes of an answer that cannot be written: it is ours, so the fault is too.
 pub(in crate::gateway) fn send_failure(error: SendError) -> Failure {
-    Failure::new(Class::Internal, format!("the answer cannot be written: {error}"))
+    Failure::new(
+        Class::Internal,
+        format!("the answer cannot be written: {error}"),
+    )
 }

@@ -13,7 +13,9 @@ use crate::wire::http1::SendError;
 impl Shard {
     /// The answer is handed over to the client's connection, or could not be.
     pub(in crate::gateway) fn answered(&mut self, id: ExchangeId, sent: Result<(), SendError>) {
-        let Some(exchange) = self.exchanges.get_mut(id) else { return };
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return;
+        };
         exchange.step(Step::Answered);
         let client_id = exchange.client;
         if let Err(error) = sent {
@@ -33,11 +35,13 @@ impl Shard {
 
     /// The client went away; what was done for it ends at once.
     pub(in crate::gateway) fn settle_client_gone(&mut self, id: ExchangeId) {
-        let Some(exchange) = self.exchanges.get_mut(id) else { return };
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return;
+        };
         exchange.step(Step::ClientGone);
         exchange.access.outcome = Outcome::ClientGone;
         if let Answer::Stream(streaming) = core::mem::take(&mut exchange.answer) {
-            exchange.note_relay(&streaming.relay);
+            exchange.note(streaming.relay.watched(), streaming.relay.broken_events());
         }
         self.close_upstream_of(id);
         self.settle(id);
@@ -49,7 +53,9 @@ impl Shard {
         if let Some(upstream) = self.exchanges.get(id).and_then(|it| it.attempt.upstream) {
             self.upstream_release(upstream);
         }
-        let Some(mut exchange) = self.exchanges.remove(id) else { return };
+        let Some(mut exchange) = self.exchanges.remove(id) else {
+            return;
+        };
         exchange.clock.cancel(&mut self.ctx.timers);
         exchange.release_request(&mut self.ctx);
         exchange.access.duration = self.ctx.now.mono - exchange.started;

@@ -8,10 +8,11 @@
 
 use bytes::{Bytes, BytesMut};
 
-use crate::base::limits::SseLimits;
+use crate::base::limits::{JsonLimits, SseLimits};
 use crate::base::{Limits, OutBuf};
 use crate::dialect::{Dialect, ReplyMeta, StreamDecoder, StreamEncoder, Watch, Watched};
-use crate::ir::{BlockKind, Class, Collector, Delta, Failure, Piece, PartKind};
+use crate::ir::{BlockKind, Class, Collector, Delta, Failure, PartKind, Piece};
+use crate::wire::json::Tape;
 use crate::wire::sse;
 
 /// One streamed answer.
@@ -35,13 +36,26 @@ pub(in crate::gateway) struct StreamRelay {
     is_cut: bool,
     /// How far the current input was passed on.
     passed_in_input: usize,
+    tape: Tape,
+    json: JsonLimits,
 }
+
+/// The data that ends a Chat stream; no JSON.
+const DONE: &[u8] = b"[DONE]";
 
 #[derive(Debug)]
 enum Way {
-    Pass(Watch),
-    Translate { decoder: Box<StreamDecoder>, encoder: Box<StreamEncoder>, deltas: Vec<Delta> },
-    Collect { decoder: Box<StreamDecoder>, collector: Box<Collector>, deltas: Vec<Delta> },
+    Pass(Box<Watch>),
+    Translate {
+        decoder: Box<StreamDecoder>,
+        encoder: Box<StreamEncoder>,
+        deltas: Vec<Delta>,
+    },
+    Collect {
+        decoder: Box<StreamDecoder>,
+        collector: Box<Collector>,
+        deltas: Vec<Delta>,
+    },
 }
 
 /// How the answer fares.
@@ -61,7 +75,7 @@ impl StreamRelay {
     /// Passes the events on.
     pub(in crate::gateway) fn pass(dialect: Dialect, meta: ReplyMeta, limits: &Limits) -> Self {
         let watch = Watch::new(dialect, meta.stream_usage);
-        StreamRelay::new(Way::Pass(watch), dialect, meta, limits)
+        StreamRelay::new(Way::Pass(Box::new(watch)), dialect, meta, limits)
     }
 
     /// Translates the events.
@@ -110,6 +124,8 @@ impl StreamRelay {
             watched: Watched::default(),
             is_cut: false,
             passed_in_input: 0,
+            tape: Tape::new(),
+            json: limits.json.clone(),
         }
     }
 
@@ -145,20 +161,21 @@ impl StreamRelay {
     }
 
     /// Takes the next piece of the upstream's body.
-    pub(in crate::gateway) fn push(&mut self, piece: Bytes) {
+    pub(in crate::gateway) fn push(&mut self, piece: &Bytes) {
         if self.is_over() {
             return;
         }
         if self.carry.is_empty() {
-            self.take_frames(&piece, false);
+            self.take_frames(piece, false);
             let used = self.frames.rebase();
-            self.pass_blank(&piece, used);
+            self.pass_blank(piece, used);
             if used < piece.len() && !self.is_over() {
-                self.carry.extend_from_slice(piece.get(used..).unwrap_or_default());
+                self.carry
+                    .extend_from_slice(piece.get(used..).unwrap_or_default());
             }
             return;
         }
-        self.carry.extend_from_slice(&piece);
+        self.carry.extend_from_slice(piece);
         let whole = core::mem::take(&mut self.carry).freeze();
         self.take_frames(&whole, false);
         let used = self.frames.rebase();
@@ -187,7 +204,12 @@ impl StreamRelay {
                 None => self.status.is_complete = true,
                 Some(failure) => self.fail(failure),
             },
-            Way::Translate { decoder, deltas, .. } | Way::Collect { decoder, deltas, .. } => {
+            Way::Translate {
+                decoder, deltas, ..
+            }
+            | Way::Collect {
+                decoder, deltas, ..
+            } => {
                 decoder.end_of_body(deltas);
                 self.take_deltas();
             }
@@ -204,7 +226,8 @@ impl StreamRelay {
                 if core::mem::take(&mut self.is_cut) {
                     self.output.put(b"\n\n");
                 }
-                self.own.delta(Delta::Failure(Box::new(failure.clone())), &mut self.output);
+                self.own
+                    .delta(Delta::Failure(Box::new(failure.clone())), &mut self.output);
             }
             Way::Translate { encoder, .. } => {
                 encoder.delta(Delta::Failure(Box::new(failure.clone())), &mut self.output);
@@ -253,7 +276,11 @@ impl StreamRelay {
 
     fn take_frames(&mut self, input: &Bytes, is_end: bool) {
         while !self.is_over() {
-            let next = if is_end { self.frames.finish(input) } else { self.frames.next(input) };
+            let next = if is_end {
+                self.frames.finish(input)
+            } else {
+                self.frames.next(input)
+            };
             let frame = match next {
                 Ok(Some(frame)) => frame,
                 Ok(None) => return,
@@ -263,27 +290,27 @@ impl StreamRelay {
                     return;
                 }
             };
+            let raw = frame.raw_range();
+            let is_cut = frame.unterminated;
+            let name = frame.name;
+            let data = frame.data.into_bytes(input);
             match &mut self.way {
-                Way::Pass(watch) => {
-                    let seen = watch.event(frame.name, frame.data.as_bytes());
-                    let raw = frame.raw_range();
+                Way::Pass(_) => {
                     self.passed_in_input = raw.end;
-                    if let Some(failure) = seen.failure {
-                        self.passed_failure(input.slice(raw), failure);
-                        return;
-                    }
-                    self.status.has_content |= seen.content || seen.terminal;
-                    self.status.is_complete |= seen.terminal;
-                    self.status.data_events += u64::from(!seen.ping);
-                    self.is_cut = frame.unterminated;
-                    if !seen.hidden {
-                        self.output.put(frame.raw);
-                    }
+                    let raw = input.get(raw).unwrap_or_default();
+                    self.pass_event(name, &data, raw, is_cut);
                 }
-                Way::Translate { decoder, deltas, .. } | Way::Collect { decoder, deltas, .. } => {
-                    let data = frame.data.into_bytes(input);
-                    match decoder.event(frame.name, &data, deltas) {
-                        Ok(()) => self.broken_in_row = 0,
+                Way::Translate {
+                    decoder, deltas, ..
+                }
+                | Way::Collect {
+                    decoder, deltas, ..
+                } => {
+                    match decoder.event(name, &data, deltas) {
+                        Ok(()) => {
+                            self.broken_in_row = 0;
+                            self.status.has_finish |= decoder.is_whole();
+                        }
                         Err(broken) => {
                             self.skip(&broken.reason);
                             continue;
@@ -295,10 +322,41 @@ impl StreamRelay {
         }
     }
 
-    /// An error event of the upstream goes on as it is: it is in the client's API already.
-    fn passed_failure(&mut self, raw: Bytes, failure: Box<Failure>) {
-        self.output.push(raw);
-        self.failure = Some(failure);
+    /// An event goes on as it came, unless it is broken: the client's parser would give up on it.
+    fn pass_event(&mut self, name: &[u8], data: &Bytes, raw: &[u8], is_cut: bool) {
+        let Way::Pass(watch) = &mut self.way else {
+            return;
+        };
+        let mut is_error = false;
+        if data.as_ref() != DONE && !data.is_empty() {
+            match self.tape.parse(data, &self.json) {
+                Ok(root) => is_error = root.get("error").is_some_and(|error| !error.is_null()),
+                Err(error) => {
+                    self.skip(&format!("not valid JSON: {error}"));
+                    return;
+                }
+            }
+            self.broken_in_row = 0;
+        }
+        let seen = watch.event(name, data);
+        if let Some(failure) = seen.failure {
+            if is_error {
+                // It is in the client's API already.
+                self.output.put(raw);
+                self.failure = Some(failure);
+            } else {
+                self.fail(*failure);
+            }
+            return;
+        }
+        self.status.has_content |= seen.content || seen.terminal;
+        self.status.is_complete |= seen.terminal;
+        self.status.has_finish |= watch.has_finish();
+        self.status.data_events += u64::from(!seen.ping);
+        self.is_cut = is_cut;
+        if !seen.hidden {
+            self.output.put(raw);
+        }
     }
 
     fn skip(&mut self, reason: &str) {
@@ -314,8 +372,12 @@ impl StreamRelay {
     fn take_deltas(&mut self) {
         let (deltas, sink) = match &mut self.way {
             Way::Pass(_) => return,
-            Way::Translate { deltas, encoder, .. } => (deltas, Sink::Encoder(encoder)),
-            Way::Collect { deltas, collector, .. } => (deltas, Sink::Collector(collector)),
+            Way::Translate {
+                deltas, encoder, ..
+            } => (deltas, Sink::Encoder(encoder)),
+            Way::Collect {
+                deltas, collector, ..
+            } => (deltas, Sink::Collector(collector)),
         };
         let mut sink = sink;
         for delta in deltas.drain(..) {
@@ -348,7 +410,10 @@ fn note(delta: &Delta, status: &mut Progress, watched: &mut Watched) {
     match delta {
         Delta::Start(start) => watched.model = start.model.as_ref().map(|model| model.detach()),
         Delta::BlockStart { kind, .. } => status.has_content |= is_content(kind),
-        Delta::Append { piece: Piece::Text(text), .. } => status.has_content |= !text.is_empty(),
+        Delta::Append {
+            piece: Piece::Text(text),
+            ..
+        } => status.has_content |= !text.is_empty(),
         Delta::Append { .. } | Delta::BlockStop { .. } | Delta::Logprobs { .. } => {}
         Delta::Finish { choice, finish } => {
             status.has_finish = true;

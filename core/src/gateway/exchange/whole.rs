@@ -7,7 +7,7 @@ use crate::base::OutBuf;
 use crate::base::limits::JsonLimits;
 use crate::dialect::{Dialect, ReplyMeta, StreamEncoder, Watched};
 use crate::ir::{Class, Failure, replay};
-use crate::wire::coding::{self, Coding};
+use crate::wire::coding::{self, Codings};
 use crate::wire::json::Tape;
 
 /// A body on its way in.
@@ -20,7 +20,11 @@ pub(in crate::gateway) struct Gather {
 
 impl Gather {
     pub(in crate::gateway) const fn new(bytes_max: usize) -> Gather {
-        Gather { parts: Vec::new(), len: 0, bytes_max }
+        Gather {
+            parts: Vec::new(),
+            len: 0,
+            bytes_max,
+        }
     }
 
     pub(in crate::gateway) const fn len(&self) -> usize {
@@ -54,7 +58,7 @@ pub struct Finish {
     pub(in crate::gateway) client: Dialect,
     /// Whether the client wants a stream, though the upstream answered whole.
     pub(in crate::gateway) stream: bool,
-    pub(in crate::gateway) codings: Vec<Coding>,
+    pub(in crate::gateway) codings: Codings,
     pub(in crate::gateway) body: Bytes,
     pub(in crate::gateway) meta: ReplyMeta,
     pub(in crate::gateway) limits: JsonLimits,
@@ -71,14 +75,11 @@ pub struct Finished {
 impl Finish {
     /// Reads the answer and writes it in the client's API.
     pub(in crate::gateway) fn run(self, tape: &mut Tape) -> Result<Box<Finished>, Box<Failure>> {
-        let body = if self.codings.is_empty() {
-            self.body.clone()
-        } else {
-            coding::decode_whole(&self.codings, &self.body, self.bytes_max).map_err(|error| {
-                let message = format!("the upstream's content-encoding: {error}");
-                Box::new(Failure::new(Class::BadGateway, message))
-            })?
-        };
+        let decoded = coding::decode_whole(&self.codings, &self.body, self.bytes_max);
+        let body = decoded.map_err(|error| {
+            let message = format!("the upstream's content-encoding: {error}");
+            Box::new(Failure::new(Class::BadGateway, message))
+        })?;
         let finished = self.finish(&body, tape);
         tape.shrink();
         finished.map(Box::new)
@@ -101,7 +102,10 @@ impl Finish {
         finished.watched = Watched {
             usage: response.usage.unwrap_or_default(),
             model: response.model.as_ref().map(|model| model.detach()),
-            finish: response.choices.first().map(|choice| choice.finish.reason.clone()),
+            finish: response
+                .choices
+                .first()
+                .map(|choice| choice.finish.reason.clone()),
         };
         if self.stream {
             let mut encoder = StreamEncoder::new(self.client, self.meta.clone());
@@ -111,7 +115,8 @@ impl Finish {
                 encoder.delta(delta, &mut finished.body);
             }
         } else {
-            self.client.encode_response(&response, &self.meta, &mut finished.body);
+            self.client
+                .encode_response(&response, &self.meta, &mut finished.body);
         }
         Ok(finished)
     }

@@ -19,7 +19,9 @@ fn sample(schema: &Value, root: &Value, depth: usize) -> Value {
         return Value::Null;
     }
     if let Some(path) = schema.get("$ref").and_then(Value::as_str) {
-        let target = path.strip_prefix('#').and_then(|pointer| root.pointer(pointer));
+        let target = path
+            .strip_prefix('#')
+            .and_then(|pointer| root.pointer(pointer));
         return target.map_or(Value::Null, |target| sample(target, root, depth + 1));
     }
     if let Some(value) = schema.get("const").or_else(|| schema.get("default")) {

@@ -1,0 +1,203 @@
+//! Failures: [`decode`] what a Messages upstream answers when it fails, [`encode`] any failure for
+//! a Messages client.
+
+use bytes::Bytes;
+
+use super::overflow;
+use crate::base::{JsonStr, Limits, OutBuf, RawJson};
+use crate::ir::{Blame, Class, Failure};
+use crate::wire::json::{Kind, Tape, Value, Writer};
+
+/// Characters kept of a body that is no JSON.
+const TEXT_CHARS_MAX: usize = 500;
+
+/// Reads the body of an answer with an error status, whatever it is.
+pub fn decode(status: u16, body: &Bytes, limits: &Limits) -> Failure {
+    let mut tape = Tape::new();
+    match tape.parse(body, &limits.json) {
+        Ok(root) if matches!(root.kind(), Kind::Object | Kind::Array | Kind::String) => {
+            from_json(Some(status), root)
+        }
+        _ => from_text(status, body),
+    }
+}
+
+/// Reads an error in JSON: a whole body, or the data of an `error` event, which has no status.
+pub(super) fn from_json(status: Option<u16>, root: Value<'_>) -> Failure {
+    let holder = root.elements().next().unwrap_or(root);
+    let error = holder.get("error").filter(|error| !error.is_null());
+    let inner = error.unwrap_or(holder);
+    let text = |value: Option<Value<'_>>| {
+        let text = value.and_then(Value::as_str);
+        text.filter(|text| !text.is_empty())
+    };
+    let message = text(Some(inner))
+        .or_else(|| text(inner.get("message")))
+        .or_else(|| text(inner.get("Message")))
+        .or_else(|| text(holder.get("message")))
+        .or_else(|| text(holder.get("detail")))
+        .or_else(|| inner.get("detail").map(|detail| show(detail.raw_text())));
+    let kind = text(inner.get("type")).filter(|kind| error.is_some() || !kind.is("error"));
+    let code = inner.get("code").filter(|code| !code.is_null());
+    let message = message.unwrap_or_else(|| match status {
+        Some(status) => JsonStr::escape(&format!("the upstream answered with status {status}")),
+        None => JsonStr::from_static("the upstream reported an error"),
+    });
+    let words = |value: Option<&JsonStr>| value.map(|it| it.unescape().into_owned());
+    let class = class(
+        status,
+        words(kind.as_ref()).as_deref().unwrap_or_default(),
+        code.and_then(Value::as_text).as_deref().unwrap_or_default(),
+        &message.unescape(),
+    );
+    Failure {
+        upstream_status: status,
+        message: message.detach(),
+        kind: kind.map(|kind| kind.detach()),
+        code: code.map(|code| RawJson::from_checked(Bytes::copy_from_slice(code.raw_text()))),
+        param: text(inner.get("param")).map(|param| param.detach()),
+        ..Failure::new(class, "")
+    }
+}
+
+fn from_text(status: u16, body: &[u8]) -> Failure {
+    let text = String::from_utf8_lossy(body.get(..64 * 1024).unwrap_or(body));
+    let lower = text.to_ascii_lowercase();
+    let message = match title(&text, &lower) {
+        Some(title) => format!("the upstream answered with status {status} and a page: {title}"),
+        None if text.trim().is_empty() => format!("the upstream answered with status {status}"),
+        None => cut(text.trim()),
+    };
+    let mut failure = Failure::new(class(Some(status), "", "", &lower), message);
+    failure.upstream_status = Some(status);
+    failure
+}
+
+/// The title of an HTML page.
+fn title(text: &str, lower: &str) -> Option<String> {
+    let page = lower.trim_start();
+    if !page.starts_with("<!doctype") && !page.starts_with("<html") && !page.starts_with("<head") {
+        return None;
+    }
+    let from = lower.find("<title>").map(|at| at + "<title>".len());
+    let words = from.and_then(|from| {
+        let to = lower.get(from..)?.find('<')?;
+        text.get(from..from + to)
+    });
+    Some(cut(words.unwrap_or("no title").trim()))
+}
+
+fn show(raw: &[u8]) -> JsonStr {
+    JsonStr::escape(&cut(&String::from_utf8_lossy(raw)))
+}
+
+fn cut(text: &str) -> String {
+    match text.char_indices().nth(TEXT_CHARS_MAX) {
+        Some((at, _)) => format!("{}…", text.get(..at).unwrap_or_default()),
+        None => text.to_owned(),
+    }
+}
+
+/// What kind of failure it is: by its words where they say more than its type, then by its type,
+/// then by the status.
+fn class(status: Option<u16>, kind: &str, code: &str, message: &str) -> Class {
+    let message = message.to_ascii_lowercase();
+    if overflow::is_told_in(&message) || code == "context_length_exceeded" {
+        return Class::ContextLength;
+    }
+    let says = |words: &str| message.contains(words);
+    let client_error = status.is_none_or(|status| (400..500).contains(&status));
+    if client_error && (says("credit balance is too low") || code == "insufficient_quota") {
+        return Class::Billing;
+    }
+    if says("content filtering policy") || code == "content_filter" {
+        return Class::ContentFilter;
+    }
+    if code == "tool_use_failed" {
+        return Class::ToolGeneration;
+    }
+    let by_kind = match kind {
+        "authentication_error" => Class::Authentication,
+        "billing_error" => Class::Billing,
+        "invalid_request_error" => Class::InvalidRequest,
+        "not_found_error" => Class::NotFound,
+        "overloaded_error" => Class::Overloaded,
+        "permission_error" => Class::Permission,
+        "rate_limit_error" => Class::RateLimit,
+        "request_too_large" => Class::RequestTooLarge,
+        "timeout_error" => Class::Timeout,
+        "api_error" if status.is_none_or(|status| status == 500) => Class::Internal,
+        _ => return status.map_or(Class::Internal, Class::from_status),
+    };
+    match (by_kind, status) {
+        // The type is the vaguer of the two: proxies use it for every refusal.
+        (Class::InvalidRequest, Some(status)) if status != 400 => Class::from_status(status),
+        (by_kind, _) => by_kind,
+    }
+}
+
+/// Writes a failure as a Messages client expects it, and returns the HTTP status to send it with.
+pub fn encode(failure: &Failure, request_id: &str, out: &mut OutBuf) -> u16 {
+    let mut json = Writer::new(out);
+    json.begin_object();
+    write_members(failure, &mut json);
+    json.key("request_id");
+    json.text(request_id);
+    json.end_object();
+    status(failure.class)
+}
+
+/// Writes the members `type` and `error`, which the body of an answer and an `error` event share.
+pub(super) fn write_members(failure: &Failure, json: &mut Writer<'_>) {
+    json.key("type");
+    json.text("error");
+    json.key("error");
+    json.begin_object();
+    json.key("type");
+    json.text(kind(failure.class));
+    json.key("message");
+    match failure.class {
+        Class::ContextLength => json.text(&overflow::message(&failure.message.unescape())),
+        _ => json.str(&failure.message),
+    }
+    json.end_object();
+}
+
+const fn status(class: Class) -> u16 {
+    match class {
+        Class::Overloaded => 529,
+        class => class.status(),
+    }
+}
+
+const fn kind(class: Class) -> &'static str {
+    match class {
+        Class::Authentication => "authentication_error",
+        Class::Billing => "billing_error",
+        Class::BadGateway | Class::Internal | Class::Unavailable => "api_error",
+        Class::ContentFilter
+        | Class::ContextLength
+        | Class::InvalidRequest
+        | Class::MethodNotAllowed
+        | Class::ToolGeneration
+        | Class::UnsupportedMediaType => "invalid_request_error",
+        Class::NotFound => "not_found_error",
+        Class::Overloaded => "overloaded_error",
+        Class::Permission => "permission_error",
+        Class::RateLimit => "rate_limit_error",
+        Class::RequestTimeout | Class::Timeout => "timeout_error",
+        Class::RequestTooLarge => "request_too_large",
+    }
+}
+
+/// A stream that ended before its answer did.
+pub(super) fn truncated() -> Failure {
+    let message = "the upstream's stream ended before the answer was complete";
+    Failure::new(Class::BadGateway, message).blame(Blame::Upstream)
+}
+
+/// A second answer that begins in the middle of the first.
+pub(super) fn spliced() -> Failure {
+    let message = "the upstream's answer begins anew in its middle";
+    Failure::new(Class::BadGateway, message)
+}
