@@ -7,8 +7,9 @@ use super::said::{Call, list, text};
 /// What a request asks.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Asked {
-    pub(crate) system: String,
-    pub(crate) user: String,
+    /// Texts of the system and of the user, in their order; each API has its own rules about whose
+    /// a text in mid-conversation is.
+    pub(crate) words: Vec<String>,
     pub(crate) assistant: String,
     pub(crate) tools: Vec<Tool>,
     pub(crate) calls: Vec<Call>,
@@ -33,7 +34,7 @@ pub(crate) struct Tool {
 /// What a Messages request asks.
 pub(crate) fn messages(body: &Json) -> Asked {
     let mut asked = Asked {
-        system: words(&body["system"]),
+        words: texts(&body["system"]),
         stream: body["stream"] == true,
         stop: list(&body["stop_sequences"]).map(text).collect(),
         output_tokens_max: body["max_tokens"].as_u64(),
@@ -71,12 +72,11 @@ pub(crate) fn messages(body: &Json) -> Asked {
 fn messages_block(role: &str, block: &Json, asked: &mut Asked) {
     match block["type"].as_str().unwrap_or_default() {
         "text" => {
-            let of = match role {
-                "user" => &mut asked.user,
-                "system" => &mut asked.system,
-                _ => &mut asked.assistant,
-            };
-            of.push_str(&text(&block["text"]));
+            let said = text(&block["text"]);
+            match role {
+                "user" | "system" => asked.words.push(said),
+                _ => asked.assistant += &said,
+            }
         }
         "image" | "document" => asked.media.extend(source(block)),
         "tool_use" => asked.calls.push(Call {
@@ -113,7 +113,7 @@ pub(crate) fn chat(body: &Json) -> Asked {
         ..Asked::default()
     };
     let functions = list(&body["functions"]);
-    let tools = list(&body["tools"]).filter(|tool| tool["type"] == "function");
+    let tools = list(&body["tools"]).filter(|tool| tool["function"].is_object());
     for function in tools.map(|tool| &tool["function"]).chain(functions) {
         asked.tools.push(Tool {
             name: text(&function["name"]),
@@ -140,8 +140,7 @@ fn chat_message(message: &Json, asked: &mut Asked) {
     let media = list(&message["content"]).filter_map(part);
     asked.media.extend(media);
     match message["role"].as_str().unwrap_or_default() {
-        "system" | "developer" => asked.system += &said,
-        "user" => asked.user += &said,
+        "system" | "developer" | "user" => asked.words.extend(texts(&message["content"])),
         "tool" => asked.results.push((text(&message["tool_call_id"]), said)),
         "function" => asked.results.push((text(&message["name"]), said)),
         _ => asked.assistant += &said,
@@ -171,17 +170,19 @@ fn part(part: &Json) -> Option<String> {
 }
 
 /// A text, or the texts of a list of parts.
-fn words(content: &Json) -> String {
-    match content {
+fn texts(content: &Json) -> Vec<String> {
+    let of = |part: &Json| match part {
         Json::String(text) => text.clone(),
-        parts => {
-            let of = |part: &Json| match part {
-                Json::String(text) => text.clone(),
-                part => text(&part["text"]) + &text(&part["refusal"]),
-            };
-            list(parts).map(of).collect()
-        }
+        part => text(&part["text"]) + &text(&part["refusal"]),
+    };
+    match content {
+        Json::String(text) => vec![text.clone()],
+        parts => list(parts).map(of).collect(),
     }
+}
+
+fn words(content: &Json) -> String {
+    texts(content).concat()
 }
 
 /// The schema of a tool without parameters is that of an empty object.

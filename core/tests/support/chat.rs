@@ -156,17 +156,16 @@ pub(crate) fn usage(usage: &Json) -> Option<Usage> {
     } else {
         output += outside;
     }
+    let read = prompt["cached_tokens"].as_u64();
+    let read = read.or_else(|| cached.into_iter().find_map(count)).unwrap_or(0);
+    let write = prompt["cache_write_tokens"].as_u64();
+    let write = write.or_else(|| count("cache_creation_input_tokens")).unwrap_or(0);
     Some(Usage {
-        input,
+        // Azure and Gemini tell of more cached tokens than the prompt has.
+        input: input.max(read + write),
         output,
-        cache_read: prompt["cached_tokens"]
-            .as_u64()
-            .or_else(|| cached.into_iter().find_map(count))
-            .unwrap_or(0),
-        cache_write: prompt["cache_write_tokens"]
-            .as_u64()
-            .or_else(|| count("cache_creation_input_tokens"))
-            .unwrap_or(0),
+        cache_read: read,
+        cache_write: write,
         reasoning: usage["completion_tokens_details"]["reasoning_tokens"]
             .as_u64()
             .unwrap_or(0),
@@ -204,9 +203,11 @@ fn add(said: &mut Said, message: &Json) {
     for detail in list(&message["reasoning_details"]) {
         details += &text(&detail["text"]);
         details += &text(&detail["summary"]);
-        let mut push = |member: &str, to: &mut Vec<String>| {
+        // What another vendor signed or encrypted means nothing to Messages.
+        let is_own = text(&detail["format"]).starts_with("anthropic");
+        let push = |member: &str, to: &mut Vec<String>| {
             let value = text(&detail[member]);
-            to.extend(Some(value).filter(|it| !it.is_empty()));
+            to.extend(Some(value).filter(|it| is_own && !it.is_empty()));
         };
         push("signature", &mut said.signatures);
         push("data", &mut said.redacted);
@@ -217,9 +218,7 @@ fn add(said: &mut Said, message: &Json) {
     }
     let old = &message["function_call"];
     if old.is_object() {
-        let is_begin = !text(&old["name"]).is_empty();
-        let id = if is_begin { "function_call" } else { "" };
-        add_call(said, &serde_json::json!({"index": 0, "id": id, "function": old}));
+        add_call(said, &serde_json::json!({"index": 0, "function": old}));
     }
 }
 

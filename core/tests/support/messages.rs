@@ -116,7 +116,7 @@ impl Machine<'_> {
             "redacted_thinking" => assert!(block["data"].is_string()),
             "tool_use" => {
                 assert_eq!(block["input"], serde_json::json!({}), "{block}");
-                check_id(&block["id"]);
+                assert_ne!(text(&block["id"]), "", "{block}");
                 let is_new = self.blocks.iter().all(|(own, _)| own["id"] != block["id"]);
                 assert!(is_new, "two calls of one id: {block}");
                 assert_ne!(text(&block["name"]), "", "{block}");
@@ -209,13 +209,7 @@ fn start(message: &Json) {
     assert!(message["usage"]["output_tokens"].is_u64(), "{message}");
 }
 
-/// `^[a-zA-Z0-9_-]+$`, as the API demands.
-pub(crate) fn check_id(id: &Json) {
-    let id = id.as_str().expect("an id");
-    assert!(is_id(id), "{id:?} is no id");
-}
-
-/// Whether the API takes this as the id of a call.
+/// Whether the API takes this as the id of a call: `^[a-zA-Z0-9_-]+$`.
 pub(crate) fn is_id(id: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
     !id.is_empty() && id.bytes().all(is_plain)
@@ -223,8 +217,11 @@ pub(crate) fn is_id(id: &str) -> bool {
 
 fn finish(reason: &str) -> Option<Finish> {
     Some(match reason {
-        "end_turn" | "stop_sequence" | "pause_turn" | "compaction" => Finish::Stop,
-        "max_tokens" | "model_context_window_exceeded" => Finish::Length,
+        "end_turn" | "stop_sequence" => Finish::Stop,
+        // A paused turn is not over either: Chat has no other word for that.
+        "max_tokens" | "model_context_window_exceeded" | "pause_turn" | "compaction" => {
+            Finish::Length
+        }
         "tool_use" => Finish::Calls,
         "refusal" => Finish::Filter,
         _ => return None,
@@ -300,18 +297,23 @@ pub(crate) fn whole(body: &Json) -> Answer {
 pub(crate) fn told(stream: &str) -> Answer {
     let mut answer = Answer::default();
     let mut blocks: BTreeMap<u64, (Json, String)> = BTreeMap::new();
-    let mut counts = Json::Null;
+    let (mut counts, mut id) = (Json::Null, String::new());
     let mut reason = None;
     for event in events::read(stream) {
         let data: Json = serde_json::from_str(&event.data).expect("JSON");
         let index = data["index"].as_u64().unwrap_or(0);
         match data["type"].as_str().unwrap_or_default() {
-            // A second answer in the middle of the first belongs to no one.
+            // Told twice; a second answer in the middle of the first belongs to no one.
             "message_start" if !counts.is_null() => {
-                answer.error = Some(Fault::default());
-                break;
+                if id != text(&data["message"]["id"]) {
+                    answer.error = Some(Fault::default());
+                    break;
+                }
             }
-            "message_start" => counts = data["message"]["usage"].clone(),
+            "message_start" => {
+                counts = data["message"]["usage"].clone();
+                id = text(&data["message"]["id"]);
+            }
             "content_block_start" => {
                 blocks.insert(index, (data["content_block"].clone(), String::new()));
             }

@@ -92,8 +92,15 @@ impl Said {
         texts.iter().all(|text| text.is_empty()) && lists == 0
     }
 
-    /// Why it ends, where tools are called and the upstream gave another reason.
+    /// Why it ends, where the upstream gave none, or one that does not fit what it says.
     pub(crate) fn settle(&mut self) {
+        if self.finish.is_none() || (self.finish == Some(Finish::Stop) && !self.refusal.is_empty())
+        {
+            self.finish = match self.refusal.is_empty() {
+                true => Some(Finish::Stop),
+                false => Some(Finish::Filter),
+            };
+        }
         let is_cut = matches!(self.finish, Some(Finish::Length | Finish::Filter));
         if !self.calls.is_empty() && !is_cut {
             self.finish = Some(Finish::Calls);
