@@ -2,7 +2,7 @@
 //!
 //! `relay LISTEN UPSTREAM [auto|epoll|uring]`, for instance `relay 127.0.0.1:9001 127.0.0.1:9000`.
 //! Each client gets a connection of its own to the upstream; bytes pass both ways. It ends when its
-//! standard input does, and prints the CPU time that it took.
+//! standard input does.
 
 use tollgate_monoio as runtime;
 
@@ -23,14 +23,12 @@ use tollgate_core::record::Record;
 const FIRST: ListenerId = ListenerId(0);
 const QUIET: ReadClass = ReadClass::Quiet { room: 16 * 1024 };
 
-/// Connection `2n` is a client, `2n + 1` its upstream.
+/// Connection `2n` is a client, `2n + 1` its upstream. For measuring: names are not used again.
 struct Relay {
     upstream: SocketAddr,
     outputs: VecDeque<Output>,
     /// By connection: whether it exists and is not being closed.
     open: Vec<bool>,
-    /// Pairs of which both connections are gone.
-    free: Vec<u32>,
     pairs: u32,
     listening: bool,
     /// Connections that exist.
@@ -53,7 +51,6 @@ impl Relay {
             upstream,
             outputs: VecDeque::new(),
             open: Vec::new(),
-            free: Vec::new(),
             pairs: 0,
             listening: true,
             count: 0,
@@ -67,11 +64,9 @@ impl Relay {
     }
 
     fn accept(&mut self) {
-        let pair = self.free.pop().unwrap_or_else(|| {
-            self.open.extend([false, false]);
-            self.pairs += 1;
-            self.pairs - 1
-        });
+        let pair = self.pairs;
+        self.pairs += 1;
+        self.open.extend([false, false]);
         self.op(Op::Accept {
             listener: FIRST,
             conn: name(2 * pair),
@@ -107,14 +102,12 @@ impl Relay {
 
     fn completed(&mut self, completion: Completion) {
         match completion {
-            Completion::Accept { conn, result, .. } => {
-                if result.is_ok() {
-                    self.opened(conn);
-                    self.opened(other(conn));
-                    let (conn, address) = (other(conn), self.upstream);
-                    self.op(Op::Connect { conn, address });
-                    self.accept();
-                }
+            Completion::Accept { conn, result, .. } if result.is_ok() => {
+                self.opened(conn);
+                self.opened(other(conn));
+                let (conn, address) = (other(conn), self.upstream);
+                self.op(Op::Connect { conn, address });
+                self.accept();
             }
             Completion::Connect { conn, result } => {
                 if result.is_ok() && self.is_open(other(conn)) {
@@ -135,23 +128,23 @@ impl Relay {
                     self.close(other(conn));
                 }
             }
-            Completion::Write { conn, result, .. } => {
-                if result.is_ok() && self.is_open(other(conn)) {
-                    // An upstream goes on with its answer, a client waits for it.
-                    let from = other(conn);
-                    let client = from.0.index % 2 == 0;
-                    self.read(from, if client { QUIET } else { ReadClass::Ready });
-                }
+            Completion::Write { conn, result, .. }
+                if result.is_ok() && self.is_open(other(conn)) =>
+            {
+                // An upstream goes on with its answer, a client waits for it.
+                let from = other(conn);
+                let client = from.0.index.is_multiple_of(2);
+                self.read(from, if client { QUIET } else { ReadClass::Ready });
             }
-            Completion::Close { conn } => {
+            Completion::Close { .. } => {
                 self.count -= 1;
-                self.closed(conn);
+                self.closed();
             }
             _ => (),
         }
     }
 
-    fn closed(&mut self, _: ConnId) {
+    fn closed(&mut self) {
         if self.count == 0 && !self.listening {
             self.outputs.push_back(Output::Drained);
         }
@@ -168,7 +161,7 @@ impl Machine for Relay {
                 for index in 0..2 * self.pairs {
                     self.close(name(index));
                 }
-                self.closed(name(0));
+                self.closed();
             }
             _ => (),
         }

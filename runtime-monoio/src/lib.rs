@@ -3,7 +3,8 @@
 //!
 //! A machine asks for operations, this crate performs them and hands back one completion for each.
 //! There is no policy, no parsing and no TLS here. Its sibling `tollgate-smol` has the same files
-//! with the same contents in the same order, so that `diff -r` shows what the two runtimes do apart.
+//! with the same contents in the same order, so that `diff -r` shows what the two runtimes do
+//! apart.
 //!
 //! `MONOIO_FORCE_LEGACY_DRIVER=1` in the environment makes [`Driver::Auto`] take epoll.
 //!
@@ -50,7 +51,8 @@ pub struct Options {
     pub driver: Driver,
     /// Where to listen; a `ListenerId` is an index into this.
     pub listeners: Vec<Listener>,
-    /// Whether worker `i` runs on the `i`-th processor that this process may use (modulo their number).
+    /// Whether worker `i` runs on the `i`-th processor that this process may use (modulo their
+    /// number).
     pub pin: bool,
     /// The zero of `Now::mono`. One value for all that runs in a process.
     pub zero: Instant,
@@ -77,11 +79,12 @@ impl Default for Options {
 /// Where connections come from.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Listener {
-    /// Each worker listens on its own socket (SO_REUSEPORT), and the kernel spreads the connections.
-    /// With port 0 all of them get the same free port. An IPv6 address does not take IPv4 clients.
+    /// Each worker listens on its own socket (SO_REUSEPORT), and the kernel spreads the
+    /// connections. With port 0 all of them get the same free port. An IPv6 address does not take
+    /// IPv4 clients.
     Tcp(SocketAddr),
-    /// Worker 0 listens; the other workers get connections of it by hand-off only. A socket file that
-    /// nobody listens on is replaced; the file is removed by [`Running::wait`].
+    /// Worker 0 listens; the other workers get connections of it by hand-off only. A socket file
+    /// that nobody listens on is replaced; the file is removed by [`Running::wait`].
     Unix {
         /// The socket file.
         path: PathBuf,
@@ -219,8 +222,8 @@ impl Running {
         self.control.clone()
     }
 
-    /// Blocks until each machine said `Output::Drained`; then all threads have ended, all sockets are
-    /// closed and socket files are removed.
+    /// Blocks until each machine said `Output::Drained`; then all threads have ended, all sockets
+    /// are closed and socket files are removed.
     ///
     /// # Errors
     /// At once when a worker panicked. Its machine is lost and the others go on: end the process.

@@ -65,8 +65,8 @@ pub(crate) fn bind(listeners: &[Listener], workers: usize) -> io::Result<Bound> 
     Ok(bound)
 }
 
-/// The first socket is bound without SO_REUSEPORT, so that a port which another process listens on is
-/// refused rather than shared; then it is opened to our other workers.
+/// The first socket is bound without SO_REUSEPORT, so that a port which another process listens on
+/// is refused rather than shared; then it is opened to our other workers.
 fn bind_tcp(mut address: SocketAddr, bound: &mut Bound) -> io::Result<()> {
     let shared = bound.sockets.len() > 1;
     for (id, sockets) in bound.sockets.iter_mut().enumerate() {
@@ -297,9 +297,9 @@ fn peer(from: Option<SocketAddrAny>) -> Peer {
         .map_or(Peer::Unix, Peer::Tcp)
 }
 
-/// Whether accept(2) failed for the one connection it would have given, or for none: nothing that the
-/// machine could do anything about. (Linux hands errors of the new connection to accept; see its
-/// manual page.)
+/// Whether accept(2) failed for the one connection it would have given, or for none: nothing that
+/// the machine could do anything about. (Linux hands errors of the new connection to accept; see
+/// its manual page.)
 fn is_of_connection(error: Errno) -> bool {
     matches!(
         error,

@@ -1,7 +1,7 @@
 //! [`Mailbox`]: what other threads say to a worker, and the bell (an eventfd) that wakes it.
 //!
-//! Off the hot path: hand-offs, messages between shards, replies of the host, reload and drain. Letters
-//! of one sender arrive in the order in which they were sent.
+//! Off the hot path: hand-offs, messages between shards, replies of the host, reload and drain.
+//! Letters of one sender arrive in the order in which they were sent.
 
 use std::collections::VecDeque;
 use std::io;
@@ -14,8 +14,8 @@ use tollgate_core::base::{Instant, ShardId};
 use tollgate_core::config::Snapshot;
 use tollgate_core::gateway::io::{Completion, Message, Peer};
 
-/// Letters that may wait. Credits in the machines and the limit of descriptors bound them far below;
-/// reaching this is a broken contract.
+/// Letters that may wait. Credits in the machines and the limit of descriptors bound them far
+/// below; reaching this is a broken contract.
 const LETTERS_MAX: usize = 1 << 20;
 
 /// What another thread says.

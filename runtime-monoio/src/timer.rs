@@ -1,7 +1,7 @@
 //! [`Alarm`]: the one timer of a worker, set to the machine's `poll_timeout`.
 //!
-//! It is set again only when the deadline came nearer: a deadline that moved away costs nothing, and
-//! the early tick that follows is harmless.
+//! It is set again only when the deadline came nearer: a deadline that moved away costs nothing,
+//! and the early tick that follows is harmless.
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};

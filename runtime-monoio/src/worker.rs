@@ -1,8 +1,8 @@
 //! [`Worker`]: one thread that owns a machine, feeds it and does what it asks.
 //!
-//! A *turn* gives the machine one input and does all that it then asks for. Operations that end at once
-//! do not nest: their completions are queued and handled by the same turn, up to a limit, so that no
-//! connection keeps the others waiting.
+//! A *turn* gives the machine one input and does all that it then asks for. Operations that end at
+//! once do not nest: their completions are queued and handled by the same turn, up to a limit, so
+//! that no connection keeps the others waiting.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -26,7 +26,7 @@ use crate::socket::{self, Handle, Sockets};
 use crate::timer::{self, Alarm};
 
 /// Completions of operations that ended at once, handled in one turn.
-const COMPLETIONS_MAX: usize = 256;
+const COMPLETIONS_MAX: usize = 64;
 
 /// What a worker is given.
 pub(crate) struct Seat {
@@ -346,8 +346,8 @@ impl<M: Machine> Worker<M> {
     }
 }
 
-/// Makes a panic in a turn known: some executors keep the panic of a task to themselves, and a machine
-/// that panicked half-way must not run on.
+/// Makes a panic in a turn known: some executors keep the panic of a task to themselves, and a
+/// machine that panicked half-way must not run on.
 struct Turn<'a, M: Machine>(&'a Worker<M>);
 
 impl<M: Machine> Drop for Turn<'_, M> {

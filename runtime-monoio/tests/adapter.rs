@@ -21,8 +21,9 @@ use common::{
     options, port, run, tell,
 };
 use runtime::{Address, Driver, Listener, Running, start};
-use rustix::net::{AddressFamily, SocketFlags, SocketType};
-use tollgate_core::base::{OutBuf, ShardId};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tollgate_core::base::{OutBuf, Rng, Seed, ShardId};
 use tollgate_core::config::Snapshot;
 use tollgate_core::gateway::io::{IoFailure, PEERS, Peer, ReadClass};
 
@@ -41,6 +42,11 @@ fn poke(running: &Running) {
 fn a_thousand_connections_are_echoed() {
     on_each_driver(|driver| {
         let running = run(driver, &[loopback()], vec![echo(1)]);
+        let name = match driver {
+            Driver::Uring => "(io_uring)",
+            Driver::Auto | Driver::Epoll => "(epoll)",
+        };
+        assert!(running.driver().ends_with(name), "{}", running.driver());
         let mut clients: Vec<TcpStream> = (0..1000).map(|_| client(&running)).collect();
         for round in 0..5u8 {
             for (id, client) in clients.iter_mut().enumerate() {
@@ -112,11 +118,11 @@ fn relay(upstream: SocketAddr) -> Toy {
             other.insert(server, client);
             desk.accept(FIRST);
         }
-        Event::Connect(server, Ok(())) => {
+        Event::Connect(server, Ok(())) if desk.is_open(other[&server]) => {
             desk.read(server, ReadClass::Ready);
             desk.read(other[&server], QUIET);
         }
-        Event::Read(from, Ok(bytes)) if !bytes.is_empty() => {
+        Event::Read(from, Ok(bytes)) if !bytes.is_empty() && desk.is_open(other[&from]) => {
             let mut out = OutBuf::new();
             // In several slices, as framing would make of it.
             for part in bytes.chunks(3000) {
@@ -124,7 +130,7 @@ fn relay(upstream: SocketAddr) -> Toy {
             }
             desk.write_batch(other[&from], out.take_batch(usize::MAX, 64));
         }
-        Event::Write(to, Ok(()), _) => {
+        Event::Write(to, Ok(()), _) if desk.is_open(other[&to]) => {
             let buf = BytesMut::with_capacity(16 * 1024);
             desk.read_into(other[&to], ReadClass::Ready, buf);
         }
@@ -169,6 +175,42 @@ fn large_bodies_pass_a_relay_unchanged() {
         threads
             .into_iter()
             .for_each(|thread| thread.join().unwrap());
+        finish(running);
+        finish(server);
+    });
+}
+
+#[test]
+fn clients_that_leave_at_any_time_leave_nothing() {
+    on_each_driver(|driver| {
+        let server = run(driver, &[loopback()], vec![echo(1), echo(1)]);
+        let relays = (0..2).map(|_| relay(port(&server))).collect();
+        let running = run(driver, &[loopback()], relays);
+        let address = port(&running);
+        let threads: Vec<_> = (0..4u64)
+            .map(|seed| {
+                let mut rng = Rng::new(Seed(seed));
+                std::thread::spawn(move || {
+                    for _ in 0..200 {
+                        let mut client = TcpStream::connect(address).unwrap();
+                        let sent = vec![b'x'; 1 + rng.below(100_000) as usize];
+                        let patience = Some(Duration::from_secs(20));
+                        client.set_read_timeout(patience).unwrap();
+                        let nonblocking = rng.chance(1, 2);
+                        client.set_nonblocking(nonblocking).unwrap();
+                        let _ = client.write(&sent);
+                        let read = client.read(&mut [0; 5000]);
+                        assert!(nonblocking || read.is_ok(), "{read:?}");
+                        if rng.chance(1, 3) {
+                            sockopt::set_socket_linger(&client, Some(Duration::ZERO)).unwrap();
+                        }
+                    }
+                })
+            })
+            .collect();
+        for thread in threads {
+            thread.join().unwrap();
+        }
         finish(running);
         finish(server);
     });
@@ -387,7 +429,7 @@ fn what_the_peer_does_is_told() {
         drop(client(&running));
         assert_eq!(hear(&heard), Ok(Bytes::new()));
         let reset = client(&running);
-        rustix::net::sockopt::set_socket_linger(&reset, Some(Duration::ZERO)).unwrap();
+        sockopt::set_socket_linger(&reset, Some(Duration::ZERO)).unwrap();
         drop(reset);
         assert_eq!(hear(&heard), Err(IoFailure::Reset));
         finish(running);
@@ -483,6 +525,39 @@ fn unlisten_ends_the_accept_and_the_listener() {
         hear(&heard);
         let refused = TcpStream::connect(port(&running)).unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+        finish(running);
+    });
+}
+
+#[test]
+fn the_end_of_descriptors_is_told() {
+    on_each_driver(|driver| {
+        let (told, heard) = tell();
+        let toy = Toy::new(move |desk, event| match event {
+            Event::Reload => desk.accept(FIRST),
+            Event::Accept(_, conn, result) => {
+                told.send(result.map(|_| ())).unwrap();
+                if result.is_ok() {
+                    desk.close(conn, false);
+                }
+            }
+            Event::Drain => desk.drained(),
+            _ => (),
+        });
+        let running = run(driver, &[loopback()], vec![toy]);
+        let client = client(&running);
+        let limit = getrlimit(Resource::Nofile);
+        let highest = std::fs::File::open("/dev/null").unwrap();
+        let current = Some(rustix::fd::AsRawFd::as_raw_fd(&highest) as u64);
+        drop(highest);
+        setrlimit(Resource::Nofile, Rlimit { current, ..limit }).unwrap();
+        poke(&running);
+        let result = hear(&heard);
+        setrlimit(Resource::Nofile, limit).unwrap();
+        assert_eq!(result, Err(IoFailure::DescriptorsExhausted));
+        poke(&running);
+        assert_eq!(hear(&heard), Ok(()));
+        drop(client);
         finish(running);
     });
 }

@@ -1,8 +1,9 @@
 //! Connections: from an operation to system calls to a completion.
 //!
 //! What the kernel can do at once is done at once, inside the machine's turn, and its completion
-//! queued. Only what would block gets a task, which waits until the socket is ready. `Close` wakes such
-//! tasks by shutdown(2) on the descriptor, whatever they wait for; the last of them to end closes.
+//! queued. Only what would block gets a task, which waits until the socket is ready. `Close` wakes
+//! such tasks by shutdown(2) on the descriptor, whatever they wait for; the last of them to end
+//! closes.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -130,8 +131,8 @@ impl Socket {
         let Some(handle) = &self.handle else {
             return;
         };
-        // Neither can fail in a way that leaves somebody waiting: a socket that is not connected any
-        // more has woken its waiters already.
+        // Neither can fail in a way that leaves somebody waiting: a socket that is not connected
+        // any more has woken its waiters already.
         let reset = abort && rustix::net::connect_unspec(handle.fd()).is_ok();
         if !reset {
             let _ = rustix::net::shutdown(handle.fd(), Shutdown::Both);
@@ -242,8 +243,10 @@ pub(crate) fn read<M: Machine>(
 ) {
     let socket = worker.sockets.borrow().find(conn);
     let begun = socket.begin().map(|handle| {
-        // What was filled to the brim before: likely not to block.
-        socket.more.take().then(|| {
+        // What was filled to the brim before: likely not to block. A quiet read takes no such
+        // chance, for it would then wait with all of its room.
+        let try_now = socket.more.take() && class == ReadClass::Ready;
+        try_now.then(|| {
             make_room(class, &mut buf);
             receive(handle.fd(), &mut buf)
         })

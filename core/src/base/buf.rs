@@ -145,11 +145,11 @@ impl OutBuf {
         let Some(spent) = batch.spent.into_iter().next() else {
             return;
         };
-        if let Ok(mut buffer) = spent.try_into_mut() {
-            if buffer.capacity() <= REUSE_BYTES_MAX {
-                buffer.clear();
-                self.tail = buffer;
-            }
+        if let Ok(mut buffer) = spent.try_into_mut()
+            && buffer.capacity() <= REUSE_BYTES_MAX
+        {
+            buffer.clear();
+            self.tail = buffer;
         }
     }
 

@@ -175,6 +175,8 @@ pub struct TimerLimits {
     pub upstream_idle: Duration,
     /// Reading and dropping the rest of a refused request.
     pub linger: Duration,
+    /// How long answers may go on after the gateway was told to end.
+    pub drain: Duration,
 }
 
 impl Default for TimerLimits {
@@ -193,6 +195,7 @@ impl Default for TimerLimits {
             commit_hold: Duration::from_secs(10),
             upstream_idle: Duration::from_secs(45),
             linger: Duration::from_secs(2),
+            drain: Duration::from_secs(30),
         }
     }
 }

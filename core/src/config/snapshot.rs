@@ -1,9 +1,14 @@
-//! [`Snapshot`]: the checked config as the gateway uses it. Immutable and shared; a reload replaces it.
+//! [`Snapshot`]: the checked config as the gateway uses it. Immutable and shared; a reload replaces
+//! it.
 
 use core::fmt;
 use core::time::Duration;
 use std::sync::Arc;
 
+use sha2::{Digest, Sha256};
+
+use super::traits::traits_for;
+use super::value;
 use crate::base::{JsonStr, Limits, RawJson};
 use crate::dialect::{Dialect, Traits};
 use crate::wire::tls;
@@ -117,7 +122,8 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// How long each phase may take at a provider; see [`TimerLimits`](crate::base::limits::TimerLimits).
+/// How long each phase may take at a provider; see
+/// [`TimerLimits`](crate::base::limits::TimerLimits).
 #[derive(Clone, Debug)]
 pub struct UpstreamTimers {
     /// Resolving, connecting and the TLS handshake.
@@ -161,12 +167,29 @@ pub struct Upstream {
     pub provider: usize,
     /// The model's name there; `None` for the name that the client asked for (less `provider/`).
     pub model: Option<JsonStr>,
-    /// What it can do.
+    /// What it can do. For a route of many names, what holds for a name that tells nothing;
+    /// [`Snapshot::resolve`] fills in what the name tells.
     pub traits: Traits,
+    /// Which of `traits` the config leaves to the model's name.
+    pub named: Named,
+    /// Whether a name `provider/rest` is the model's own and keeps its `provider/`: vendors that
+    /// call their models so (`nvidia/nemotron-…`, `groq/compound`).
+    pub whole_name: bool,
     /// Members to set in the body.
     pub extra: Vec<(JsonStr, RawJson)>,
     /// Fields to send.
     pub headers: Vec<(Arc<str>, Arc<str>)>,
+}
+
+/// Which traits of a model follow from its name, see [`traits_for`]: those that no config sets.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Named {
+    /// `output_tokens_default` does.
+    pub output_tokens: bool,
+    /// `thinking` does.
+    pub thinking: bool,
+    /// `sampling` does.
+    pub sampling: bool,
 }
 
 /// A model that `GET /v1/models` shows.
@@ -192,7 +215,8 @@ impl Pattern {
     pub fn matches(&self, name: &str) -> bool {
         let pattern = self.0.as_bytes();
         let name = name.as_bytes();
-        // Greedy matching with one place to fall back to: linear in practice, and never exponential.
+        // Greedy matching with one place to fall back to: linear in practice, and never
+        // exponential.
         let (mut p, mut n) = (0, 0);
         let mut fallback: Option<(usize, usize)> = None;
         while n < name.len() {
@@ -230,9 +254,70 @@ pub enum Resolved {
     Upstream(Arc<Upstream>, JsonStr),
 }
 
+impl Caller {
+    /// A caller known by `key`, of which only the hash is kept.
+    pub fn new(name: &str, key: &str) -> Caller {
+        Caller {
+            name: name.into(),
+            key_sha256: Sha256::digest(key.as_bytes()).into(),
+        }
+    }
+}
+
+impl Provider {
+    /// Whether the client's field called `name`, in any case, is passed on. Fields that frame a
+    /// message or hold credentials never are, whatever the allow-list says; credentials go by
+    /// [`Provider::credentials`] alone.
+    pub fn passes_client_field(&self, name: &str) -> bool {
+        let is = |start: &str| {
+            let head = name.as_bytes().get(..start.len());
+            head.is_some_and(|head| head.eq_ignore_ascii_case(start.as_bytes()))
+        };
+        let listed = self
+            .client_headers
+            .iter()
+            .any(|pattern| match pattern.strip_suffix('*') {
+                Some(prefix) => is(prefix),
+                None => name.eq_ignore_ascii_case(pattern),
+            });
+        if !listed {
+            return false;
+        }
+        let name = name.to_ascii_lowercase();
+        !value::is_framing_field(&name) && !value::is_credential_field(&name)
+    }
+}
+
+impl Upstream {
+    /// What the model called `model` can do here: the traits set for it, and what its name tells.
+    pub fn traits_of(&self, model: &str) -> Traits {
+        let mut traits = self.traits.clone();
+        let told = traits_for(model);
+        if self.named.output_tokens {
+            traits.output_tokens_default = told
+                .output_tokens_default
+                .unwrap_or(traits.output_tokens_default);
+        }
+        if self.named.thinking {
+            traits.thinking = told.thinking.unwrap_or(traits.thinking);
+        }
+        if self.named.sampling {
+            traits.sampling = told.sampling.unwrap_or(traits.sampling);
+        }
+        traits
+    }
+}
+
 impl Snapshot {
-    /// Finds where the model called `name` is to be had: the first route that matches, else
-    /// `provider/model`.
+    /// Who presented `key`. All hashes are compared, and what a hash comparison's time tells helps
+    /// nobody to find a key.
+    pub fn caller(&self, key: &str) -> Option<&Caller> {
+        let hash: [u8; 32] = Sha256::digest(key.as_bytes()).into();
+        self.callers.iter().find(|caller| caller.key_sha256 == hash)
+    }
+
+    /// Finds where the model called `name` is to be had: the first route that matches. The
+    /// upstream's [`traits`](Upstream::traits) are those of this very model.
     pub fn resolve(&self, name: &str) -> Option<Resolved> {
         let route = self
             .routes
@@ -240,17 +325,30 @@ impl Snapshot {
             .find(|route| route.pattern.matches(name))?;
         Some(match &route.target {
             RouteTarget::Demo => Resolved::Demo,
-            RouteTarget::Upstream(upstream) => {
-                let model = upstream.model.clone().unwrap_or_else(|| {
-                    let provider = self.providers.get(upstream.provider);
-                    let own = provider
-                        .and_then(|provider| name.strip_prefix(provider.name.as_ref()))
-                        .and_then(|rest| rest.strip_prefix('/'));
-                    JsonStr::escape(own.unwrap_or(name))
-                });
-                Resolved::Upstream(Arc::clone(upstream), model)
-            }
+            RouteTarget::Upstream(upstream) => self.resolve_upstream(upstream, name),
         })
+    }
+
+    fn resolve_upstream(&self, upstream: &Arc<Upstream>, name: &str) -> Resolved {
+        if let Some(model) = &upstream.model {
+            // A route to one model has had its traits since the config was read.
+            return Resolved::Upstream(Arc::clone(upstream), model.clone());
+        }
+        let provider = self.providers.get(upstream.provider);
+        let own = provider
+            .filter(|_| !upstream.whole_name)
+            .and_then(|provider| name.strip_prefix(provider.name.as_ref()))
+            .and_then(|rest| rest.strip_prefix('/'))
+            .unwrap_or(name);
+        let traits = upstream.traits_of(own);
+        let upstream = match traits == upstream.traits {
+            true => Arc::clone(upstream),
+            false => Arc::new(Upstream {
+                traits,
+                ..Upstream::clone(upstream)
+            }),
+        };
+        Resolved::Upstream(upstream, JsonStr::escape(own))
     }
 }
 

@@ -127,10 +127,6 @@ impl Dialect {
 
 /// Reads an upstream's stream.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "it lives in a box of the exchange"
-)]
 pub enum StreamDecoder {
     /// Anthropic Messages.
     Anthropic(anthropic::stream::Decoder),
@@ -165,6 +161,15 @@ impl StreamDecoder {
         }
     }
 
+    /// Whether the model has finished, and only usage and the end are missing. Some decoders tell the
+    /// finish late, since some vendors send more after it.
+    pub fn is_whole(&self) -> bool {
+        match self {
+            StreamDecoder::Anthropic(_) => false,
+            StreamDecoder::OpenAiChat(decoder) => decoder.is_whole(),
+        }
+    }
+
     /// The body has ended: completes the answer, or tells that it was cut off.
     pub fn end_of_body(&mut self, out: &mut Vec<Delta>) {
         match self {
@@ -176,10 +181,6 @@ impl StreamDecoder {
 
 /// Writes a client's stream.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "it lives in a box of the exchange"
-)]
 pub enum StreamEncoder {
     /// Anthropic Messages.
     Anthropic(anthropic::stream::Encoder),
@@ -217,6 +218,8 @@ impl StreamEncoder {
 
 /// Looks at the events of a stream that goes to the client as it is.
 #[derive(Debug)]
+// One a streamed answer, in a box of its exchange: boxing the larger variant would gain nothing.
+#[expect(clippy::large_enum_variant)]
 pub enum Watch {
     /// Anthropic Messages.
     Anthropic(anthropic::watch::Watch),
@@ -252,6 +255,14 @@ impl Watch {
             usage,
             model: model.map(JsonStr::detach),
             finish: finish.cloned(),
+        }
+    }
+
+    /// Whether the model has finished.
+    pub fn has_finish(&self) -> bool {
+        match self {
+            Watch::Anthropic(watch) => watch.finish().is_some(),
+            Watch::OpenAiChat(watch) => watch.finish().is_some(),
         }
     }
 

@@ -1,6 +1,6 @@
-//! The vendors' APIs: each folder reads one API into [`ir`](crate::ir) and writes it from there, as what
-//! a client speaks and as what an upstream speaks. Folders hold the same files (`request`, `response`,
-//! `stream`, `failure`, `watch`) and never use one another.
+//! The vendors' APIs: each folder reads one API into [`ir`](crate::ir) and writes it from there, as
+//! what a client speaks and as what an upstream speaks. Folders hold the same files (`request`,
+//! `response`, `stream`, `failure`, `watch`) and never use one another.
 //!
 //! [`Dialect`] is the door to all of them.
 
@@ -59,8 +59,8 @@ pub struct Traits {
     pub stream_options: bool,
     /// Whether a Chat endpoint knows the role `developer`, and wants it instead of `system`.
     pub developer_role: bool,
-    /// Whether a Messages model takes `temperature`, `top_p` and `top_k`; those after Claude Opus 4.6
-    /// do not.
+    /// Whether a Messages model takes `temperature`, `top_p` and `top_k`; those after Claude Opus
+    /// 4.6 do not.
     pub sampling: bool,
 }
 
@@ -128,8 +128,8 @@ pub struct Target<'a> {
 pub struct Encoded {
     /// The JSON body.
     pub body: OutBuf,
-    /// JSON paths (in the client's request) of what the target has no place for and does not need: for
-    /// the header `x-tollgate-dropped`.
+    /// JSON paths (in the client's request) of what the target has no place for and does not need:
+    /// for the header `x-tollgate-dropped`.
     pub dropped: Vec<String>,
 }
 
@@ -150,19 +150,20 @@ pub struct ReplyMeta {
     pub held_bytes_max: usize,
 }
 
-/// An event that cannot be read: not JSON, or without what its type must have. Skipped and counted; a
-/// number of them in a row ends the stream.
+/// An event that cannot be read: not JSON, or without what its type must have. Skipped and counted;
+/// a number of them in a row ends the stream.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BrokenEvent {
     /// What is wrong with it.
     pub reason: String,
 }
 
-/// What a passing event tells, where both sides speak the same API and its bytes go through untouched.
+/// What a passing event tells, where both sides speak the same API and its bytes go through
+/// untouched.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Seen {
-    /// It holds content: text, reasoning, a tool call, anything but the frame around it. With it the
-    /// answer is committed.
+    /// It holds content: text, reasoning, a tool call, anything but the frame around it. With it
+    /// the answer is committed.
     pub content: bool,
     /// It is not for the client's eyes: the usage chunk that it did not ask for.
     pub hidden: bool,

@@ -5,7 +5,7 @@ use http::StatusCode;
 
 use super::Shard;
 use super::ctx::{Alarm, AlarmClock, ClientId, Ctx};
-use super::io::{IoFailure, Op, Output, Peer};
+use super::io::{IoFailure, Op, Output, PEERS, Peer};
 use super::socket::{Received, Socket};
 use crate::base::{ExchangeId, Instant, ListenerId, WriteBatch};
 use crate::wire::http1::{BodyLength, Event, Reuse, ServerConn};
@@ -141,6 +141,14 @@ impl Shard {
             }
         };
         self.accept(listener);
+        if listener != PEERS
+            && !self.ctx.is_draining()
+            && let Some(to) = self.balance.receiver(self.clients.len())
+        {
+            let conn = id.conn();
+            self.ctx.outbox.push(Output::Op(Op::HandOff { conn, to }));
+            return;
+        }
         let Some(client) = self.clients.get_mut(id) else {
             return;
         };
@@ -352,10 +360,10 @@ impl Shard {
     }
 
     pub(super) fn client_shut(&mut self, id: ClientId, result: Result<(), IoFailure>) {
-        if let (Some(client), Err(_)) = (self.clients.get_mut(id), result) {
-            if client.phase != Phase::Closing {
-                client.close(true, &mut self.ctx);
-            }
+        if let (Some(client), Err(_)) = (self.clients.get_mut(id), result)
+            && client.phase != Phase::Closing
+        {
+            client.close(true, &mut self.ctx);
         }
     }
 

@@ -2,6 +2,7 @@
 //! connections and exchanges lie beside it, so that code may hold an entry and the context at once.
 
 use core::fmt::Write as _;
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -9,7 +10,7 @@ use bytes::Bytes;
 use super::io::{Op, Output, Work};
 use super::outbox::Outbox;
 use crate::base::timer::{TimerKey, Timers};
-use crate::base::{Arena, ConnId, ExchangeId, Id, Instant, Limits, Now, Rng, ShardId, TicketId};
+use crate::base::{Arena, ConnId, ExchangeId, Id, Instant, Limits, Now, Rng, TicketId};
 use crate::config::Snapshot;
 use crate::record::Record;
 use crate::wire::http1::HttpDate;
@@ -103,7 +104,6 @@ pub(super) enum Ticket {
 
 /// The common part of a shard.
 pub(super) struct Ctx {
-    pub(super) shard: ShardId,
     pub(super) now: Now,
     pub(super) rng: Rng,
     pub(super) snapshot: Arc<Snapshot>,
@@ -119,6 +119,10 @@ pub(super) struct Ctx {
     pub(super) drain_deadline: Option<Instant>,
     pub(super) date: HttpDate,
     pub(super) tape: Tape,
+    /// TLS handshakes that advance.
+    pub(super) handshakes: usize,
+    /// Connections that wait for theirs to begin.
+    pub(super) handshake_queue: VecDeque<UpstreamId>,
 }
 
 impl Ctx {

@@ -3,7 +3,7 @@
 use super::Shard;
 use super::client::Phase;
 use super::ctx::Alarm;
-use super::io::{Op, Output};
+use super::io::{Op, Output, PEERS};
 use crate::base::{Instant, ListenerId};
 use crate::ir::{Blame, Class, Failure};
 
@@ -17,6 +17,10 @@ impl Shard {
         self.idle_listeners.clear();
         for index in 0..self.listeners {
             let listener = ListenerId(index);
+            self.ctx.outbox.push(Output::Op(Op::Unlisten { listener }));
+        }
+        if !self.balance.is_alone() {
+            let listener = PEERS;
             self.ctx.outbox.push(Output::Op(Op::Unlisten { listener }));
         }
         self.close_idle_upstreams();

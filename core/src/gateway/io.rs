@@ -296,6 +296,7 @@ pub enum Message {
     },
 }
 
+pub use super::prepare::Prepare;
 pub use super::work::{Work, WorkDone};
 
 /// Where a runtime takes what is not socket I/O: threads of the program that resolve names, do long

@@ -7,6 +7,7 @@
 
 mod admin;
 mod auth;
+mod balance;
 mod client;
 mod ctx;
 mod drain;
@@ -21,12 +22,14 @@ mod socket;
 mod upstream;
 mod work;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
+use self::balance::Balance;
 use self::client::Client;
 use self::ctx::{Alarm, ClientId, Ctx, Side, Ticket, UpstreamId};
 use self::exchange::Exchange;
-use self::io::{Completion, Input, Machine, Output, WorkDone};
+use self::io::{Completion, Input, Machine, Message, Output, PEERS, WorkDone};
 use self::outbox::Outbox;
 use self::provider::ProviderState;
 use self::upstream::Upstream;
@@ -41,6 +44,8 @@ use crate::wire::json::Tape;
 pub struct ShardOptions {
     /// Which shard it is.
     pub id: ShardId,
+    /// How many shards there are.
+    pub shards: u16,
     /// How many listeners its runtime was started with.
     pub listeners: u16,
     /// Where its generator starts.
@@ -57,6 +62,7 @@ pub struct Shard {
     upstreams: Arena<UpstreamId, Upstream>,
     exchanges: Arena<ExchangeId, Exchange>,
     providers: Vec<ProviderState>,
+    balance: Balance,
     listeners: u16,
     /// Listeners without an `Accept` in flight: a limit was met.
     idle_listeners: Vec<ListenerId>,
@@ -77,7 +83,6 @@ impl Shard {
             .collect();
         Shard {
             ctx: Ctx {
-                shard: options.id,
                 now: Now::default(),
                 rng: Rng::new(options.seed),
                 limits: snapshot.limits.clone(),
@@ -90,11 +95,14 @@ impl Shard {
                 drain_deadline: None,
                 date: HttpDate::new(),
                 tape: Tape::new(),
+                handshakes: 0,
+                handshake_queue: VecDeque::new(),
             },
             clients: Arena::new(),
             upstreams: Arena::new(),
             exchanges: Arena::new(),
             providers,
+            balance: Balance::new(options.id, options.shards),
             listeners: options.listeners,
             idle_listeners: Vec::new(),
             is_accept_paused: false,
@@ -116,7 +124,10 @@ impl Shard {
         match input {
             Input::Tick => {}
             Input::Complete(completion) => self.complete(completion),
-            Input::Message { .. } => {}
+            Input::Message {
+                from,
+                message: Message::Load { clients },
+            } => self.balance.heard(from, clients),
             Input::Reload(snapshot) => self.reload(snapshot),
             Input::Drain { deadline } => self.drain(deadline),
         }
@@ -126,6 +137,8 @@ impl Shard {
         while let Some(client) = self.pending_clients.pop() {
             self.client_progress(client);
         }
+        self.begin_handshakes();
+        self.tell_load();
         self.drained();
     }
 
@@ -167,12 +180,25 @@ impl Shard {
         }
     }
 
+    /// Lets the other shards know how busy this one is, when that has changed enough.
+    fn tell_load(&mut self) {
+        if let Some(clients) = self.balance.news(self.clients.len()) {
+            for to in self.balance.others() {
+                let message = Message::Load { clients };
+                self.ctx.outbox.push(Output::Send { to, message });
+            }
+        }
+    }
+
     fn start(&mut self) {
         if core::mem::replace(&mut self.is_started, true) {
             return;
         }
         for index in 0..self.listeners {
             self.accept(ListenerId(index));
+        }
+        if !self.balance.is_alone() {
+            self.accept(PEERS);
         }
     }
 
@@ -187,7 +213,12 @@ impl Shard {
                     self.accepted(listener, id, result);
                 }
             }
-            Completion::Unlisten { .. } | Completion::HandOff { .. } => {}
+            Completion::Unlisten { .. } => {}
+            Completion::HandOff { conn } => {
+                if let Side::Client(id) = Side::of(conn) {
+                    self.client_closed(id);
+                }
+            }
             Completion::Connect { conn, result } => {
                 if let Side::Upstream(id) = Side::of(conn) {
                     self.upstream_connected(id, result);
@@ -216,7 +247,7 @@ impl Shard {
             },
             Completion::Resolve { ticket, result } => {
                 if let Some(ticket) = self.ctx.tickets.remove(ticket) {
-                    self.resolved(ticket, result);
+                    self.resolved(ticket, &result);
                 }
             }
             Completion::Host { ticket, done } => match (self.ctx.tickets.remove(ticket), done) {

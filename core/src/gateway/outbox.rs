@@ -16,8 +16,4 @@ impl Outbox {
     pub(super) fn pop(&mut self) -> Option<Output> {
         self.0.pop_front()
     }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
 }

@@ -19,10 +19,10 @@ const BYTES_PER_TOKEN: u64 = 4;
 /// A received request, before anything is known of it but its head.
 #[derive(Debug)]
 pub struct Prepare {
-    pub(super) snapshot: Arc<Snapshot>,
-    pub(super) dialect: Dialect,
-    pub(super) codings: Codings,
-    pub(super) body: Bytes,
+    snapshot: Arc<Snapshot>,
+    dialect: Dialect,
+    codings: Codings,
+    body: Bytes,
 }
 
 /// A request ready to be sent.
@@ -54,7 +54,6 @@ pub(super) struct Prompt {
     /// The body, kept until the answer is committed: it may have to be sent again.
     pub(super) body: Vec<Bytes>,
     pub(super) body_len: u64,
-    pub(super) model: JsonStr,
     /// Whether both sides speak the same API, so that bytes pass untouched.
     pub(super) is_same_dialect: bool,
 }
@@ -70,6 +69,21 @@ impl Prepared {
 }
 
 impl Prepare {
+    /// The request of a client that speaks `dialect`.
+    pub const fn new(
+        snapshot: Arc<Snapshot>,
+        dialect: Dialect,
+        codings: Codings,
+        body: Bytes,
+    ) -> Prepare {
+        Prepare {
+            snapshot,
+            dialect,
+            codings,
+            body,
+        }
+    }
+
     /// Reads the body, finds the model, and writes the upstream's body.
     pub(super) fn run(self, tape: &mut Tape) -> Result<Box<Prepared>, Box<Failure>> {
         let limits = &self.snapshot.limits;
@@ -154,7 +168,6 @@ fn prepare(
                 upstream,
                 body,
                 body_len,
-                model,
                 is_same_dialect,
             })
         }

@@ -61,14 +61,6 @@ impl Socket {
         }
     }
 
-    pub(super) const fn conn(&self) -> ConnId {
-        self.conn
-    }
-
-    pub(super) const fn is_closing(&self) -> bool {
-        self.is_closing
-    }
-
     pub(super) const fn is_reading(&self) -> bool {
         self.is_reading
     }

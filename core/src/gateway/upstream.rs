@@ -59,6 +59,8 @@ pub(super) enum Phase {
     Tunnelling,
     /// TLS shakes hands.
     Handshaking,
+    /// TLS would, but others do already.
+    Queued,
     /// It carries a request.
     Serving,
     /// The answer is complete; the end of its framing is awaited.
@@ -194,11 +196,17 @@ impl Upstream {
             self.phase = Phase::Serving;
             return Opened::Ready;
         };
+        if ctx.handshakes >= ctx.limits.shard.handshakes_max {
+            self.phase = Phase::Queued;
+            ctx.handshake_queue.push_back(self.id);
+            return Opened::Waiting;
+        }
         match tls::Session::connect(config, &settings.base.host, ctx.now.wall) {
             Ok(mut session) => {
                 session.flush(&mut self.socket.output);
                 self.tls = Some(Box::new(session));
                 self.phase = Phase::Handshaking;
+                ctx.handshakes += 1;
                 self.flush(ctx);
                 self.socket.read(&mut ctx.outbox);
                 Opened::Waiting
@@ -241,6 +249,7 @@ impl Upstream {
             self.socket.read(&mut ctx.outbox);
             return Opened::Waiting;
         }
+        ctx.handshakes -= 1;
         self.phase = Phase::Serving;
         Opened::Ready
     }
@@ -268,6 +277,11 @@ impl Upstream {
     }
 
     pub(super) fn close(&mut self, ctx: &mut Ctx) {
+        match self.phase {
+            Phase::Handshaking => ctx.handshakes -= 1,
+            Phase::Queued => ctx.handshake_queue.retain(|&queued| queued != self.id),
+            _ => {}
+        }
         self.phase = Phase::Closing;
         self.exchange = None;
         self.deadline = None;
@@ -352,6 +366,19 @@ impl Shard {
         }
     }
 
+    /// Begins handshakes that had to wait for others.
+    pub(super) fn begin_handshakes(&mut self) {
+        while self.ctx.handshakes < self.ctx.limits.shard.handshakes_max {
+            let Some(id) = self.ctx.handshake_queue.pop_front() else {
+                return;
+            };
+            if let Some(upstream) = self.upstreams.get_mut(id) {
+                let opened = upstream.secure(&mut self.ctx);
+                self.opened(id, opened);
+            }
+        }
+    }
+
     fn opened(&mut self, id: UpstreamId, opened: Opened) {
         match opened {
             Opened::Ready => self.upstream_ready(id),
@@ -378,7 +405,7 @@ impl Shard {
                 let opened = upstream.opening(&mut self.ctx);
                 self.opened(id, opened);
             }
-            (Phase::Tunnelling | Phase::Handshaking, _) => {
+            (Phase::Tunnelling | Phase::Handshaking | Phase::Queued, _) => {
                 let message = "the connection ended while it was being opened";
                 self.upstream_failed(id, Failure::new(Class::BadGateway, message));
             }

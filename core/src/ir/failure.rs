@@ -164,8 +164,7 @@ impl Class {
             429 => Class::RateLimit,
             400..=499 => Class::InvalidRequest,
             500 => Class::Internal,
-            503 => Class::Unavailable,
-            529 => Class::Overloaded,
+            503 | 529 => Class::Overloaded,
             _ => Class::BadGateway,
         }
     }

@@ -1,4 +1,5 @@
-//! The grammar of a Messages stream, as an automaton. Every stream that the encoder writes must pass.
+//! The grammar of a Messages stream, as an automaton. Every stream that the encoder writes must
+//! pass.
 
 use serde_json::Value as Json;
 

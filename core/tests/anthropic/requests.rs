@@ -6,9 +6,9 @@ use tollgate_core::base::Limits;
 use tollgate_core::dialect::anthropic::request;
 use tollgate_core::dialect::{Target, ThinkingStyle, Traits};
 use tollgate_core::ir::{
-    Arguments, CacheHint, Effort, Extension, FunctionTool, Loss, Media, Message, Number, Origin,
-    OutputFormat, Part, PartKind, Reasoning, ReasoningMode, Request, Role, Signature, Source,
-    Thinking, Tool, ToolCall, ToolChoice, ToolKind, ToolResult,
+    Arguments, CacheHint, Document, Effort, Extension, FunctionTool, Loss, Media, Message, Number,
+    Origin, OutputFormat, Part, PartKind, Reasoning, ReasoningMode, Request, Role, Signature,
+    Source, Thinking, Tool, ToolCall, ToolChoice, ToolKind, ToolResult,
 };
 use tollgate_core::wire::json::Tape;
 
@@ -142,10 +142,8 @@ fn faults_are_named_with_their_path() {
     }
 }
 
-#[test]
-fn what_claude_code_sends_is_understood() {
-    let request = decode(
-        r#"{"model":"claude-x","max_tokens":32000,"stream":true,
+/// What Claude Code sends, in small.
+pub(crate) const AGENT: &str = r#"{"model":"claude-x","max_tokens":32000,"stream":true,
         "system":[{"type":"text","text":"x-anthropic-billing-header: a"},
             {"type":"text","text":"You are…","cache_control":{"type":"ephemeral","ttl":"1h"}}],
         "messages":[{"role":"user","content":[{"type":"text","text":"hi"}]},
@@ -159,9 +157,11 @@ fn what_claude_code_sends_is_understood() {
         "thinking":{"type":"adaptive","display":"omitted"},
         "output_config":{"effort":"high","task_budget":{"total":9}},
         "context_management":{"edits":[]},"metadata":{"user_id":"u"},"speed":"fast",
-        "inference_geo":"eu","future_field":{"a":[1]},"container":null,"mcp_servers":[]}"#,
-    )
-    .unwrap();
+        "inference_geo":"eu","future_field":{"a":[1]},"container":null,"mcp_servers":[]}"#;
+
+#[test]
+fn what_claude_code_sends_is_understood() {
+    let request = decode(AGENT).unwrap();
     assert_eq!(request.system.len(), 2);
     assert_eq!(request.messages[1].role, Role::System);
     let reasoning = request.reasoning.as_ref().unwrap();
@@ -503,11 +503,11 @@ fn what_changes_the_answer_is_refused() {
     push("n: ", &|it| it.choices = Some(2));
     push("logprobs: ", &|it| it.logprobs = Some(0));
     push("logit_bias: ", &|it| {
-        it.sampling.logit_bias = Some(raw("{\"7\":1}"))
+        it.sampling.logit_bias = Some(raw("{\"7\":1}"));
     });
     push("stop: ", &|it| it.stop = vec![js("\n\n")]);
     push("tool_choice: ", &|it| {
-        it.tool_choice = Some(ToolChoice::Required)
+        it.tool_choice = Some(ToolChoice::Required);
     });
     push("audio: none", &|it| {
         it.extensions.push(Extension {
@@ -673,6 +673,33 @@ fn media() {
     assert_eq!(dropped, ["messages[].image_url.detail"]);
     let (body, _) = image("https://a.example/b.png");
     assert_eq!(body["messages"][0]["content"][1]["source"]["type"], "url");
+    let (body, _) = image("data:image/jpg;base64,AAAA");
+    let source = &body["messages"][0]["content"][1]["source"];
+    assert_eq!(source["media_type"], "image/jpeg");
+}
+
+#[test]
+fn files_are_pdf_or_text() {
+    let file = |media_type: &str| {
+        let mut request = asking(vec![user("x")]);
+        let document = Document {
+            source: Source::Base64 {
+                media_type: js(media_type),
+                data: js("aGkK"),
+            },
+            title: Some(js("a.b")),
+            context: None,
+            citations: false,
+        };
+        let part = Part::new(PartKind::Document(document));
+        request.messages[0].parts.push(part);
+        encode(&request).map(|(body, _)| body["messages"][0]["content"][1].clone())
+    };
+    let pdf = json!({"type":"base64","media_type":"application/pdf","data":"aGkK"});
+    assert_eq!(file("application/pdf").unwrap()["source"], pdf);
+    let text = json!({"type":"text","media_type":"text/plain","data":"hi\n"});
+    assert_eq!(file("text/markdown").unwrap()["source"], text);
+    assert!(file("application/zip").is_err());
 }
 
 #[test]
@@ -694,5 +721,32 @@ fn an_edit_changes_the_model_and_the_extras_alone() {
     assert_eq!(
         text_of(&mut request::edit(&text, root, &target)),
         "{ \"model\" : \"b\\\"c\",\n \"x\":1.10, \"top_k\": 9 }"
+    );
+}
+
+#[test]
+fn the_configs_parameters_win() {
+    let mut request = asking(vec![user("x")]);
+    request.system = vec![Part::text(js("s"))];
+    request.sampling.top_k = Some(Number(raw("5")));
+    let model = js("claude-x");
+    let extra = [
+        (js("top_k"), raw("7")),
+        (js("max_tokens"), raw("9")),
+        (js("system"), raw("\"mine\"")),
+        (js("speed"), raw("\"fast\"")),
+    ];
+    let target = Target {
+        model: &model,
+        traits: &Traits::default(),
+        extra: &extra,
+    };
+    let mut encoded = request::encode(&request, &target).unwrap();
+    assert_eq!(
+        text_of(&mut encoded.body),
+        concat!(
+            r#"{"model":"claude-x","top_k":7,"max_tokens":9,"system":"mine","speed":"fast","#,
+            r#""messages":[{"role":"user","content":[{"type":"text","text":"x"}]}]}"#
+        )
     );
 }

@@ -13,10 +13,10 @@ pub(crate) enum End {
 
 /// Checks the events of one stream.
 ///
-/// Each event is one line of JSON with the head constant. A choice's first chunk tells the role, and no
-/// other does; its tool calls are numbered from 0 by ones, with id, type and name in the first piece
-/// alone; after its `finish_reason` nothing comes for it. Then the usage chunk (if asked for), `[DONE]`,
-/// nothing. Or an `error` event, and nothing.
+/// Each event is one line of JSON with the head constant. A choice's first chunk tells the role,
+/// and no other does; its tool calls are numbered from 0 by ones, with id, type and name in the
+/// first piece alone; after its `finish_reason` nothing comes for it. Then the usage chunk (if
+/// asked for), `[DONE]`, nothing. Or an `error` event, and nothing.
 pub(crate) fn check(events: &[Bytes], usage_wanted: bool) -> Result<End, String> {
     let mut head: Option<(Json, Json, Json)> = None;
     let mut choices: BTreeMap<u64, (usize, bool)> = BTreeMap::new();

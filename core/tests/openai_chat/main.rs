@@ -4,6 +4,7 @@
 
 mod failures;
 mod grammar;
+mod messages;
 mod recordings;
 mod requests;
 mod responses;

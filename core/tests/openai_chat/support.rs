@@ -18,13 +18,13 @@ pub(crate) fn decode_request(text: &str) -> Result<Request, Box<Failure>> {
 pub(crate) fn encode_request(
     request: &Request,
     traits: &Traits,
-) -> Result<(Json, Vec<String>), Failure> {
+) -> Result<(Json, Vec<String>), Box<Failure>> {
     let target = Target {
         model: &JsonStr::from_static("target-model"),
         traits,
         extra: &[],
     };
-    let mut encoded = request::encode(request, &target).map_err(|failure| *failure)?;
+    let mut encoded = request::encode(request, &target)?;
     let body = encoded.body.take_all();
     let json = serde_json::from_slice(&body)
         .unwrap_or_else(|error| panic!("{error} in {}", String::from_utf8_lossy(&body)));
@@ -120,10 +120,17 @@ pub(crate) struct Recording {
     pub(crate) json: Json,
 }
 
-/// All recordings of this API, in the order of their names; `None`, said aloud, where they are absent.
+/// All recordings of this API, in the order of their names; `None`, said aloud, where they are
+/// absent.
 pub(crate) fn recordings() -> Option<Vec<Recording>> {
+    recordings_of("openai.chat")
+}
+
+/// All recordings of an API.
+#[allow(clippy::disallowed_methods)]
+pub(crate) fn recordings_of(api: &str) -> Option<Vec<Recording>> {
     let shared = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared");
-    let folder = std::path::Path::new(shared).join("recordings/openai.chat");
+    let folder = std::path::Path::new(shared).join("recordings").join(api);
     let Ok(entries) = std::fs::read_dir(&folder) else {
         assert!(
             std::env::var("CI").as_deref() != Ok("true"),

@@ -1,5 +1,5 @@
-//! A machine that a test scripts, and that checks the contract on the way: each operation gets exactly
-//! one completion, and the completion of `Close` is the last one.
+//! A machine that a test scripts, and that checks the contract on the way: each operation gets
+//! exactly one completion, and the completion of `Close` is the last one.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{SocketAddr, TcpStream};
@@ -10,8 +10,8 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use tollgate_core::base::{ConnId, Id, Instant, ListenerId, Now, ShardId, TicketId, WriteBatch};
 use tollgate_core::gateway::io::{
-    Completion, Host, Input, IoFailure, Machine, Op, Output, Peer, ReadClass, ResolveReply, Work,
-    WorkReply,
+    Completion, Host, Input, IoFailure, Machine, Op, Output, Peer, Prepare, ReadClass,
+    ResolveReply, Work, WorkReply,
 };
 use tollgate_core::record::Record;
 
@@ -80,6 +80,11 @@ impl Desk {
 
     pub(crate) fn open(&self) -> usize {
         self.conns.len()
+    }
+
+    /// Whether operations on `conn` may still be asked for.
+    pub(crate) fn is_open(&self, conn: ConnId) -> bool {
+        self.conns.get(&conn).is_some_and(|flight| !flight.close)
     }
 
     pub(crate) fn names(&self) -> Vec<ConnId> {
@@ -168,10 +173,12 @@ impl Desk {
             index: 8,
             generation: 8,
         });
-        let work = Work::Decompress {
-            body: Bytes::from_static(b"body"),
-            bytes_max: 10,
-        };
+        let snapshot = Arc::default();
+        let dialect = tollgate_core::dialect::Dialect::OpenAiChat;
+        let codings = tollgate_core::wire::coding::Codings::default();
+        let body = Bytes::from_static(b"body");
+        let prepare = Prepare::new(snapshot, dialect, codings, body);
+        let work = Work::Prepare(Box::new(prepare));
         self.op(Op::Host { ticket, work });
     }
 
@@ -336,9 +343,11 @@ pub(crate) fn echo(listeners: u16) -> Toy {
             desk.read(conn, QUIET);
             desk.accept(listener);
         }
-        Event::Read(conn, Ok(bytes)) if !bytes.is_empty() => desk.write(conn, bytes),
+        Event::Read(conn, Ok(bytes)) if !bytes.is_empty() && desk.is_open(conn) => {
+            desk.write(conn, bytes);
+        }
         Event::Read(conn, _) | Event::Write(conn, Err(_), _) => desk.close(conn, false),
-        Event::Write(conn, Ok(()), _) => desk.read(conn, QUIET),
+        Event::Write(conn, Ok(()), _) if desk.is_open(conn) => desk.read(conn, QUIET),
         Event::Drain => {
             draining = true;
             drain(desk, listeners);
@@ -367,8 +376,8 @@ impl Host for Threads {
     fn record(&self, _: ShardId, _: Box<Record>) {}
 }
 
-/// Runs `machines` on each driver that there is, one after the other, alone in this process, and checks
-/// that `drive` leaves no descriptor behind.
+/// Calls `drive` for each driver that there is, one after the other, alone in this process, and
+/// checks that it leaves no descriptor behind.
 pub(crate) fn on_each_driver(mut drive: impl FnMut(Driver)) {
     let _alone = alone();
     for driver in [Driver::Epoll, Driver::Uring] {

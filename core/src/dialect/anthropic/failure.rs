@@ -1,10 +1,10 @@
-//! Failures: [`decode`] what a Messages upstream answers when it fails, [`encode`] any failure for a
-//! Messages client.
+//! Failures: [`decode`] what a Messages upstream answers when it fails, [`encode`] any failure for
+//! a Messages client.
 
 use bytes::Bytes;
 
 use super::overflow;
-use crate::base::{JsonStr, Limits, OutBuf};
+use crate::base::{JsonStr, Limits, OutBuf, RawJson};
 use crate::ir::{Blame, Class, Failure};
 use crate::wire::json::{Kind, Tape, Value, Writer};
 
@@ -54,7 +54,7 @@ pub(super) fn from_json(status: Option<u16>, root: Value<'_>) -> Failure {
         upstream_status: status,
         message: message.detach(),
         kind: kind.map(|kind| kind.detach()),
-        code: code.map(|code| code.raw()),
+        code: code.map(|code| RawJson::from_checked(Bytes::copy_from_slice(code.raw_text()))),
         param: text(inner.get("param")).map(|param| param.detach()),
         ..Failure::new(class, "")
     }
@@ -98,8 +98,8 @@ fn cut(text: &str) -> String {
     }
 }
 
-/// What kind of failure it is: by its words where they say more than its type, then by its type, then by
-/// the status.
+/// What kind of failure it is: by its words where they say more than its type, then by its type,
+/// then by the status.
 fn class(status: Option<u16>, kind: &str, code: &str, message: &str) -> Class {
     let message = message.to_ascii_lowercase();
     if overflow::is_told_in(&message) || code == "context_length_exceeded" {

@@ -3,8 +3,8 @@
 use crate::ir::{Finish, FinishReason};
 use crate::wire::json::{Value, Writer};
 
-/// Reads `stop_reason`, `stop_sequence` and `stop_details` of a message or of a `message_delta`; `None`
-/// where no reason is given yet.
+/// Reads `stop_reason`, `stop_sequence` and `stop_details` of a message or of a `message_delta`;
+/// `None` where no reason is given yet.
 pub(super) fn read(holder: Value<'_>) -> Option<Finish> {
     let name = holder.get("stop_reason")?.as_text()?;
     let text = |value: Option<Value<'_>>| value.and_then(Value::as_str);
@@ -16,8 +16,8 @@ pub(super) fn read(holder: Value<'_>) -> Option<Finish> {
     })
 }
 
-/// The reason of that name. One that is not known ends the answer like any other: it came to an end by
-/// the provider's own word.
+/// The reason of that name. One that is not known ends the answer like any other: it came to an end
+/// by the provider's own word.
 fn reason(name: &str) -> FinishReason {
     match name {
         "max_tokens" => FinishReason::Length,
@@ -39,8 +39,8 @@ pub(super) struct Made {
     pub(super) refuses: bool,
 }
 
-/// The name of the reason: an answer that calls tools says so, whatever the upstream said, unless it was
-/// cut off.
+/// The name of the reason: an answer that calls tools says so, whatever the upstream said, unless
+/// it was cut off.
 pub(super) fn name(reason: &FinishReason, made: Made) -> &'static str {
     match reason {
         FinishReason::Length => "max_tokens",
@@ -54,7 +54,8 @@ pub(super) fn name(reason: &FinishReason, made: Made) -> &'static str {
     }
 }
 
-/// Writes the members `stop_reason`, `stop_sequence` and, where there is more to say, `stop_details`.
+/// Writes the members `stop_reason`, `stop_sequence` and, where there is more to say,
+/// `stop_details`.
 pub(super) fn write(finish: &Finish, made: Made, json: &mut Writer<'_>) {
     let name = name(&finish.reason, made);
     json.key("stop_reason");

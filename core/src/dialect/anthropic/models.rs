@@ -44,8 +44,8 @@ fn write(model: &ModelEntry, json: &mut Writer<'_>) {
     json.end_object();
 }
 
-/// Seconds since 1970 as RFC 3339 has it (`2025-02-19T00:00:00Z`); the days are turned into a date by
-/// Howard Hinnant's `civil_from_days`.
+/// Seconds since 1970 as RFC 3339 has it (`2025-02-19T00:00:00Z`); the days are turned into a date
+/// by Howard Hinnant's `civil_from_days`.
 fn rfc3339(seconds: u64) -> String {
     // The last second of the year 9999: the format has no more digits.
     let seconds = seconds.min(253_402_300_799);

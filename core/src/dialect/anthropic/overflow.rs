@@ -1,6 +1,6 @@
-//! Prompts that are too long, in the vendors' many words for it, and in the one form that Claude Code
-//! understands: it shortens its conversation by itself when it reads `prompt is too long: A tokens > B
-//! maximum` or ``input length and `max_tokens` exceed context limit: A + B > C``.
+//! Prompts that are too long, in the vendors' many words for it, and in the one form that Claude
+//! Code understands: it shortens its conversation by itself when it reads `prompt is too long: A
+//! tokens > B maximum` or ``input length and `max_tokens` exceed context limit: A + B > C``.
 
 /// How vendors say it, in lower case. Each is specific enough never to stand in another error.
 const SPELLINGS: [&str; 15] = [
@@ -26,8 +26,9 @@ pub(super) fn is_told_in(message: &str) -> bool {
     SPELLINGS.iter().any(|words| message.contains(words))
 }
 
-/// The message for a Messages client: the vendor's own where it has the form already, else that form
-/// with the numbers of the vendor's message, or the vendor's words behind it where it names none.
+/// The message for a Messages client: the vendor's own where it has the form already, else that
+/// form with the numbers of the vendor's message, or the vendor's words behind it where it names
+/// none.
 pub(super) fn message(vendor: &str) -> String {
     let has_form = |mark: &str, sign: &str| {
         let after = vendor.find(mark).and_then(|at| vendor.get(at..));
@@ -138,11 +139,13 @@ mod tests {
                 too_long,
             ),
             (
-                "The input token count (10000) exceeds the maximum number of tokens allowed (8192).",
+                "The input token count (10000) exceeds the maximum number of tokens allowed \
+                 (8192).",
                 too_long,
             ),
             (
-                "This model's maximum prompt length is 8,192 but the request contains 10,000 tokens.",
+                "This model's maximum prompt length is 8,192 but the request contains 10,000 \
+                 tokens.",
                 too_long,
             ),
             (

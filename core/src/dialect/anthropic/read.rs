@@ -19,7 +19,12 @@ pub(super) struct Notes {
 impl Notes {
     /// A member that has no place in the model.
     pub(super) fn add(&mut self, path: String, value: Value<'_>, loss: Loss) {
+        // Said again, it says nothing new.
+        let known = |it: &Extension| it.loss == loss && it.path == path;
         if loss == Loss::Harmless && self.extensions.len() >= NOTED_MAX {
+            return;
+        }
+        if self.extensions.iter().any(known) {
             return;
         }
         self.extensions.push(Extension {
@@ -38,8 +43,8 @@ impl Notes {
     }
 }
 
-/// The members of `object` of these names, in one pass; `null` counts as left out, as the API has it.
-/// Other members are noted.
+/// The members of `object` of these names, in one pass; `null` counts as left out, as the API has
+/// it. Other members are noted.
 pub(super) fn fields<'t, const N: usize>(
     object: Value<'t>,
     names: [&str; N],

@@ -7,7 +7,7 @@ use super::{failure, parts, request, text};
 use crate::base::OutBuf;
 use crate::dialect::ReplyMeta;
 use crate::ir::{
-    Choice, Class, Failure, Finish, FinishReason, Origin, Part, PartKind, Response, ToolCall, Usage,
+    Choice, Class, Failure, Finish, FinishReason, Origin, Part, PartKind, Response, ToolCall,
 };
 use crate::wire::json::{Kind, Tape, Value, Writer};
 
@@ -71,10 +71,11 @@ fn is_call(part: &Part) -> bool {
     matches!(part.kind, PartKind::ToolCall(_))
 }
 
-/// Writes an answer for a Messages client: the first choice, for Messages has but one. What it has no
-/// block for (media, opaque parts of other vendors, hidden reasoning of theirs) is left out; signatures
-/// of other vendors too, and none is made up. Arguments that are no JSON object, which Messages demands,
-/// are given as `{"_raw": "…"}`.
+/// Writes an answer for a Messages client: the first choice, for Messages has but one. What it has
+/// no block for (media, opaque parts of other vendors, hidden reasoning of theirs) is left out;
+/// signatures of other vendors too, and none is made up. Arguments that are no JSON object, which
+/// Messages demands, are given as `{"_raw": "…"}`. An answer that is said to end for tools but calls
+/// none ends its turn: an upstream's decoder is the place to refuse it.
 pub fn encode(response: &Response, meta: &ReplyMeta, out: &mut OutBuf) {
     let none = Choice::default();
     let choice = response.choices.first().unwrap_or(&none);
@@ -112,7 +113,7 @@ pub fn encode(response: &Response, meta: &ReplyMeta, out: &mut OutBuf) {
     };
     finish::write(&choice.finish, made, &mut json);
     json.key("usage");
-    let usage = response.usage.unwrap_or_else(Usage::default);
+    let usage = response.usage.unwrap_or_default();
     usage::write(&usage, meta.input_tokens_estimate, &mut json);
     json.end_object();
 }

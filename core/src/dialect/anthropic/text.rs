@@ -14,7 +14,8 @@ pub(super) fn is_blank(text: &JsonStr) -> bool {
     }
 }
 
-/// The text without the white space at its end, which Messages refuses at the end of a begun answer.
+/// The text without the white space at its end, which Messages refuses at the end of a begun
+/// answer.
 pub(super) fn trim_end(text: &JsonStr) -> JsonStr {
     let mut rest = text.escaped().as_ref();
     loop {
@@ -51,6 +52,32 @@ pub(super) fn data_url(url: &JsonStr) -> Option<(JsonStr, JsonStr)> {
     Some((JsonStr::escape(media_type), data))
 }
 
+/// The text in base64 (RFC 4648 §4), if it is such and is UTF-8.
+pub(super) fn from_base64(data: &JsonStr) -> Option<JsonStr> {
+    let data = data.unescape();
+    let digits = data.trim_end_matches('=').bytes();
+    let mut bytes = Vec::with_capacity(data.len() / 4 * 3 + 3);
+    let (mut bits, mut held) = (0u32, 0u32);
+    for digit in digits {
+        let value = match digit {
+            b'A'..=b'Z' => digit - b'A',
+            b'a'..=b'z' => digit - b'a' + 26,
+            b'0'..=b'9' => digit - b'0' + 52,
+            b'+' => 62,
+            b'/' => 63,
+            _ => return None,
+        };
+        bits = (bits << 6 | u32::from(value)) & 0xFFFF;
+        held += 6;
+        if held >= 8 {
+            held -= 8;
+            bytes.push((bits >> held) as u8);
+        }
+    }
+    let text = String::from_utf8(bytes).ok()?;
+    Some(JsonStr::escape(&text))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -68,6 +95,22 @@ mod tests {
             let escaped = JsonStr::escape(text);
             assert_eq!(is_blank(&escaped), blank, "{text:?}");
             assert_eq!(trim_end(&escaped).unescape(), trimmed, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn text_comes_out_of_base64() {
+        for (data, text) in [
+            ("", Some("")),
+            ("YQ==", Some("a")),
+            ("YWI=", Some("ab")),
+            ("YWJj", Some("abc")),
+            ("w6kiCg==", Some("é\"\n")),
+            ("/w==", None),
+            ("Y Q=", None),
+        ] {
+            let read = from_base64(&JsonStr::escape(data));
+            assert_eq!(read, text.map(JsonStr::escape), "{data}");
         }
     }
 

@@ -3,8 +3,8 @@
 use crate::ir::Usage;
 use crate::wire::json::{Value, Writer};
 
-/// The counts of an answer so far. A stream tells them at its start and, cumulative, at its end; there
-/// often without those that did not change.
+/// The counts of an answer so far. A stream tells them at its start and, cumulative, at its end;
+/// there often without those that did not change.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Counts {
     input: Option<u64>,

@@ -1,6 +1,6 @@
-//! Looks at answers that pass untouched, because both sides speak Messages: what they used, why they
-//! end, and whether they fail. Ordinary content events are told by their name alone; only those that
-//! hold counts are parsed.
+//! Looks at answers that pass untouched, because both sides speak Messages: what they used, why
+//! they end, and whether they fail. Ordinary content events are told by their name alone; only
+//! those that hold counts are parsed.
 
 use bytes::Bytes;
 
@@ -24,8 +24,8 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// A watch over one answer. Whether the client wanted the usage does not matter in this API: it is
-    /// always told.
+    /// A watch over one answer. Whether the client wanted the usage does not matter in this API: it
+    /// is always told.
     pub fn new(_stream_usage_wanted: bool) -> Watch {
         Watch::default()
     }
@@ -193,13 +193,16 @@ mod tests {
         assert_eq!(watch.event(b"message_start", start), Seen::default());
         assert!(watch.model().is_some_and(|model| model.is("m")));
         assert!(watch.end_of_body().is_some());
-        let block = br#"{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}"#;
+        let block = br#"{"type":"content_block_start","index":0,
+            "content_block":{"type":"text","text":""}}"#;
         assert!(!watch.event(b"", block).content);
-        let block = br#"{"type":"content_block_start","index":0,"content_block":{"type":"tool_use","id":"a"}}"#;
+        let block = br#"{"type":"content_block_start","index":0,
+            "content_block":{"type":"tool_use","id":"a"}}"#;
         assert!(watch.event(b"", block).content);
         let delta = br#"{"type":"content_block_delta","index":0}"#;
         assert!(watch.event(b"", delta).content);
-        let end = br#"{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":9}}"#;
+        let end = br#"{"type":"message_delta","delta":{"stop_reason":"end_turn"},
+            "usage":{"output_tokens":9}}"#;
         watch.event(b"message_delta", end);
         assert_eq!(watch.finish(), Some(&FinishReason::Stop));
         assert!(watch.event(b"message_stop", b"").terminal);

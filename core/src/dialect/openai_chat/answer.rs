@@ -3,7 +3,7 @@
 
 use bytes::{Bytes, BytesMut};
 
-use super::fields::{Checked, array, fault, object, source, string, wrong};
+use super::fields::{Checked, array, fault, object, source, string, word, wrong};
 use crate::base::JsonStr;
 use crate::ir::{
     Arguments, Finish, FinishReason, Media, Origin, Part, PartKind, Signature, Source, Thinking,
@@ -141,8 +141,8 @@ pub(super) fn reasoning(words: Option<JsonStr>, details: Option<Value<'_>>, out:
     }
 }
 
-/// Reads the `content` of an assistant's message: text, a list of parts, or nothing. Empty text is no
-/// part.
+/// Reads the `content` of an assistant's message: text, a list of parts, or nothing. Empty text is
+/// no part.
 ///
 /// # Errors
 /// Where it is of another type.
@@ -166,8 +166,8 @@ fn content_part(entry: Value<'_>, out: &mut Vec<Part>) -> Checked<()> {
         push_text(entry.as_str(), out);
         return Ok(());
     }
-    let kind = string(super::fields::required(object(entry)?, "type")?)?;
-    match kind.escaped().as_ref() {
+    let kind = super::fields::required(object(entry)?, "type")?;
+    match word(kind)? {
         b"text" | b"output_text" => push_text(entry.get("text").and_then(Value::as_str), out),
         b"refusal" => {
             if let Some(text) = entry.get("refusal").and_then(Value::as_str) {
@@ -184,7 +184,7 @@ fn content_part(entry: Value<'_>, out: &mut Vec<Part>) -> Checked<()> {
         b"image_url" => out.extend(picture(entry)),
         _ => out.push(Part::new(PartKind::Opaque {
             origin: Origin::OpenAiChat,
-            name: kind,
+            name: string(kind)?,
             json: entry.raw(),
         })),
     }
@@ -352,8 +352,8 @@ pub(super) fn finish_reason(value: Value<'_>) -> Option<FinishReason> {
     })
 }
 
-/// How an answer with or without calls and refusals ends: a call makes it end with calls, whatever the
-/// vendor said (OpenAI says `stop` for a forced tool), unless it was cut off.
+/// How an answer with or without calls and refusals ends: a call makes it end with calls, whatever
+/// the vendor said (OpenAI says `stop` for a forced tool), unless it was cut off.
 pub(super) fn finish(told: Option<FinishReason>, has_calls: bool) -> Finish {
     let reason = match told.unwrap_or_default() {
         FinishReason::Stop | FinishReason::StopSequence if has_calls => FinishReason::ToolCalls,
@@ -377,8 +377,8 @@ pub(super) const fn finish_name(reason: &FinishReason, refused: bool) -> &'stati
     }
 }
 
-/// An id for the n-th call of an answer, where the vendor gave none: made of the answer's own id, so
-/// that it does not come twice in a conversation.
+/// An id for the n-th call of an answer, where the vendor gave none: made of the answer's own id,
+/// so that it does not come twice in a conversation.
 pub(super) fn call_id(answer: Option<&JsonStr>, nth: usize) -> JsonStr {
     let mut id = b"call_".to_vec();
     if let Some(answer) = answer {

@@ -1,5 +1,5 @@
-//! Failures: [`decode`] reads what an upstream answers instead of a completion, in the many forms the
-//! vendors have; [`encode`] writes OpenAI's.
+//! Failures: [`decode`] reads what an upstream answers instead of a completion, in the many forms
+//! the vendors have; [`encode`] writes OpenAI's.
 
 use bytes::Bytes;
 
@@ -10,8 +10,8 @@ use crate::wire::json::{Kind, Tape, Value, Writer};
 /// Characters of a body that is not JSON shown in the message.
 const SHOWN_CHARS_MAX: usize = 500;
 
-/// Reads the body that came with an error status, whatever it is. Never fails: a body that says nothing
-/// leaves the status to speak.
+/// Reads the body that came with an error status, whatever it is. Never fails: a body that says
+/// nothing leaves the status to speak.
 pub fn decode(status: u16, body: &Bytes, limits: &Limits) -> Failure {
     let mut tape = Tape::new();
     match tape.parse(body, &limits.json) {
@@ -20,7 +20,8 @@ pub fn decode(status: u16, body: &Bytes, limits: &Limits) -> Failure {
     }
 }
 
-/// Writes `{"error":{…}}`; returns the HTTP status. OpenAI tells the request's id in a header alone.
+/// Writes `{"error":{…}}`; returns the HTTP status. OpenAI tells the request's id in a header
+/// alone.
 pub fn encode(failure: &Failure, _request_id: &str, out: &mut OutBuf) -> u16 {
     let mut json = Writer::one_line(out);
     json.begin_object();
@@ -66,8 +67,7 @@ pub(super) fn from_value(status: Option<u16>, document: Value<'_>) -> Failure {
         None => {}
     }
     told.read(document);
-    let status = status.or_else(|| told.status());
-    let class = classify(status, &told);
+    let class = classify(status.or_else(|| told.status()), &told);
     let text = match told.message.take() {
         Some(message) => told.with_raw(message),
         None => JsonStr::escape(&says_nothing(status)),

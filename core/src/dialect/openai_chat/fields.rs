@@ -1,5 +1,5 @@
-//! Reading typed values out of a request, with errors that name the place. `null` counts as left out,
-//! as it does at OpenAI.
+//! Reading typed values out of a request, with errors that name the place. `null` counts as left
+//! out, as it does at OpenAI.
 
 use crate::base::JsonStr;
 use crate::ir::{Failure, Number, Source};
@@ -40,6 +40,12 @@ pub(super) fn given<'t>(object: Value<'t>, key: &str) -> Option<Value<'t>> {
 /// A string.
 pub(super) fn string(value: Value<'_>) -> Checked<JsonStr> {
     value.as_str().ok_or_else(|| wrong(value, "a string"))
+}
+
+/// A string that names one of few things, to be matched on. Hardly ever escaped; and if it is, then
+/// it is none of them.
+pub(super) fn word(value: Value<'_>) -> Checked<&[u8]> {
+    value.escaped().ok_or_else(|| wrong(value, "a string"))
 }
 
 /// A member of an object that is a string, if given.
@@ -83,7 +89,8 @@ pub(super) fn array(value: Value<'_>) -> Checked<Value<'_>> {
     }
 }
 
-/// The source that an address names: the data itself where it is a `data:` URL (RFC 2397), as a slice.
+/// The source that an address names: the data itself where it is a `data:` URL (RFC 2397), as a
+/// slice.
 pub(super) fn source(url: JsonStr) -> Result<Source, &'static str> {
     let escaped = url.escaped();
     if !escaped.starts_with(b"data:") {

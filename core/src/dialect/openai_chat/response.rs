@@ -320,7 +320,7 @@ fn write_message(parts: &[Part], json: &mut Writer<'_>) {
         json.key("tool_calls");
         json.begin_array();
         for call in calls {
-            write_call(call, None, json);
+            write_call(call, json);
         }
         json.end_array();
     }

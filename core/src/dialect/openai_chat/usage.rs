@@ -5,9 +5,9 @@ use crate::wire::json::{Kind, Value, Writer};
 
 /// Reads a `usage` object; `None` where it is not one or tells nothing.
 ///
-/// OpenAI counts reasoning within `completion_tokens`. Where the total exceeds prompt and completion
-/// (xAI, Google's surface) it is outside, and is added; sound that Mistral counts apart from the prompt
-/// likewise.
+/// OpenAI counts reasoning within `completion_tokens`. Where the total exceeds prompt and
+/// completion (xAI, Google's surface) it is outside, and is added; sound that Mistral counts apart
+/// from the prompt likewise.
 pub(super) fn decode(value: Value<'_>) -> Option<Usage> {
     if value.kind() != Kind::Object {
         return None;

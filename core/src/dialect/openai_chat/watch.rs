@@ -1,10 +1,10 @@
-//! Looks on while an answer passes through untouched, because both sides speak this API: usage, why it
-//! ends, whether it failed, which model answered.
+//! Looks on while an answer passes through untouched, because both sides speak this API: usage, why
+//! it ends, whether it failed, which model answered.
 //!
-//! An ordinary event costs three searches for a key and nothing more. It is parsed while the model is
-//! not known, until the first content, and when it tells something that is not null under `usage`,
-//! `error` or `finish_reason`. Within content such a key cannot be mistaken for one: its quotes would be
-//! escaped there.
+//! An ordinary event costs three searches for a key and nothing more. It is parsed while the model
+//! is not known, until the first content, and when it tells something that is not null under
+//! `usage`, `error` or `finish_reason`. Within content such a key cannot be mistaken for one: its
+//! quotes would be escaped there.
 
 use bytes::Bytes;
 use memchr::memmem;
@@ -159,7 +159,8 @@ impl Watch {
             };
             let is_call = matches!(key.escaped(), b"tool_calls" | b"function_call");
             self.has_calls |= filled && is_call;
-            says |= filled && !matches!(key.escaped(), b"role");
+            // Groq says in `channel` what kind of content would follow.
+            says |= filled && !matches!(key.escaped(), b"role" | b"channel");
         }
         says
     }

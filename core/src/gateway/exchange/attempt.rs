@@ -185,7 +185,7 @@ impl Shard {
     pub(in crate::gateway) fn resolved(
         &mut self,
         ticket: Ticket,
-        result: Result<Vec<core::net::SocketAddr>, ResolveFailure>,
+        result: &Result<Vec<core::net::SocketAddr>, ResolveFailure>,
     ) {
         let waiting = match ticket {
             Ticket::Exchange(id) => vec![id],
@@ -195,7 +195,7 @@ impl Shard {
                     return;
                 };
                 state.is_resolving = false;
-                if let Ok(addresses) = &result {
+                if let Ok(addresses) = result {
                     state.resolved(addresses.clone(), self.ctx.now.mono);
                 }
                 core::mem::take(&mut state.waiting)
@@ -211,7 +211,7 @@ impl Shard {
             let Some(index) = exchange.prompt().map(|prompt| prompt.upstream.provider) else {
                 continue;
             };
-            match &result {
+            match result {
                 Ok(addresses) => self.connect(id, index, addresses.iter().copied().collect()),
                 Err(failure) => {
                     let provider = exchange.snapshot.providers.get(index);
@@ -351,12 +351,12 @@ impl Shard {
                 Phase::Token => self.local_token(id),
             }
         }
-        if let Some(exchange) = self.exchanges.get_mut(id) {
-            if let Some(deadline) = exchange.deadlines.earliest() {
-                exchange
-                    .clock
-                    .set(deadline, Alarm::Exchange(id), &mut self.ctx.timers);
-            }
+        if let Some(exchange) = self.exchanges.get_mut(id)
+            && let Some(deadline) = exchange.deadlines.earliest()
+        {
+            exchange
+                .clock
+                .set(deadline, Alarm::Exchange(id), &mut self.ctx.timers);
         }
     }
 
@@ -479,21 +479,10 @@ fn pass_fields<'a>(
     sent: &'a Fields,
     fields: &mut Vec<(&'a [u8], &'a [u8])>,
 ) {
-    for (name, value) in sent.iter() {
-        let is_allowed =
-            provider
-                .client_headers
-                .iter()
-                .any(|allowed| match allowed.strip_suffix('*') {
-                    Some(start) => name
-                        .get(..start.len())
-                        .is_some_and(|it| it.eq_ignore_ascii_case(start.as_bytes())),
-                    None => name.eq_ignore_ascii_case(allowed.as_bytes()),
-                });
-        if is_allowed {
-            fields.push((name, value));
-        }
-    }
+    let passed = sent.iter().filter(|(name, _)| {
+        core::str::from_utf8(name).is_ok_and(|name| provider.passes_client_field(name))
+    });
+    fields.extend(passed);
 }
 
 /// The request target: the API's path behind the provider's prefix, with the client's query where both

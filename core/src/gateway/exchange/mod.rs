@@ -46,6 +46,9 @@ pub(super) struct Exchange {
     pub(super) prepared: Option<Box<Prepared>>,
     pub(super) attempt: Attempt,
     pub(super) answer: Answer,
+    /// A stream whose head went out before the upstream's answer turned out to come whole: what becomes
+    /// of it is told in that stream.
+    pub(super) early: Option<Box<Streaming>>,
     pub(super) deadlines: Deadlines,
     pub(super) clock: AlarmClock,
     /// When the head had come.

@@ -161,12 +161,9 @@ impl Shard {
         let body = body.unwrap_or_else(|| core::mem::take(&mut exchange.request.body).freeze());
         let is_long = body.len() > self.ctx.limits.shard.turn_bytes_max
             || !exchange.request.codings.is_identity();
-        let prepare = Prepare {
-            snapshot: Arc::clone(&exchange.snapshot),
-            dialect: exchange.request.dialect,
-            codings: core::mem::take(&mut exchange.request.codings),
-            body,
-        };
+        let codings = core::mem::take(&mut exchange.request.codings);
+        let snapshot = Arc::clone(&exchange.snapshot);
+        let prepare = Prepare::new(snapshot, exchange.request.dialect, codings, body);
         if !is_long {
             let prepared = prepare.run(&mut self.ctx.tape);
             self.prepared(exchange_id, prepared);
@@ -408,6 +405,7 @@ fn new_exchange(client: &Client, head: RequestHead, ctx: &mut Ctx) -> Exchange {
         prepared: None,
         attempt: Attempt::default(),
         answer: Answer::None,
+        early: None,
         deadlines: Deadlines::new(),
         clock: AlarmClock::default(),
         started: ctx.now.mono,

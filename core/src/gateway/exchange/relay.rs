@@ -7,7 +7,7 @@
 use bytes::{Bytes, BytesMut};
 
 use super::super::Shard;
-use super::super::ctx::UpstreamId;
+use super::super::ctx::{Ctx, UpstreamId};
 use super::super::io::Work;
 use super::deadlines::Phase;
 use super::state::{State, Step};
@@ -16,6 +16,7 @@ use super::whole::{Finish, Finished, Gather};
 use super::{Answer, Exchange, Holding, Streaming};
 use crate::base::ExchangeId;
 use crate::base::limits::Limits;
+use crate::dialect::Watched;
 use crate::ir::{Blame, Class, Failure};
 use crate::record::Outcome;
 use crate::wire::coding::{Codings, Decoder};
@@ -53,26 +54,25 @@ impl Shard {
             return;
         }
         let is_stream = status < 300 && is_event_stream(&head, exchange.access.stream);
+        let early = match core::mem::take(&mut exchange.answer) {
+            Answer::Stream(streaming) => Some(streaming),
+            Answer::Whole(_) | Answer::Local(_) | Answer::None => None,
+        };
         exchange.answer = if is_stream {
             let limits = &self.ctx.limits;
             let is_coded = !codings.is_identity();
             let decoder = is_coded.then(|| Box::new(Decoder::new(&codings, usize::MAX)));
-            let meta = exchange.meta(&self.ctx);
-            let relay = exchange.relay(meta, limits);
-            let is_collected = !exchange.access.stream;
-            let fields = Some(Box::new(head.fields));
-            Answer::Stream(Box::new(Streaming {
-                relay,
-                decoder,
-                fields,
-                is_committed: false,
-                is_collected,
-            }))
+            let mut streaming =
+                early.unwrap_or_else(|| Box::new(exchange.streaming(&self.ctx, limits)));
+            streaming.decoder = decoder;
+            streaming.fields = Some(Box::new(head.fields));
+            Answer::Stream(streaming)
         } else {
             let bytes_max = match status {
                 200..300 => self.ctx.limits.shard.response_bytes_max,
                 _ => ERROR_BYTES_MAX.min(self.ctx.limits.shard.response_bytes_max),
             };
+            exchange.early = early;
             exchange.deadlines.clear(Phase::FirstContent);
             exchange.deadlines.clear(Phase::Hold);
             exchange.await_data(&self.ctx.now.mono);
@@ -99,10 +99,10 @@ impl Shard {
             Answer::Stream(streaming) => {
                 let before = streaming.relay.progress();
                 match &mut streaming.decoder {
-                    None => streaming.relay.push(piece),
+                    None => streaming.relay.push(&piece),
                     Some(decoder) => {
                         if let Err(failure) = decode(decoder, &mut streaming.relay, &piece) {
-                            self.upstream_failed(upstream, failure);
+                            self.upstream_failed(upstream, *failure);
                             return;
                         }
                     }
@@ -224,7 +224,7 @@ impl Shard {
             return;
         };
         let Streaming { relay, fields, .. } = *streaming;
-        exchange.note_relay(&relay);
+        exchange.note(relay.watched(), relay.broken_events());
         let meta = exchange.meta(&self.ctx);
         let dialect = exchange.request.dialect;
         let Some(response) = relay.into_response() else {
@@ -281,7 +281,7 @@ impl Shard {
         let gather = core::mem::replace(&mut holding.gather, Gather::new(0));
         if holding.status >= 300 {
             let body = gather.into_bytes();
-            self.finish_error(id, body);
+            self.finish_error(id, &body);
             return;
         }
         let is_long = gather.len() > self.ctx.limits.shard.turn_bytes_max;
@@ -414,6 +414,17 @@ impl Exchange {
             .map_or(self.request.dialect, |provider| provider.dialect)
     }
 
+    /// A stream of which nothing has come.
+    pub(in crate::gateway) fn streaming(&self, ctx: &Ctx, limits: &Limits) -> Streaming {
+        Streaming {
+            relay: self.relay(self.meta(ctx), limits),
+            decoder: None,
+            fields: None,
+            is_committed: false,
+            is_collected: !self.access.stream,
+        }
+    }
+
     fn relay(&self, meta: crate::dialect::ReplyMeta, limits: &Limits) -> StreamRelay {
         let upstream = self.upstream_dialect();
         let client = self.request.dialect;
@@ -427,12 +438,11 @@ impl Exchange {
     }
 
     /// Takes over what the relay learnt.
-    pub(in crate::gateway) fn note_relay(&mut self, relay: &StreamRelay) {
-        let watched = relay.watched();
+    pub(in crate::gateway) fn note(&mut self, watched: Watched, broken_events: u32) {
         self.access.usage = watched.usage;
         self.access.answered_by = watched.model;
         self.access.finish = watched.finish;
-        self.access.broken_events = relay.broken_events();
+        self.access.broken_events = broken_events;
     }
 }
 
@@ -451,7 +461,11 @@ fn is_event_stream(head: &ResponseHead, is_asked_for: bool) -> bool {
 }
 
 /// Decodes a piece of a stream in steps, so that a bomb cannot blow up between two looks at the relay.
-fn decode(decoder: &mut Decoder, relay: &mut StreamRelay, piece: &[u8]) -> Result<(), Failure> {
+fn decode(
+    decoder: &mut Decoder,
+    relay: &mut StreamRelay,
+    piece: &[u8],
+) -> Result<(), Box<Failure>> {
     let mut rest = piece;
     loop {
         let mut decoded = BytesMut::new();
@@ -463,7 +477,7 @@ fn decode(decoder: &mut Decoder, relay: &mut StreamRelay, piece: &[u8]) -> Resul
             })?;
         rest = rest.get(taken..).unwrap_or_default();
         let is_all = decoded.len() < DECODED_STEP_BYTES;
-        relay.push(decoded.freeze());
+        relay.push(&decoded.freeze());
         if is_all {
             return Ok(());
         }

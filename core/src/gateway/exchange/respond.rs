@@ -5,7 +5,7 @@ use http::StatusCode;
 
 use super::super::Shard;
 use super::deadlines::Phase;
-use super::{Answer, Exchange};
+use super::{Answer, Exchange, Streaming};
 use crate::base::{ExchangeId, OutBuf};
 use crate::dialect::Dialect;
 use crate::ir::{Class, Failure};
@@ -39,6 +39,10 @@ impl Shard {
         let Some(client) = self.clients.get_mut(exchange.client) else {
             return;
         };
+        if let Some(streaming) = exchange.early.take() {
+            self.answer_early(id, streaming, body);
+            return;
+        }
         let is_events = exchange.access.stream && status < 300;
         let content_type = if is_events {
             "text/event-stream"
@@ -65,12 +69,25 @@ impl Shard {
         self.answered(id, sent);
     }
 
+    /// Goes on with a stream whose head is out: `body` holds its events.
+    fn answer_early(&mut self, id: ExchangeId, mut streaming: Box<Streaming>, mut body: OutBuf) {
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return;
+        };
+        streaming.relay.output.append(&mut body);
+        exchange.answer = Answer::Stream(streaming);
+        self.end_stream(id);
+    }
+
     /// Answers with an error in the client's API.
     pub(in crate::gateway) fn answer_failure(&mut self, id: ExchangeId, failure: Failure) {
         self.close_upstream_of(id);
         let Some(exchange) = self.exchanges.get_mut(id) else {
             return;
         };
+        if let Some(streaming) = exchange.early.take() {
+            exchange.answer = Answer::Stream(streaming);
+        }
         if let Answer::Stream(streaming) = &exchange.answer
             && streaming.is_committed
         {
@@ -80,7 +97,7 @@ impl Shard {
         let fields = match core::mem::take(&mut exchange.answer) {
             Answer::Whole(holding) => Some(holding.fields),
             Answer::Stream(streaming) => {
-                exchange.note_relay(&streaming.relay);
+                exchange.note(streaming.relay.watched(), streaming.relay.broken_events());
                 None
             }
             Answer::Local(_) | Answer::None => None,
@@ -101,7 +118,7 @@ impl Shard {
 
     /// An upstream answered with an error: it goes on as it is to a client of the same API, else it is
     /// told anew.
-    pub(in crate::gateway) fn finish_error(&mut self, id: ExchangeId, body: Bytes) {
+    pub(in crate::gateway) fn finish_error(&mut self, id: ExchangeId, body: &Bytes) {
         let Some(exchange) = self.exchanges.get_mut(id) else {
             return;
         };
@@ -115,14 +132,16 @@ impl Shard {
         let status = holding.status;
         let codings = core::mem::take(&mut holding.codings);
         let bytes_max = self.ctx.limits.shard.response_bytes_max;
-        let body = coding::decode_whole(&codings, &body, bytes_max).unwrap_or_default();
+        let body = coding::decode_whole(&codings, body, bytes_max).unwrap_or_default();
         let mut failure = upstream.decode_failure(status, &body, &self.ctx.limits);
         failure.upstream_status = Some(status);
         if failure.retry_after.is_none() {
             let field = |name: &str| holding.fields.first(name);
             failure.retry_after = retry_after(field, self.ctx.now.wall);
         }
-        let is_json = is_same && self.ctx.tape.parse(&body, &self.ctx.limits.json).is_ok();
+        let is_json = is_same
+            && exchange.early.is_none()
+            && self.ctx.tape.parse(&body, &self.ctx.limits.json).is_ok();
         if !is_json {
             self.answer_failure(id, failure);
             return;
@@ -180,10 +199,12 @@ impl Shard {
                 self.commit(id);
                 self.keep_alive(id);
             }
-            // The upstream's head has not come; its status is still awaited.
+            // Not even the upstream's head has come: its status, if it is bad, becomes an event.
             Answer::None => {
-                let again = self.ctx.now.mono + self.ctx.limits.timers.commit_hold;
-                exchange.deadlines.set(Phase::Hold, again);
+                let streaming = exchange.streaming(&self.ctx, &self.ctx.limits);
+                exchange.answer = Answer::Stream(Box::new(streaming));
+                self.commit(id);
+                self.keep_alive(id);
             }
             Answer::Local(_) | Answer::Whole(_) => {}
         }
@@ -194,8 +215,9 @@ impl Shard {
         let Some(exchange) = self.exchanges.get_mut(id) else {
             return;
         };
-        let Answer::Stream(streaming) = &mut exchange.answer else {
-            return;
+        let streaming = match (&mut exchange.early, &mut exchange.answer) {
+            (Some(streaming), _) | (None, Answer::Stream(streaming)) => streaming,
+            (None, _) => return,
         };
         if !streaming.is_committed {
             return;
@@ -217,8 +239,9 @@ impl Shard {
         let Some(exchange) = self.exchanges.get_mut(id) else {
             return;
         };
-        let Answer::Stream(streaming) = &mut exchange.answer else {
-            return;
+        let streaming = match (&mut exchange.early, &mut exchange.answer) {
+            (Some(streaming), _) | (None, Answer::Stream(streaming)) => streaming,
+            (None, _) => return,
         };
         if !streaming.is_committed || streaming.is_collected {
             return;
@@ -248,10 +271,21 @@ impl Shard {
         let Some(exchange) = self.exchanges.get_mut(id) else {
             return;
         };
+        let Answer::Stream(streaming) = &exchange.answer else {
+            return;
+        };
+        let (watched, broken) = (streaming.relay.watched(), streaming.relay.broken_events());
+        exchange.note(watched, broken);
+        self.end_stream(id);
+    }
+
+    fn end_stream(&mut self, id: ExchangeId) {
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return;
+        };
         let Answer::Stream(mut streaming) = core::mem::take(&mut exchange.answer) else {
             return;
         };
-        exchange.note_relay(&streaming.relay);
         let Some(client) = self.clients.get_mut(exchange.client) else {
             return;
         };

@@ -41,7 +41,7 @@ impl Shard {
         exchange.step(Step::ClientGone);
         exchange.access.outcome = Outcome::ClientGone;
         if let Answer::Stream(streaming) = core::mem::take(&mut exchange.answer) {
-            exchange.note_relay(&streaming.relay);
+            exchange.note(streaming.relay.watched(), streaming.relay.broken_events());
         }
         self.close_upstream_of(id);
         self.settle(id);

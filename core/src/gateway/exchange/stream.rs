@@ -8,10 +8,11 @@
 
 use bytes::{Bytes, BytesMut};
 
-use crate::base::limits::SseLimits;
+use crate::base::limits::{JsonLimits, SseLimits};
 use crate::base::{Limits, OutBuf};
 use crate::dialect::{Dialect, ReplyMeta, StreamDecoder, StreamEncoder, Watch, Watched};
 use crate::ir::{BlockKind, Class, Collector, Delta, Failure, PartKind, Piece};
+use crate::wire::json::Tape;
 use crate::wire::sse;
 
 /// One streamed answer.
@@ -35,11 +36,16 @@ pub(in crate::gateway) struct StreamRelay {
     is_cut: bool,
     /// How far the current input was passed on.
     passed_in_input: usize,
+    tape: Tape,
+    json: JsonLimits,
 }
+
+/// The data that ends a Chat stream; no JSON.
+const DONE: &[u8] = b"[DONE]";
 
 #[derive(Debug)]
 enum Way {
-    Pass(Watch),
+    Pass(Box<Watch>),
     Translate {
         decoder: Box<StreamDecoder>,
         encoder: Box<StreamEncoder>,
@@ -69,7 +75,7 @@ impl StreamRelay {
     /// Passes the events on.
     pub(in crate::gateway) fn pass(dialect: Dialect, meta: ReplyMeta, limits: &Limits) -> Self {
         let watch = Watch::new(dialect, meta.stream_usage);
-        StreamRelay::new(Way::Pass(watch), dialect, meta, limits)
+        StreamRelay::new(Way::Pass(Box::new(watch)), dialect, meta, limits)
     }
 
     /// Translates the events.
@@ -118,6 +124,8 @@ impl StreamRelay {
             watched: Watched::default(),
             is_cut: false,
             passed_in_input: 0,
+            tape: Tape::new(),
+            json: limits.json.clone(),
         }
     }
 
@@ -153,21 +161,21 @@ impl StreamRelay {
     }
 
     /// Takes the next piece of the upstream's body.
-    pub(in crate::gateway) fn push(&mut self, piece: Bytes) {
+    pub(in crate::gateway) fn push(&mut self, piece: &Bytes) {
         if self.is_over() {
             return;
         }
         if self.carry.is_empty() {
-            self.take_frames(&piece, false);
+            self.take_frames(piece, false);
             let used = self.frames.rebase();
-            self.pass_blank(&piece, used);
+            self.pass_blank(piece, used);
             if used < piece.len() && !self.is_over() {
                 self.carry
                     .extend_from_slice(piece.get(used..).unwrap_or_default());
             }
             return;
         }
-        self.carry.extend_from_slice(&piece);
+        self.carry.extend_from_slice(piece);
         let whole = core::mem::take(&mut self.carry).freeze();
         self.take_frames(&whole, false);
         let used = self.frames.rebase();
@@ -282,22 +290,15 @@ impl StreamRelay {
                     return;
                 }
             };
+            let raw = frame.raw_range();
+            let is_cut = frame.unterminated;
+            let name = frame.name;
+            let data = frame.data.into_bytes(input);
             match &mut self.way {
-                Way::Pass(watch) => {
-                    let seen = watch.event(frame.name, frame.data.as_bytes());
-                    let raw = frame.raw_range();
+                Way::Pass(_) => {
                     self.passed_in_input = raw.end;
-                    if let Some(failure) = seen.failure {
-                        self.passed_failure(input.slice(raw), failure);
-                        return;
-                    }
-                    self.status.has_content |= seen.content || seen.terminal;
-                    self.status.is_complete |= seen.terminal;
-                    self.status.data_events += u64::from(!seen.ping);
-                    self.is_cut = frame.unterminated;
-                    if !seen.hidden {
-                        self.output.put(frame.raw);
-                    }
+                    let raw = input.get(raw).unwrap_or_default();
+                    self.pass_event(name, &data, raw, is_cut);
                 }
                 Way::Translate {
                     decoder, deltas, ..
@@ -305,9 +306,11 @@ impl StreamRelay {
                 | Way::Collect {
                     decoder, deltas, ..
                 } => {
-                    let data = frame.data.into_bytes(input);
-                    match decoder.event(frame.name, &data, deltas) {
-                        Ok(()) => self.broken_in_row = 0,
+                    match decoder.event(name, &data, deltas) {
+                        Ok(()) => {
+                            self.broken_in_row = 0;
+                            self.status.has_finish |= decoder.is_whole();
+                        }
                         Err(broken) => {
                             self.skip(&broken.reason);
                             continue;
@@ -319,10 +322,29 @@ impl StreamRelay {
         }
     }
 
-    /// An error event of the upstream goes on as it is: it is in the client's API already.
-    fn passed_failure(&mut self, raw: Bytes, failure: Box<Failure>) {
-        self.output.push(raw);
-        self.failure = Some(failure);
+    /// An event goes on as it came, unless it is broken: the client's parser would give up on it.
+    fn pass_event(&mut self, name: &[u8], data: &Bytes, raw: &[u8], is_cut: bool) {
+        let Way::Pass(watch) = &mut self.way else {
+            return;
+        };
+        if data.as_ref() != DONE && !data.is_empty() {
+            if let Err(error) = self.tape.parse(data, &self.json) {
+                self.skip(&format!("not valid JSON: {error}"));
+                return;
+            }
+            self.broken_in_row = 0;
+        }
+        let seen = watch.event(name, data);
+        self.status.has_content |= seen.content || seen.terminal;
+        self.status.is_complete |= seen.terminal;
+        self.status.has_finish |= watch.has_finish();
+        self.status.data_events += u64::from(!seen.ping);
+        self.is_cut = is_cut;
+        if !seen.hidden {
+            self.output.put(raw);
+        }
+        // An error event is in the client's API already.
+        self.failure = seen.failure;
     }
 
     fn skip(&mut self, reason: &str) {

@@ -163,8 +163,8 @@ impl<'a, 'o> Blocks<'a, 'o> {
         Ok(())
     }
 
-    /// A text block of these parts; the text of the system in mid-conversation, for which there is no
-    /// role in Messages, in tags.
+    /// A text block of these parts; the text of the system in mid-conversation, for which there is
+    /// no role in Messages, in tags.
     pub(super) fn system(&mut self, text: &JsonStr, cache: Option<&CacheHint>) {
         self.typed("text");
         self.json.key("text");
@@ -276,9 +276,9 @@ impl<'a, 'o> Blocks<'a, 'o> {
 
     fn image_source(&mut self, source: &Source) -> Result<(), Box<Failure>> {
         match source {
-            Source::Base64 { media_type, data } => self.base64(media_type, data),
+            Source::Base64 { media_type, data } => self.picture(media_type, data),
             Source::Url { url, .. } => match text::data_url(url) {
-                Some((media_type, data)) => self.base64(&media_type, &data),
+                Some((media_type, data)) => self.picture(&media_type, &data),
                 None => self.source("url", "url", url),
             },
             Source::File { id, origin } if own(*origin) => self.source("file", "file_id", id),
@@ -294,21 +294,14 @@ impl<'a, 'o> Blocks<'a, 'o> {
     fn document(&mut self, document: &Document) -> Result<(), Box<Failure>> {
         self.typed("document");
         match &document.source {
-            Source::Base64 { media_type, data } => self.pdf(media_type, data)?,
+            Source::Base64 { media_type, data } => self.file(media_type, data)?,
             Source::Url { url, .. } => match text::data_url(url) {
-                Some((media_type, data)) => self.pdf(&media_type, &data)?,
+                Some((media_type, data)) => self.file(&media_type, &data)?,
                 None => self.source("url", "url", url),
             },
             Source::File { id, origin } if own(*origin) => self.source("file", "file_id", id),
             Source::File { .. } => return Err(foreign_file()),
-            Source::Text { text } => {
-                self.json.key("source");
-                self.typed("text");
-                self.json.key("media_type");
-                self.json.text("text/plain");
-                self.member("data", text);
-                self.json.end_object();
-            }
+            Source::Text { text } => self.plain_text(text),
             Source::Parts(parts) => {
                 self.json.key("source");
                 self.typed("content");
@@ -336,14 +329,38 @@ impl<'a, 'o> Blocks<'a, 'o> {
         Ok(())
     }
 
-    fn pdf(&mut self, media_type: &JsonStr, data: &JsonStr) -> Result<(), Box<Failure>> {
-        if !media_type.is("application/pdf") {
-            let message =
-                format!("a file of the type {media_type}: a Messages model reads PDF and text");
-            return Err(Box::new(Failure::invalid("messages", message)));
+    /// A file of which the data is here: PDF as it is, text as text.
+    fn file(&mut self, media_type: &JsonStr, data: &JsonStr) -> Result<(), Box<Failure>> {
+        let name = media_type.unescape();
+        if name == "application/pdf" {
+            self.base64(media_type, data);
+            return Ok(());
         }
-        self.base64(media_type, data);
+        let is_text = name.starts_with("text/") || name == "application/json";
+        let Some(text) = is_text.then(|| text::from_base64(data)).flatten() else {
+            let message = format!("a file of the type {name}: a Messages model reads PDF and text");
+            return Err(Box::new(Failure::invalid("messages", message)));
+        };
+        self.plain_text(&text);
         Ok(())
+    }
+
+    fn plain_text(&mut self, text: &JsonStr) {
+        self.json.key("source");
+        self.typed("text");
+        self.json.key("media_type");
+        self.json.text("text/plain");
+        self.member("data", text);
+        self.json.end_object();
+    }
+
+    fn picture(&mut self, media_type: &JsonStr, data: &JsonStr) {
+        if media_type.is("image/jpg") {
+            // Common and taken by other vendors, but the API insists on the registered name.
+            self.base64(&JsonStr::from_static("image/jpeg"), data);
+        } else {
+            self.base64(media_type, data);
+        }
     }
 
     fn base64(&mut self, media_type: &JsonStr, data: &JsonStr) {

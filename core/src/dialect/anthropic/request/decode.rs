@@ -116,11 +116,13 @@ impl Reader {
             }
             _ => Loss::Harmless,
         };
-        let path = match loss {
-            Loss::Harmless => return self.notes.unknown(value),
-            Loss::Meaningful(_) => value.path(),
-        };
-        self.notes.add(path, value, loss);
+        match loss {
+            Loss::Harmless => self.notes.unknown(value),
+            Loss::Meaningful(_) => {
+                let path = String::from_utf8_lossy(key).into_owned();
+                self.notes.add(path, value, loss);
+            }
+        }
     }
 
     fn tool_choice(&mut self, value: Value<'_>) -> Read<()> {

@@ -1,9 +1,13 @@
 //! What a client of another API asks for, for a Messages upstream.
 //!
-//! The conversation comes last in the body and depends on nothing behind it: when a conversation grows,
-//! the bytes of its earlier turns stay as they were, and so does the provider's cache of them.
+//! The conversation comes last in the body and depends on nothing behind it: when a conversation
+//! grows, the bytes of its earlier turns stay as they were, and so does the provider's cache of
+//! them.
+
+use std::collections::BTreeSet;
 
 use super::blocks::{Blocks, cache_control};
+use super::ids::characters;
 use super::thinking::{self, Plan};
 use super::turns;
 use crate::base::limits::JsonLimits;
@@ -18,6 +22,8 @@ use crate::wire::json::{Tape, Writer};
 /// The words that stand in for Chat's `json_object`, which Messages has no field for.
 const JSON_ONLY: &str =
     "Answer with one JSON object and nothing else: no words around it, no code fence.";
+/// Names of what was dropped that are told of; the header they go into is bounded.
+const DROPPED_MAX: usize = 64;
 /// Longest `metadata.user_id`.
 const USER_BYTES_MAX: usize = 512;
 
@@ -67,7 +73,7 @@ pub(super) struct Dropped {
 
 impl Dropped {
     pub(super) fn add(&mut self, path: &str) {
-        if !self.paths.iter().any(|known| known == path) {
+        if self.paths.len() < DROPPED_MAX && !self.paths.iter().any(|known| known == path) {
             self.paths.push(path.to_owned());
         }
     }
@@ -317,12 +323,16 @@ impl Fields<'_, '_> {
 
     fn tools(&mut self, request: &Request) -> Result<(), Box<Failure>> {
         let allowed = match &request.tool_choice {
-            Some(ToolChoice::Allowed { names, .. }) => Some(names.as_slice()),
+            Some(ToolChoice::Allowed { names, .. }) => {
+                Some(names.iter().map(characters).collect::<BTreeSet<_>>())
+            }
             _ => None,
         };
-        let offered = |tool: &&Tool| match (&tool.kind, allowed) {
-            (ToolKind::Function(function), Some(names)) => names.contains(&function.name),
-            (ToolKind::Custom { name, .. }, Some(names)) => names.contains(name),
+        let offered = |tool: &&Tool| match (&tool.kind, &allowed) {
+            (ToolKind::Function(function), Some(names)) => {
+                names.contains(&characters(&function.name))
+            }
+            (ToolKind::Custom { name, .. }, Some(names)) => names.contains(&characters(name)),
             _ => true,
         };
         let any = request.tools.iter().any(|tool| offered(&tool));
@@ -427,8 +437,8 @@ impl Fields<'_, '_> {
     }
 }
 
-/// The schema of a tool's arguments. Messages wants one, of the type `object`, also for a tool that takes
-/// none.
+/// The schema of a tool's arguments. Messages wants one, of the type `object`, also for a tool that
+/// takes none.
 fn write_schema(schema: Option<&RawJson>, tape: &mut Tape, json: &mut Writer<'_>) {
     let parsed = schema.and_then(|schema| tape.parse(schema.text(), &JsonLimits::default()).ok());
     match (schema, parsed) {

@@ -1,8 +1,9 @@
-//! Ids of tool calls, as Messages wants them: of the characters `a-z A-Z 0-9 _ -`, and each but once in a
-//! conversation. Other vendors give `functions.read:0`, count from 0 anew in each turn, or give none.
+//! Ids of tool calls, as Messages wants them: of the characters `a-z A-Z 0-9 _ -`, and each but
+//! once in a conversation. Other vendors give `functions.read:0`, count from 0 anew in each turn,
+//! or give none.
 //!
-//! An id that is fine stays. Any other gets a name that depends on it and on the ids before it alone, so
-//! that a longer conversation begins with the same bytes.
+//! An id that is fine stays. Any other gets a name that depends on it and on the ids before it
+//! alone, so that a longer conversation begins with the same bytes.
 
 use std::collections::BTreeMap;
 
@@ -39,7 +40,7 @@ impl CallIds {
     pub(super) fn call(&mut self, id: &JsonStr) -> JsonStr {
         let sent = self.unique(allowed(id));
         self.waiting
-            .entry(key(id))
+            .entry(characters(id))
             .or_default()
             .ids
             .push(sent.clone());
@@ -48,7 +49,10 @@ impl CallIds {
 
     /// The id under which a call's result is sent.
     pub(super) fn result(&mut self, id: &JsonStr) -> Result<JsonStr, NoCall> {
-        let waiting = self.waiting.get_mut(&key(id)).ok_or(NoCall::Unknown)?;
+        let waiting = self
+            .waiting
+            .get_mut(&characters(id))
+            .ok_or(NoCall::Unknown)?;
         let sent = waiting.ids.get(waiting.answered).ok_or(NoCall::Answered)?;
         waiting.answered += 1;
         Ok(sent.clone())
@@ -86,15 +90,16 @@ impl CallIds {
     }
 }
 
-fn key(id: &JsonStr) -> Bytes {
+/// The characters of an id, unescaped, to look it up by.
+pub(super) fn characters(id: &JsonStr) -> Bytes {
     if memchr::memchr(b'\\', id.escaped()).is_none() {
         return id.escaped().clone();
     }
     Bytes::from(id.unescape().into_owned())
 }
 
-/// `id` if Messages takes it; else its allowed characters and a digest of all of them, so that two ids
-/// stay two.
+/// `id` if Messages takes it; else its allowed characters and a digest of all of them, so that two
+/// ids stay two.
 fn allowed(id: &JsonStr) -> JsonStr {
     let fine = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
     if !id.is_empty() && id.escaped().iter().all(fine) {
@@ -111,8 +116,8 @@ fn allowed(id: &JsonStr) -> JsonStr {
     JsonStr::escape(&name)
 }
 
-/// FNV-1a, 32 bits: short, stable, and enough to tell ids of one conversation apart (equal ones would
-/// still be numbered).
+/// FNV-1a, 32 bits: short, stable, and enough to tell ids of one conversation apart (equal ones
+/// would still be numbered).
 fn fnv1a(bytes: &[u8]) -> u32 {
     bytes.iter().fold(0x811C_9DC5, |hash, &byte| {
         (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)

@@ -1,5 +1,5 @@
-//! Requests: [`decode`] what a Messages client asks, [`encode`] what another API's client asks for a
-//! Messages upstream, [`edit`] what passes from one to the other.
+//! Requests: [`decode`] what a Messages client asks, [`encode`] what another API's client asks for
+//! a Messages upstream, [`edit`] what passes from one to the other.
 
 mod blocks;
 mod decode;
@@ -18,8 +18,8 @@ pub(super) use blocks::write_input;
 pub use decode::decode;
 pub use encode::encode;
 
-/// The request of a Messages client for a Messages upstream: the model's name and the config's extra
-/// parameters are set, and every other byte of `text`, of which `body` is the root, stays.
+/// The request of a Messages client for a Messages upstream: the model's name and the config's
+/// extra parameters are set, and every other byte of `text`, of which `body` is the root, stays.
 pub fn edit(text: &Bytes, body: Value<'_>, target: &Target<'_>) -> OutBuf {
     debug_assert!(body.span().end <= text.len());
     let mut edit = Edit::new(body);

@@ -30,9 +30,9 @@ impl Plan {
     }
 }
 
-/// Decides by the client's wish, the model and what the API allows: no thinking beside a forced tool
-/// call or a begun answer; with a budget also not in the middle of a round of tool calls whose turns
-/// carry no signed thinking, and not in a limit that leaves no room for it.
+/// Decides by the client's wish, the model and what the API allows: no thinking beside a forced
+/// tool call or a begun answer; with a budget also not in the middle of a round of tool calls whose
+/// turns carry no signed thinking, and not in a limit that leaves no room for it.
 pub(super) fn plan(request: &Request, traits: &Traits) -> Plan {
     let Some(reasoning) = &request.reasoning else {
         return Plan::Unsaid;
@@ -51,8 +51,8 @@ pub(super) fn plan(request: &Request, traits: &Traits) -> Plan {
     }
 }
 
-/// `max_tokens`: the client's own, or the model's default, raised where it leaves no room for an answer
-/// beside the thoughts.
+/// `max_tokens`: the client's own, or the model's default, raised where it leaves no room for an
+/// answer beside the thoughts.
 pub(super) fn default_limit(plan: Plan, traits: &Traits) -> u64 {
     match plan {
         Plan::Budget(budget) => traits
@@ -73,8 +73,8 @@ fn forced(request: &Request) -> bool {
     )
 }
 
-/// Whether the model is to go on with words that the client put in its mouth. (A turn that the provider
-/// paused ends otherwise, with what its own tools gave.)
+/// Whether the model is to go on with words that the client put in its mouth. (A turn that the
+/// provider paused ends otherwise, with what its own tools gave.)
 fn begun(request: &Request) -> bool {
     let last = request.messages.last();
     last.is_some_and(|message| {
@@ -83,8 +83,8 @@ fn begun(request: &Request) -> bool {
     })
 }
 
-/// Whether the conversation stands in the middle of a round of tool calls, and a turn of it does not
-/// begin with signed thinking, which the API demands of each while thinking is `enabled`.
+/// Whether the conversation stands in the middle of a round of tool calls, and a turn of it does
+/// not begin with signed thinking, which the API demands of each while thinking is `enabled`.
 fn unsigned_round(request: &Request) -> bool {
     let mut in_round = false;
     for message in request.messages.iter().rev() {

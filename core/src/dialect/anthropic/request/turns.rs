@@ -1,9 +1,9 @@
-//! The conversation as Messages wants it: turns that alternate, and each call's result at the start of
-//! the user's turn that follows it.
+//! The conversation as Messages wants it: turns that alternate, and each call's result at the start
+//! of the user's turn that follows it.
 //!
-//! Messages of one role in a row become one turn. Instructions in mid-conversation keep their place, as a
-//! text block in `<system>` tags in the user's turn. A conversation that consists of instructions alone
-//! is sent as the user's words, since Messages wants a turn.
+//! Messages of one role in a row become one turn. Instructions in mid-conversation keep their
+//! place, as a text block in `<system>` tags in the user's turn. A conversation that consists of
+//! instructions alone is sent as the user's words, since Messages wants a turn.
 
 use super::blocks::Blocks;
 use crate::base::JsonStr;
@@ -21,8 +21,8 @@ pub(super) fn signature(thinking: &Thinking) -> Option<&JsonStr> {
     (own(signature.origin) && !signature.value.is_empty()).then_some(&signature.value)
 }
 
-/// Writes the members `system`, unless the config's extra parameters set it, and `messages`. `more` is
-/// said to the system last.
+/// Writes the members `system`, unless the config's extra parameters set it, and `messages`. `more`
+/// is said to the system last.
 pub(super) fn write(
     request: &Request,
     blocks: &mut Blocks<'_, '_>,

@@ -1,9 +1,10 @@
 //! An upstream's events, as deltas.
 //!
-//! The JSON `type` says what an event is, not the line `event:`, which some senders leave out. What is
-//! not known (events, deltas, blocks) is let pass. A second `message_start`, as proxies send it, is
-//! ignored between blocks; in the middle of one it means that a proxy asked anew and spliced two answers,
-//! and half a call must not be shown as whole: the answer fails. The reason why the answer ends is told when the stream does, since only then all blocks are.
+//! The JSON `type` says what an event is, not the line `event:`, which some senders leave out. What
+//! is not known (events, deltas, blocks) is let pass. A second `message_start`, as proxies send it,
+//! is ignored between blocks; in the middle of one it means that a proxy asked anew and spliced two
+//! answers, and half a call must not be shown as whole: the answer fails. The reason why the answer
+//! ends is told when the stream does, since only then all blocks are.
 
 use bytes::Bytes;
 
@@ -123,8 +124,8 @@ impl Decoder {
         Ok(())
     }
 
-    /// The body has ended. An answer whose reason to end was told is whole, even if `message_stop` is
-    /// missing; any other was cut off.
+    /// The body has ended. An answer whose reason to end was told is whole, even if `message_stop`
+    /// is missing; any other was cut off.
     pub fn end_of_body(&mut self, out: &mut Vec<Delta>) {
         if self.state.ended {
             return;

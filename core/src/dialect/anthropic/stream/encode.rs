@@ -1,14 +1,17 @@
 //! Deltas, as the events that a Messages client expects.
 //!
 //! ```text
-//! message_start  (content_block_start content_block_delta* content_block_stop)*  message_delta  message_stop
+//! message_start
+//! (content_block_start content_block_delta* content_block_stop)*
+//! message_delta message_stop
 //! ```
-//! `ping` may stand anywhere between; an `error` ends the stream in any place, and nothing follows it: no
-//! block that is open then is closed, for a client might run half a command.
+//! `ping` may stand anywhere between; an `error` ends the stream in any place, and nothing follows
+//! it: no block that is open then is closed, for a client might run half a command.
 //!
-//! Blocks never overlap, so one that begins while another is open waits (within `held_bytes_max`). No
-//! block and no delta is empty. `message_start` goes out with the first block, so that counts which come
-//! before it are told in it, and `message_delta` at the very end, so that all counts are.
+//! Blocks never overlap, so one that begins while another is open waits (within `held_bytes_max`).
+//! No block and no delta is empty. `message_start` goes out with the first block, so that counts
+//! which come before it are told in it, and `message_delta` at the very end, so that all counts
+//! are.
 
 use super::held::{Held, Waiting};
 use crate::base::{JsonStr, OutBuf};
@@ -161,12 +164,12 @@ impl Encoder {
         if self.open.is_some() {
             self.held.start(block, kind);
         } else {
-            self.open_block(block, kind, out);
+            self.open_block(block, &kind, out);
         }
     }
 
-    fn open_block(&mut self, block: BlockId, kind: BlockKind, out: &mut OutBuf) {
-        let (form, written) = match &kind {
+    fn open_block(&mut self, block: BlockId, kind: &BlockKind, out: &mut OutBuf) {
+        let (form, written) = match kind {
             BlockKind::Text => (Form::Text, false),
             BlockKind::Refusal => {
                 self.made.refuses = true;
@@ -229,7 +232,7 @@ impl Encoder {
             else {
                 return;
             };
-            self.open_block(block, kind, out);
+            self.open_block(block, &kind, out);
             for piece in &pieces {
                 self.append(block, piece, out);
             }

@@ -28,8 +28,8 @@ impl Whole {
         }
     }
 
-    /// Takes an `input_json_delta`, or another one, whose members but its type belong to the block (as
-    /// those of `compaction_delta` do). Returns how many bytes it added.
+    /// Takes an `input_json_delta`, or another one, whose members but its type belong to the block
+    /// (as those of `compaction_delta` do). Returns how many bytes it added.
     pub(super) fn delta(&mut self, delta: Value<'_>) -> usize {
         if let Some(piece) = delta.get("partial_json").and_then(Value::escaped) {
             self.input.extend_from_slice(piece);

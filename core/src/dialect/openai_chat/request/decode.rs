@@ -7,7 +7,7 @@ use crate::base::JsonStr;
 use crate::dialect::openai_chat::answer::cache_hint;
 use crate::dialect::openai_chat::fields::{
     Checked, array, boolean, count, fault, given, number, object, required, string, string_in,
-    wrong,
+    word, wrong,
 };
 use crate::ir::{Effort, Failure, Number, OutputFormat, Reasoning, ReasoningMode, Request};
 use crate::wire::json::{Kind, Value};
@@ -20,8 +20,8 @@ const TOP_LOGPROBS_MAX: u64 = 20;
 /// Reads the body of `POST /v1/chat/completions`.
 ///
 /// # Errors
-/// Where it is not of the API's form: [`Failure::invalid`] with the JSON path of the fault. Fields that
-/// are unknown are none: they become [`extensions`](Request::extensions).
+/// Where it is not of the API's form: [`Failure::invalid`] with the JSON path of the fault. Fields
+/// that are unknown are none: they become [`extensions`](Request::extensions).
 pub fn decode(body: Value<'_>) -> Result<Request, Box<Failure>> {
     if body.kind() != Kind::Object {
         let message = format!("the body must be a JSON object, not {}", body.kind());
@@ -263,7 +263,7 @@ impl Thought {
 }
 
 fn thinking_type(value: Value<'_>) -> Checked<Option<ReasoningMode>> {
-    match string(value)?.escaped().as_ref() {
+    match word(value)? {
         b"enabled" => Ok(Some(ReasoningMode::On)),
         b"disabled" => Ok(Some(ReasoningMode::Off)),
         b"adaptive" | b"auto" => Ok(Some(ReasoningMode::Adaptive)),
@@ -294,7 +294,7 @@ fn stop(value: Value<'_>) -> Checked<Vec<JsonStr>> {
 
 fn format(value: Value<'_>) -> Checked<OutputFormat> {
     let kind = required(object(value)?, "type")?;
-    match string(kind)?.escaped().as_ref() {
+    match word(kind)? {
         b"text" => Ok(OutputFormat::Text),
         b"json_object" => Ok(OutputFormat::JsonObject),
         b"json_schema" => {

@@ -1,5 +1,6 @@
-//! Changes a request in place, where both sides speak this API: the model's name, the config's extra
-//! parameters, and the wish for usage in a stream. All other bytes stay as the client sent them.
+//! Changes a request in place, where both sides speak this API: the model's name, the config's
+//! extra parameters, and the wish for usage in a stream. All other bytes stay as the client sent
+//! them.
 
 use bytes::Bytes;
 

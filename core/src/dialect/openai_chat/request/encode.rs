@@ -1,12 +1,15 @@
-//! Writes a request for an upstream. `messages` comes last, and nothing before it depends on them: a
-//! conversation that grows only appends (wire case 10).
+//! Writes a request for an upstream. `messages` comes last, and nothing before it depends on them:
+//! a conversation that grows only appends (wire case 10).
 
-use super::encode_messages::{Turns, write_cache_hint};
+use super::encode_messages::Turns;
+use super::pairing;
+use super::write::write_cache_hint;
 use crate::base::JsonStr;
+use crate::base::buf::SLICE_BYTES_MIN;
 use crate::dialect::{Encoded, Target, ThinkingStyle, TokenLimitField};
 use crate::ir::{
-    Effort, Failure, FunctionTool, Loss, Number, Origin, OutputFormat, ReasoningMode, Request,
-    Tool, ToolChoice, ToolKind,
+    Effort, Failure, FunctionTool, Loss, Number, Origin, OutputFormat, Part, PartKind,
+    ReasoningMode, Request, Tool, ToolChoice, ToolKind,
 };
 use crate::wire::json::Writer;
 
@@ -22,10 +25,13 @@ const HIGH_BUDGET_TOKENS_MIN: u64 = 16384;
 /// Writes the request for the target.
 ///
 /// # Errors
-/// What the API cannot say and the answer would suffer from: a provider's own tools of another API, more
-/// than four stop sequences, files by another vendor's id, documents by address or with citations.
+/// What the API cannot say and the answer would suffer from: a provider's own tools of another API,
+/// more than four stop sequences, calls without results, files by another vendor's id, documents by
+/// address or with citations.
 pub fn encode(request: &Request, target: &Target<'_>) -> Result<Encoded, Box<Failure>> {
+    pairing::check(&request.messages)?;
     let mut encoded = Encoded::default();
+    encoded.body.reserve(copied_bytes(request));
     let mut dropped = Dropped(Vec::new());
     let mut body = Body {
         json: Writer::new(&mut encoded.body),
@@ -51,6 +57,34 @@ pub fn encode(request: &Request, target: &Target<'_>) -> Result<Encoded, Box<Fai
     body.json.end_object();
     encoded.dropped = dropped.0;
     Ok(encoded)
+}
+
+/// About how many bytes will be copied into the body: all that is not large.
+fn copied_bytes(request: &Request) -> usize {
+    let small = |len: usize| if len < SLICE_BYTES_MIN { len } else { 0 };
+    let of_part = |part: &Part| match &part.kind {
+        PartKind::Text { text, .. } => small(text.len()),
+        PartKind::ToolResult(result) => result
+            .parts
+            .iter()
+            .map(|part| match &part.kind {
+                PartKind::Text { text, .. } => small(text.len()),
+                _ => 64,
+            })
+            .sum(),
+        _ => 128,
+    };
+    let messages = request.messages.iter();
+    let parts: usize = messages
+        .map(|message| {
+            64 + message
+                .parts
+                .iter()
+                .map(|part| 64 + of_part(part))
+                .sum::<usize>()
+        })
+        .sum();
+    1024 + parts + request.tools.len() * 512
 }
 
 /// Paths of what is left out, each once.

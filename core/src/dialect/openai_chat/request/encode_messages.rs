@@ -1,15 +1,16 @@
 //! Writes `messages`.
 //!
-//! Tool results are messages of their own and hold text only. What else a result holds (pictures, files)
-//! follows in a user's message, behind the last result of the turn, with a line that names the call.
+//! Tool results are messages of their own and hold text only. What else a result holds (pictures,
+//! files) follows in a user's message, behind the last result of the turn, with a line that names
+//! the call.
 
 use super::encode::{Dropped, refused};
+use super::write::{write_cache_hint, write_call, write_details, write_joined};
 use crate::base::JsonStr;
-use crate::dialect::openai_chat::answer::{arguments_text, format_of};
 use crate::dialect::{ReasoningField, Traits};
 use crate::ir::{
-    Arguments, CacheHint, Document, Failure, Media, Message, Origin, Part, PartKind, Request, Role,
-    Source, Thinking, ToolCall, ToolResult,
+    CacheHint, Document, Failure, Message, Origin, Part, PartKind, Request, Role, Source, ToolCall,
+    ToolResult,
 };
 use crate::wire::json::Writer;
 
@@ -18,13 +19,13 @@ const ERROR_WORD_WITHIN_BYTES: usize = 256;
 
 /// Writes the turns.
 pub(super) struct Turns<'w, 'o, 'a> {
-    json: &'w mut Writer<'o>,
-    traits: &'a Traits,
-    dropped: &'w mut Dropped,
+    pub(super) json: &'w mut Writer<'o>,
+    pub(super) traits: &'a Traits,
+    pub(super) dropped: &'w mut Dropped,
     /// Parts of tool results that wait for a user's message.
     attached: Vec<(&'a JsonStr, &'a Part)>,
     /// Number of the message in the IR.
-    at: usize,
+    pub(super) at: usize,
 }
 
 impl<'w, 'o, 'a> Turns<'w, 'o, 'a> {
@@ -78,8 +79,8 @@ impl<'w, 'o, 'a> Turns<'w, 'o, 'a> {
         }
     }
 
-    /// One string, the parts parted by empty lines, which every vendor takes; parts only where cache
-    /// hints hang on them and the target knows these.
+    /// One string, the parts parted by empty lines, which every vendor takes; parts only where
+    /// cache hints hang on them and the target knows these.
     fn system(&mut self, parts: &[Part], name: Option<&JsonStr>) -> Result<(), Box<Failure>> {
         let role = if self.traits.developer_role {
             "developer"
@@ -333,193 +334,11 @@ impl<'w, 'o, 'a> Turns<'w, 'o, 'a> {
         if call.signature.is_some() {
             self.dropped.add("messages[].tool_calls[].signature");
         }
-        write_call(call, None, self.json);
-    }
-
-    /// A user's content: a string where it is one text.
-    fn content(&mut self, parts: &[&'a Part]) -> Result<(), Box<Failure>> {
-        match parts {
-            [] => self.json.text(""),
-            [part] if self.taken(part.cache.as_ref()).is_none() && text_of(part).is_some() => {
-                write_joined(text_of(part).into_iter(), "", self.json);
-            }
-            _ => return self.parts(parts),
-        }
-        Ok(())
-    }
-
-    fn parts(&mut self, parts: &[&Part]) -> Result<(), Box<Failure>> {
-        self.json.begin_array();
-        for part in parts {
-            self.part(part)?;
-        }
-        self.json.end_array();
-        Ok(())
-    }
-
-    fn part(&mut self, part: &Part) -> Result<(), Box<Failure>> {
-        match &part.kind {
-            PartKind::Text { text, .. } | PartKind::Refusal { text } => {
-                self.begin_part("text");
-                self.json.key("text");
-                self.json.str(text);
-            }
-            PartKind::Image(media) => self.media("image_url", media)?,
-            PartKind::Video(media) => self.media("video_url", media)?,
-            PartKind::Audio(media) => self.audio(media)?,
-            PartKind::Document(document) => return self.document(document, part),
-            PartKind::Opaque {
-                origin: Origin::OpenAiChat,
-                json,
-                ..
-            } => {
-                self.json.raw(json);
-                return Ok(());
-            }
-            PartKind::Opaque { name, .. } => {
-                self.drop_part(name);
-                return Ok(());
-            }
-            PartKind::RedactedThinking { .. }
-            | PartKind::Thinking(_)
-            | PartKind::ToolCall(_)
-            | PartKind::ToolResult(_) => {
-                self.dropped.add("messages[].content[].thinking");
-                return Ok(());
-            }
-        }
-        self.end_part(part.cache.as_ref());
-        Ok(())
-    }
-
-    fn begin_part(&mut self, kind: &'static str) {
-        self.json.begin_object();
-        self.json.key("type");
-        self.json.text(kind);
-    }
-
-    fn end_part(&mut self, hint: Option<&CacheHint>) {
-        if let Some(hint) = self.taken(hint) {
-            self.json.key("cache_control");
-            write_cache_hint(hint, self.json);
-        }
-        self.json.end_object();
-    }
-
-    fn media(&mut self, kind: &'static str, media: &Media) -> Result<(), Box<Failure>> {
-        if matches!(
-            media.source,
-            Source::File { .. } | Source::Parts(_) | Source::Text { .. }
-        ) {
-            return Err(
-                self.cannot("the target takes pictures and video by address or as data only")
-            );
-        }
-        self.begin_part(kind);
-        self.json.key(kind);
-        self.json.begin_object();
-        self.json.key("url");
-        self.url(&media.source);
-        if let Some(detail) = &media.detail {
-            self.json.key("detail");
-            self.json.str(detail);
-        }
-        self.json.end_object();
-        Ok(())
-    }
-
-    fn url(&mut self, source: &Source) {
-        match source {
-            Source::Base64 { media_type, data } => {
-                self.json.begin_string();
-                self.json.append_text("data:");
-                self.json.append(media_type);
-                self.json.append_text(";base64,");
-                self.json.append(data);
-                self.json.end_string();
-            }
-            Source::Url { url, .. } => self.json.str(url),
-            _ => self.json.text(""),
-        }
-    }
-
-    fn audio(&mut self, media: &Media) -> Result<(), Box<Failure>> {
-        let Source::Base64 { media_type, data } = &media.source else {
-            return Err(self.cannot("the target takes sound as data only"));
-        };
-        let media_type = media_type.unescape();
-        let format = match media_type.strip_prefix("audio/").unwrap_or(&media_type) {
-            "mpeg" => "mp3",
-            "x-wav" | "wave" => "wav",
-            other => other,
-        };
-        self.begin_part("input_audio");
-        self.json.key("input_audio");
-        self.json.begin_object();
-        self.json.key("data");
-        self.json.str(data);
-        self.json.key("format");
-        self.json.text(format);
-        self.json.end_object();
-        Ok(())
-    }
-
-    fn document(&mut self, document: &Document, part: &Part) -> Result<(), Box<Failure>> {
-        if document.citations {
-            return Err(self.cannot("the target cannot cite documents"));
-        }
-        match &document.source {
-            Source::Text { text } => {
-                self.begin_part("text");
-                self.json.key("text");
-                let about = [document.title.as_ref(), document.context.as_ref()];
-                let texts = about.into_iter().flatten().chain([text]);
-                write_joined(texts, "\n", self.json);
-            }
-            Source::Parts(parts) => {
-                for part in parts {
-                    self.part(part)?;
-                }
-                return Ok(());
-            }
-            Source::Base64 { media_type, .. } => {
-                self.begin_part("file");
-                self.json.key("file");
-                self.json.begin_object();
-                self.json.key("filename");
-                match &document.title {
-                    Some(title) => self.json.str(title),
-                    None if media_type.is("application/pdf") => self.json.text("document.pdf"),
-                    None => self.json.text("document"),
-                }
-                self.json.key("file_data");
-                self.url(&document.source);
-                self.json.end_object();
-            }
-            Source::File {
-                id,
-                origin: Origin::OpenAiChat | Origin::OpenAiResponses,
-            } => {
-                self.begin_part("file");
-                self.json.key("file");
-                self.json.begin_object();
-                self.json.key("file_id");
-                self.json.str(id);
-                self.json.end_object();
-            }
-            Source::File { .. } => {
-                return Err(self.cannot("the file was uploaded to another provider"));
-            }
-            Source::Url { .. } => {
-                return Err(self.cannot("the target takes no documents by address"));
-            }
-        }
-        self.end_part(part.cache.as_ref());
-        Ok(())
+        write_call(call, self.json);
     }
 
     /// The cache hint, if the target takes it.
-    fn taken<'h>(&mut self, hint: Option<&'h CacheHint>) -> Option<&'h CacheHint> {
+    pub(super) fn taken<'h>(&mut self, hint: Option<&'h CacheHint>) -> Option<&'h CacheHint> {
         if hint.is_some() && !self.traits.cache_control {
             self.dropped.add("messages[].cache_control");
             return None;
@@ -532,120 +351,17 @@ impl<'w, 'o, 'a> Turns<'w, 'o, 'a> {
         self.taken(hint).is_some()
     }
 
-    fn drop_part(&mut self, name: &JsonStr) {
+    pub(super) fn drop_part(&mut self, name: &JsonStr) {
         let path = format!("messages[].content[].{}", name.unescape());
         self.dropped.add(&path);
     }
 
-    fn cannot(&self, reason: &str) -> Box<Failure> {
+    pub(super) fn cannot(&self, reason: &str) -> Box<Failure> {
         refused(&format!("messages[{}].content", self.at), reason)
     }
 }
 
-/// Writes a call; `index` is its number where it is part of a stream.
-pub(in crate::dialect::openai_chat) fn write_call(
-    call: &ToolCall,
-    index: Option<u64>,
-    json: &mut Writer<'_>,
-) {
-    let (kind, input) = match &call.arguments {
-        Arguments::Free(_) => ("custom", "input"),
-        _ => ("function", "arguments"),
-    };
-    json.begin_object();
-    if let Some(index) = index {
-        json.key("index");
-        json.u64(index);
-    }
-    json.key("id");
-    json.str(&call.id);
-    json.key("type");
-    json.text(kind);
-    json.key(kind);
-    json.begin_object();
-    json.key("name");
-    json.str(&call.name);
-    json.key(input);
-    match &call.arguments {
-        Arguments::Json(value) => {
-            json.begin_string();
-            json.append_json(value);
-            json.end_string();
-        }
-        other => json.str(&arguments_text(other)),
-    }
-    json.end_object();
-    json.end_object();
-}
-
-/// Writes `reasoning_details`.
-pub(in crate::dialect::openai_chat) fn write_details<'p>(
-    parts: impl Iterator<Item = &'p Part>,
-    json: &mut Writer<'_>,
-) {
-    json.begin_array();
-    for (index, part) in (0u64..).zip(parts) {
-        json.begin_object();
-        json.key("type");
-        let origin = match &part.kind {
-            PartKind::RedactedThinking { data, origin } => {
-                json.text("reasoning.encrypted");
-                json.key("data");
-                json.str(data);
-                Some(*origin)
-            }
-            PartKind::Thinking(Thinking { text, signature }) => {
-                json.text("reasoning.text");
-                json.key("text");
-                json.str(text);
-                if let Some(signature) = signature {
-                    json.key("signature");
-                    json.str(&signature.value);
-                }
-                signature.as_ref().map(|it| it.origin)
-            }
-            _ => None,
-        };
-        if let Some(origin) = origin {
-            json.key("format");
-            json.text(format_of(origin));
-        }
-        json.key("index");
-        json.u64(index);
-        json.end_object();
-    }
-    json.end_array();
-}
-
-/// Writes `cache_control` as Messages has it.
-pub(super) fn write_cache_hint(hint: &CacheHint, json: &mut Writer<'_>) {
-    json.begin_object();
-    json.key("type");
-    json.text("ephemeral");
-    if let Some(ttl) = &hint.ttl {
-        json.key("ttl");
-        json.str(ttl);
-    }
-    json.end_object();
-}
-
-/// Writes one string of many texts.
-pub(in crate::dialect::openai_chat) fn write_joined<'t>(
-    texts: impl Iterator<Item = &'t JsonStr>,
-    between: &str,
-    json: &mut Writer<'_>,
-) {
-    json.begin_string();
-    for (nth, text) in texts.enumerate() {
-        if nth > 0 {
-            json.append_text(between);
-        }
-        json.append(text);
-    }
-    json.end_string();
-}
-
-fn text_of(part: &Part) -> Option<&JsonStr> {
+pub(super) fn text_of(part: &Part) -> Option<&JsonStr> {
     match &part.kind {
         PartKind::Text { text, .. } | PartKind::Refusal { text } => Some(text),
         _ => None,

@@ -6,7 +6,9 @@ use super::notes::Notes;
 use super::parts;
 use crate::base::JsonStr;
 use crate::dialect::openai_chat::answer;
-use crate::dialect::openai_chat::fields::{Checked, fault, given, object, required, string, wrong};
+use crate::dialect::openai_chat::fields::{
+    Checked, fault, given, object, required, string, word, wrong,
+};
 use crate::ir::{Message, Origin, Part, PartKind, Role, ToolCall, ToolResult};
 use crate::wire::json::{Kind, Value};
 
@@ -53,9 +55,9 @@ impl<'n> Conversation<'n> {
     /// Takes the message at `index`.
     pub(super) fn message(&mut self, index: usize, message: Value<'_>) -> Checked<()> {
         let role_value = required(object(message)?, "role")?;
-        let role = string(role_value)?;
+        let role = word(role_value)?;
         let fields = self.fields(message)?;
-        match role.escaped().as_ref() {
+        match role {
             b"system" | b"developer" => self.system(message, fields),
             b"user" => {
                 let parts = self.content(message, &fields)?;
@@ -81,8 +83,8 @@ impl<'n> Conversation<'n> {
         for (key, value) in message.members() {
             match key.escaped() {
                 _ if value.is_null() => {}
-                // Mistral's and DeepSeek's mark of an answer to be continued, which a last message of
-                // the assistant is anyway.
+                // Mistral's and DeepSeek's mark of an answer to be continued, which a last message
+                // of the assistant is anyway.
                 b"role" | b"prefix" => {}
                 b"content" => fields.content = Some(value),
                 b"name" => fields.name = Some(string(value)?),

@@ -4,7 +4,7 @@ use super::notes::Notes;
 use crate::base::JsonStr;
 use crate::dialect::openai_chat::answer::cache_hint;
 use crate::dialect::openai_chat::fields::{
-    Checked, fault, given, object, required, source, string, string_in, wrong,
+    Checked, fault, given, object, required, source, string, string_in, word, wrong,
 };
 use crate::ir::{Document, Media, Origin, Part, PartKind, Source};
 use crate::wire::json::{Kind, Value};
@@ -20,8 +20,7 @@ pub(super) fn decode(content: Value<'_>, notes: &mut Notes) -> Checked<Vec<Part>
 
 fn part(entry: Value<'_>, notes: &mut Notes) -> Checked<Part> {
     let name = required(object(entry)?, "type")?;
-    let kind = string(name)?;
-    let kind = match kind.escaped().as_ref() {
+    let kind = match word(name)? {
         b"text" | b"input_text" => PartKind::Text {
             text: string(required(entry, "text")?)?,
             citations: Vec::new(),

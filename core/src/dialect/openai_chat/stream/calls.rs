@@ -1,7 +1,8 @@
 //! Tool calls in pieces: which piece belongs to which call, in the vendors' many ways to say it.
 //!
-//! The rule is the `index`; but a new id with a name under an index that is taken is a new call (Ollama
-//! gives all calls index 0), and pieces without an index go by their id, or to the last call.
+//! The rule is the `index`; but a new id with a name under an index that is taken is a new call
+//! (Ollama gives all calls index 0), and pieces without an index go by their id, or to the last
+//! call.
 
 use bytes::BytesMut;
 
@@ -89,8 +90,8 @@ impl Calls {
         }
     }
 
-    /// Whether the calls may be run: each has a name and arguments that are not cut off. The check is
-    /// for streams that end without saying why.
+    /// Whether the calls may be run: each has a name and arguments that are not cut off. The check
+    /// is for streams that end without saying why.
     pub(super) fn look_whole(&self) -> bool {
         let whole = |call: &Call| call.block.is_some() && (call.free || !call.begun || call.closed);
         self.list.iter().all(whole)

@@ -65,8 +65,9 @@ pub(super) struct Choice {
     calls: Calls,
     /// Whether any block was begun.
     pub(super) said: bool,
-    /// Whether its end was told.
-    pub(super) finished: bool,
+    /// Why it ends, as the vendor says. More may come all the same: some vendors say `stop` in each
+    /// chunk, and so the choice ends with the stream.
+    pub(super) told: Option<FinishReason>,
     /// Whether reasoning ended without a signature: one that comes later signs nobody knows what.
     unsigned: bool,
 }
@@ -93,9 +94,14 @@ impl Choice {
             open: None,
             calls: Calls::default(),
             said: false,
-            finished: false,
+            told: None,
             unsigned: false,
         }
+    }
+
+    /// Whether a tool is called.
+    pub(super) const fn has_calls(&self) -> bool {
+        !self.calls.is_empty()
     }
 
     /// Takes a `delta`.
@@ -137,19 +143,12 @@ impl Choice {
         Ok(())
     }
 
-    /// Ends the choice. `told` is why, as the vendor says. An error is a reason that cannot be.
-    pub(super) fn finish(
-        &mut self,
-        told: Option<FinishReason>,
-        blocks: &mut Blocks<'_>,
-    ) -> Result<(), &'static str> {
-        if self.finished {
-            return Ok(());
-        }
+    /// Ends the choice. An error is an end that cannot be.
+    pub(super) fn finish(&mut self, blocks: &mut Blocks<'_>) -> Result<(), &'static str> {
+        let told = self.told.take();
         if told.is_none() && !self.calls.look_whole() {
             return Err("the stream ended within a tool call");
         }
-        self.finished = true;
         self.close(blocks);
         if !self.calls.finish(blocks) {
             return Err("the upstream's tool call has no name");

@@ -1,9 +1,9 @@
 //! Reads chunks.
 //!
-//! The end: a choice is whole with its `finish_reason`, or with `[DONE]` where the vendor gives no
-//! reason (Snowflake); the stream with `[DONE]`, or with its end where every choice has a reason. A
-//! stream that ends without either is cut off, and so is one whose `[DONE]` comes within the arguments
-//! of a call.
+//! The end is `[DONE]`, or the end of the body where every choice has a `finish_reason`; choices
+//! end with it and not before, for content may follow a reason, and usage does. `[DONE]` without a
+//! reason is an end too (Snowflake never gives one), unless it comes within the arguments of a
+//! call. A body that ends without either was cut off.
 
 use bytes::Bytes;
 use smallvec::SmallVec;
@@ -64,7 +64,8 @@ impl Decoder {
     /// Takes an event. `name` is hardly ever set in this API; `error` is understood.
     ///
     /// # Errors
-    /// Where the event cannot be read; the stream may go on.
+    /// Where the event cannot be read. The stream may go on without it, but not where a tool call
+    /// is open: then it fails, for a call with a hole in its arguments must not be run.
     pub fn event(
         &mut self,
         name: &[u8],
@@ -86,7 +87,17 @@ impl Decoder {
             }),
         };
         self.tape = tape;
+        if result.is_err() && !self.ended && self.choices.iter().any(Choice::has_calls) {
+            self.cut_off("an event within a tool call cannot be read", out);
+        }
         result
+    }
+
+    /// Whether each choice has told why it ends: `[DONE]` and perhaps usage are all that may
+    /// follow, and [`end_of_body`](Decoder::end_of_body) will find the answer whole. For whoever
+    /// will not wait.
+    pub fn is_whole(&self) -> bool {
+        !self.choices.is_empty() && self.choices.iter().all(|choice| choice.told.is_some())
     }
 
     /// The body has ended: pushes what completes the stream, or the failure that it is cut off.
@@ -94,21 +105,32 @@ impl Decoder {
         if self.ended {
             return;
         }
-        if !self.choices.is_empty() && self.choices.iter().all(|choice| choice.finished) {
-            self.ended = true;
-            out.push(Delta::End);
+        if self.is_whole() {
+            self.finish(out);
         } else {
             self.cut_off("the upstream's stream ended before it was complete", out);
         }
     }
 
     fn done(&mut self, out: &mut Vec<Delta>) {
-        let said = |choice: &Choice| choice.said || choice.finished;
-        if !self.choices.iter().any(said) {
-            return self.cut_off("the upstream's stream ended without an answer", out);
+        let says = |choice: &Choice| choice.said || choice.told.is_some();
+        if self.choices.iter().any(says) {
+            self.finish(out);
+        } else {
+            self.cut_off("the upstream's stream ended without an answer", out);
         }
-        for at in 0..self.choices.len() {
-            if let Err(what) = self.finish(at, None, out) {
+    }
+
+    fn finish(&mut self, out: &mut Vec<Delta>) {
+        for choice in &mut self.choices {
+            let mut blocks = Blocks {
+                out,
+                next: &mut self.next_block,
+                choice: choice.index,
+                answer_id: self.answer_id.as_ref(),
+                held_bytes_max: self.held_bytes_max,
+            };
+            if let Err(what) = choice.finish(&mut blocks) {
                 return self.cut_off(what, out);
             }
         }
@@ -195,7 +217,7 @@ impl Decoder {
             self.fail(failure::from_value(None, value), out);
             return Ok(());
         }
-        let Some(choice) = self.choices.get_mut(at).filter(|choice| !choice.finished) else {
+        let Some(choice) = self.choices.get_mut(at) else {
             return Ok(());
         };
         // A whole message beside or behind the deltas says nothing new (Perplexity).
@@ -216,11 +238,9 @@ impl Decoder {
                 json: json.raw(),
             });
         }
-        if let Some(told) = reason.and_then(answer::finish_reason)
-            && let Err(what) = self.finish(at, Some(told), out)
-        {
-            self.cut_off(what, out);
-        }
+        choice.told = reason
+            .and_then(answer::finish_reason)
+            .or(choice.told.take());
         Ok(())
     }
 
@@ -235,25 +255,6 @@ impl Decoder {
             self.choices.push(Choice::new(number));
             self.choices.len() - 1
         }))
-    }
-
-    fn finish(
-        &mut self,
-        at: usize,
-        told: Option<crate::ir::FinishReason>,
-        out: &mut Vec<Delta>,
-    ) -> Result<(), &'static str> {
-        let Some(choice) = self.choices.get_mut(at) else {
-            return Ok(());
-        };
-        let mut blocks = Blocks {
-            out,
-            next: &mut self.next_block,
-            choice: choice.index,
-            answer_id: self.answer_id.as_ref(),
-            held_bytes_max: self.held_bytes_max,
-        };
-        choice.finish(told, &mut blocks)
     }
 
     fn cut_off(&mut self, message: &str, out: &mut Vec<Delta>) {

@@ -1,8 +1,9 @@
 //! Writes chunks.
 //!
-//! The API's grammar: a chunk with the role first, then deltas in any order (tool calls carry a number,
-//! so they may overlap and nothing is held back), one chunk with `finish_reason` per choice, the usage
-//! chunk if it was asked for, `[DONE]`. A failure is a chunk with `error`, and the last one.
+//! The API's grammar: a chunk with the role first, then deltas in any order (tool calls carry a
+//! number, so they may overlap and nothing is held back), one chunk with `finish_reason` per
+//! choice, the usage chunk if it was asked for, `[DONE]`. A failure is a chunk with `error`, and
+//! the last one.
 
 use crate::base::buf::SLICE_BYTES_MIN;
 use crate::base::{JsonStr, OutBuf, RawJson};

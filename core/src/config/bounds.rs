@@ -1,0 +1,281 @@
+//! `[limits]`, `[timers]` and the timers of providers, read into [`Limits`]: every field by its
+//! name, each within a range that the machinery behind it can keep.
+
+use core::ops::RangeInclusive;
+use core::time::Duration;
+
+use toml::de::DeValue;
+
+use super::diagnose::Findings;
+use super::section::{Section, text_of, wrong_type};
+use super::snapshot::UpstreamTimers;
+use super::value::{duration, size};
+use crate::base::Limits;
+use crate::base::limits::{Http1Limits, JsonLimits, ShardLimits, SseLimits, TimerLimits};
+
+const KIB: u64 = 1024;
+const MIB: u64 = 1024 * KIB;
+const GIB: u64 = 1024 * MIB;
+
+/// Reads `[limits]`. The patterns name every field, so that a new one cannot be forgotten here.
+pub(super) fn limits(mut s: Section<'_, '_>, limits: &mut Limits, f: &mut Findings<'_>) {
+    let Limits {
+        http1,
+        sse: SseLimits { event_bytes_max },
+        json,
+        shard,
+        timers: _,
+    } = limits;
+    http1_limits(&mut s, http1, f);
+    bytes(&mut s, "event_bytes_max", KIB..=GIB, event_bytes_max, f);
+    let JsonLimits {
+        depth_max,
+        values_max,
+    } = json;
+    number(&mut s, "depth_max", 8..=1024, depth_max, f);
+    number(&mut s, "values_max", 1024..=256 * MIB, values_max, f);
+    shard_limits(&mut s, shard, f);
+    if limits.shard.request_bytes_max > limits.shard.bodies_bytes_max {
+        f.problem_help(
+            s.key_span("request_bytes_max"),
+            "`request_bytes_max` is more than `bodies_bytes_max`: no such request could be taken",
+            "raise `bodies_bytes_max`, which is for all requests at once",
+        );
+    }
+    s.finish(f);
+}
+
+fn http1_limits(s: &mut Section<'_, '_>, limits: &mut Http1Limits, f: &mut Findings<'_>) {
+    let Http1Limits {
+        head_bytes_max,
+        target_bytes_max,
+        fields_max,
+        chunk_extension_bytes_max,
+        trailer_bytes_max,
+        interim_responses_max,
+    } = limits;
+    bytes(s, "head_bytes_max", KIB..=MIB, head_bytes_max, f);
+    bytes(s, "target_bytes_max", 256..=MIB, target_bytes_max, f);
+    number(s, "fields_max", 16..=4096, fields_max, f);
+    let extension = chunk_extension_bytes_max;
+    bytes(s, "chunk_extension_bytes_max", 0..=MIB, extension, f);
+    bytes(s, "trailer_bytes_max", 0..=MIB, trailer_bytes_max, f);
+    number(
+        s,
+        "interim_responses_max",
+        1..=1024,
+        interim_responses_max,
+        f,
+    );
+}
+
+fn shard_limits(s: &mut Section<'_, '_>, limits: &mut ShardLimits, f: &mut Findings<'_>) {
+    let ShardLimits {
+        clients_max,
+        exchanges_max,
+        upstreams_max,
+        idle_per_target_max,
+        request_bytes_max,
+        response_bytes_max,
+        bodies_bytes_max,
+        client_queue_bytes_max,
+        pipelined_bytes_max,
+        turn_bytes_max,
+        host_jobs_max,
+        handshakes_max,
+        lingering_bytes_max,
+        write_bytes_max,
+        write_slices_max,
+        broken_events_max,
+        held_delta_bytes_max,
+    } = limits;
+    number(s, "clients_max", 1..=MIB, clients_max, f);
+    number(s, "exchanges_max", 1..=MIB, exchanges_max, f);
+    number(s, "upstreams_max", 1..=MIB, upstreams_max, f);
+    number(s, "idle_per_target_max", 0..=MIB, idle_per_target_max, f);
+    bytes(s, "request_bytes_max", KIB..=2 * GIB, request_bytes_max, f);
+    bytes(
+        s,
+        "response_bytes_max",
+        KIB..=2 * GIB,
+        response_bytes_max,
+        f,
+    );
+    bytes(s, "bodies_bytes_max", KIB..=1024 * GIB, bodies_bytes_max, f);
+    let queue = client_queue_bytes_max;
+    bytes(s, "client_queue_bytes_max", KIB..=GIB, queue, f);
+    bytes(s, "pipelined_bytes_max", 0..=GIB, pipelined_bytes_max, f);
+    bytes(s, "turn_bytes_max", 4 * KIB..=GIB, turn_bytes_max, f);
+    number(s, "host_jobs_max", 1..=MIB, host_jobs_max, f);
+    number(s, "handshakes_max", 1..=MIB, handshakes_max, f);
+    bytes(s, "lingering_bytes_max", 0..=GIB, lingering_bytes_max, f);
+    bytes(s, "write_bytes_max", KIB..=MIB, write_bytes_max, f);
+    // IOV_MAX of Linux and macOS.
+    number(s, "write_slices_max", 2..=1024, write_slices_max, f);
+    number(s, "broken_events_max", 1..=1024, broken_events_max, f);
+    bytes(
+        s,
+        "held_delta_bytes_max",
+        KIB..=GIB,
+        held_delta_bytes_max,
+        f,
+    );
+}
+
+/// Reads `[timers]`.
+pub(super) fn timers(mut s: Section<'_, '_>, timers: &mut TimerLimits, f: &mut Findings<'_>) {
+    let TimerLimits {
+        request_head,
+        request_body_idle,
+        client_idle,
+        client_write,
+        connect,
+        first_content,
+        idle,
+        total,
+        total_stream,
+        keep_alive,
+        commit_hold,
+        upstream_idle,
+        linger,
+        drain,
+    } = timers;
+    for (key, time) in [
+        ("request_head", request_head),
+        ("request_body_idle", request_body_idle),
+        ("client_idle", client_idle),
+        ("client_write", client_write),
+        ("connect", connect),
+        ("first_content", first_content),
+        ("idle", idle),
+        ("total", total),
+        ("keep_alive", keep_alive),
+        ("commit_hold", commit_hold),
+        ("upstream_idle", upstream_idle),
+        ("linger", linger),
+        ("drain", drain),
+    ] {
+        *time = time_of(&mut s, key, f).unwrap_or(*time);
+    }
+    optional_time(&mut s, "total_stream", total_stream, f);
+    s.finish(f);
+}
+
+/// The upstream timers among `timers`.
+pub(super) fn upstream_timers_of(timers: &TimerLimits) -> UpstreamTimers {
+    UpstreamTimers {
+        connect: timers.connect,
+        first_content: timers.first_content,
+        idle: timers.idle,
+        total: timers.total,
+        total_stream: timers.total_stream,
+    }
+}
+
+/// Reads the `timers` of a provider.
+pub(super) fn upstream_timers(
+    mut s: Section<'_, '_>,
+    timers: &mut UpstreamTimers,
+    f: &mut Findings<'_>,
+) {
+    let UpstreamTimers {
+        connect,
+        first_content,
+        idle,
+        total,
+        total_stream,
+    } = timers;
+    for (key, time) in [
+        ("connect", connect),
+        ("first_content", first_content),
+        ("idle", idle),
+        ("total", total),
+    ] {
+        *time = time_of(&mut s, key, f).unwrap_or(*time);
+    }
+    optional_time(&mut s, "total_stream", total_stream, f);
+    s.finish(f);
+}
+
+fn time_of(s: &mut Section<'_, '_>, key: &'static str, f: &mut Findings<'_>) -> Option<Duration> {
+    let value = s.take(key)?;
+    if let DeValue::Integer(number) = value.get_ref() {
+        let message = format!("`{key}` needs a unit");
+        f.problem_help(
+            value.span(),
+            message,
+            format!("write `\"{number}s\"` for seconds"),
+        );
+        return None;
+    }
+    let text = text_of(value, &format!("`{key}`"), f)?;
+    duration(text.get_ref())
+        .map_err(|fault| f.add(text.span(), fault.message, fault.help))
+        .ok()
+}
+
+/// A time that `"off"` switches off.
+fn optional_time(
+    s: &mut Section<'_, '_>,
+    key: &'static str,
+    time: &mut Option<Duration>,
+    f: &mut Findings<'_>,
+) {
+    match s.take(key).and_then(|value| value.get_ref().as_str()) {
+        Some("off") => *time = None,
+        _ => *time = time_of(s, key, f).or(*time),
+    }
+}
+
+fn number(
+    s: &mut Section<'_, '_>,
+    key: &'static str,
+    range: RangeInclusive<u64>,
+    limit: &mut usize,
+    f: &mut Findings<'_>,
+) {
+    let count = s.count(key, range, f);
+    if let Some(count) = count.and_then(|count| usize::try_from(count).ok()) {
+        *limit = count;
+    }
+}
+
+/// A size: text with a unit, or a number of bytes.
+fn bytes(
+    s: &mut Section<'_, '_>,
+    key: &'static str,
+    range: RangeInclusive<u64>,
+    limit: &mut usize,
+    f: &mut Findings<'_>,
+) {
+    let Some(value) = s.take(key) else { return };
+    let given = match value.get_ref() {
+        DeValue::String(text) => match size(text) {
+            Ok(bytes) => Some(bytes),
+            Err(fault) => return f.add(value.span(), fault.message, fault.help),
+        },
+        DeValue::Integer(number) => u64::from_str_radix(number.as_str(), number.radix()).ok(),
+        _ => return wrong_type(value, &format!("`{key}`"), "a size such as \"64KiB\"", f),
+    };
+    let given = given.filter(|bytes| range.contains(bytes));
+    match given.and_then(|bytes| usize::try_from(bytes).ok()) {
+        Some(bytes) => *limit = bytes,
+        None => {
+            let (low, high) = (shown(*range.start()), shown(*range.end()));
+            let message = format!("`{key}` must be a size from {low} to {high}");
+            f.problem(value.span(), message);
+        }
+    }
+}
+
+/// A size for people.
+fn shown(bytes: u64) -> String {
+    let units = [(GIB, "GiB"), (MIB, "MiB"), (KIB, "KiB")];
+    let unit = units
+        .iter()
+        .find(|(unit, _)| bytes >= *unit && bytes.is_multiple_of(*unit));
+    match unit {
+        Some((unit, name)) => format!("{} {name}", bytes / unit),
+        None => format!("{bytes} bytes"),
+    }
+}

@@ -1,0 +1,119 @@
+//! `tollgate` without a command: serves until it is told to end.
+//!
+//! The main thread waits for events: SIGHUP reads the config again, SIGTERM and SIGINT drain, and a
+//! second one of these ends the process at once.
+
+use std::process::{self, ExitCode};
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver};
+
+use rustix::process::{Resource, Signal, getrlimit, setrlimit};
+
+use crate::banner;
+use crate::cli::ServeArgs;
+use crate::fault::Fault;
+use crate::gateway::{Event, Gateway};
+use crate::settings::{Settings, processors};
+use crate::signals;
+
+/// Serves.
+pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Fault> {
+    let (sender, events) = mpsc::channel();
+    signals::forward(&[Signal::HUP, Signal::INT, Signal::TERM], sender.clone())?;
+    raise_descriptor_limit();
+    let mut settings = Settings::load(args)?;
+    let snapshot = Arc::new(std::mem::take(&mut settings.snapshot));
+    // Several workers on one processor would only be in each other's way if they could not move.
+    let pin = settings.workers > 1 && settings.workers <= processors();
+    let gateway = Gateway::start(&settings, &snapshot, pin, sender)?;
+    banner::print(&gateway, &settings, &snapshot);
+    let mut served = Served {
+        args,
+        gateway,
+        settings,
+        snapshot,
+    };
+    let result = served.until_stopped(&events);
+    served.gateway.flush();
+    result
+}
+
+/// What serves, and under which config.
+struct Served<'a> {
+    args: &'a ServeArgs,
+    gateway: Gateway,
+    /// As at the start: what cannot change without a restart is compared with it.
+    settings: Settings,
+    snapshot: Arc<tollgate_core::config::Snapshot>,
+}
+
+impl Served<'_> {
+    fn until_stopped(&mut self, events: &Receiver<Event>) -> Result<ExitCode, Fault> {
+        let mut is_draining = false;
+        loop {
+            match events.recv() {
+                Ok(Event::Signal(Signal::HUP)) if !is_draining => self.reload(),
+                Ok(Event::Signal(Signal::HUP) | Event::ChildExited) => {}
+                Ok(Event::Signal(signal)) if is_draining => {
+                    eprintln!("{}: ending at once", signals::name(signal));
+                    self.gateway.flush();
+                    process::exit(i32::from(signals::exit_code(signal.as_raw())));
+                }
+                Ok(Event::Signal(signal)) => {
+                    is_draining = true;
+                    let after = self.snapshot.limits.timers.drain;
+                    eprintln!(
+                        "{}: draining, for {} s at most; once more ends at once",
+                        signals::name(signal),
+                        after.as_secs_f32()
+                    );
+                    self.gateway.drain(after);
+                }
+                Ok(Event::Stopped(Ok(()))) => return Ok(ExitCode::SUCCESS),
+                Ok(Event::Stopped(Err(error))) => {
+                    return Err(Fault::Other(format!("the gateway stopped: {error}")));
+                }
+                Err(_) => return Err(Fault::Other("the gateway is lost".to_owned())),
+            }
+        }
+    }
+
+    fn reload(&mut self) {
+        let Some(file) = &self.settings.file else {
+            eprintln!("SIGHUP: there is no config file to read again");
+            return;
+        };
+        let file = file.display();
+        let mut later = match Settings::load(self.args) {
+            Ok(later) => later,
+            Err(fault) => {
+                eprintln!("{fault}\nSIGHUP: {file} has faults, the config from before stays");
+                return;
+            }
+        };
+        for warning in &later.warnings {
+            eprintln!("warning: {warning}");
+        }
+        let fixed = self.settings.fixed_differences(&later);
+        self.snapshot = Arc::new(std::mem::take(&mut later.snapshot));
+        self.gateway.reload(&self.snapshot, later.log);
+        match fixed.as_slice() {
+            [] => eprintln!("SIGHUP: took over {file}"),
+            fixed => eprintln!(
+                "SIGHUP: took over {file}, but for what needs a restart: {}",
+                fixed.join(", ")
+            ),
+        }
+    }
+}
+
+/// Each connection takes a descriptor, and the usual limit of 1024 is for programs that use `select`.
+fn raise_descriptor_limit() {
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        limit.current = limit.maximum;
+        if let Err(error) = setrlimit(Resource::Nofile, limit) {
+            eprintln!("warning: the limit of open files stays as it is: {error}");
+        }
+    }
+}

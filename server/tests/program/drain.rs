@@ -1,0 +1,71 @@
+//! The end: draining, its deadline, and the second signal.
+
+use rustix::process::Signal;
+
+use crate::support::{Client, Folder, JSON, Program};
+
+const STREAM: &str = "{\"model\":\"demo\",\"max_tokens\":200,\"stream\":true,\
+                      \"messages\":[{\"role\":\"user\",\"content\":\"Hello\"}]}";
+
+#[test]
+fn a_stream_goes_on_to_its_end() {
+    for runtime in ["monoio", "smol"] {
+        let mut program = Program::start(&["--runtime", runtime]);
+        let address = program.address();
+        let mut client = Client::new(address);
+        let length = STREAM.len();
+        client.send(&format!(
+            "POST /v1/messages HTTP/1.1\r\nhost: x\r\n{JSON}content-length: {length}\r\n\r\n{STREAM}"
+        ));
+        assert_eq!(client.head().0, 200);
+        let mut body = client.chunk();
+        program.signal(Signal::TERM);
+        program.line("SIGTERM: draining");
+        loop {
+            let chunk = client.chunk();
+            if chunk.is_empty() {
+                break;
+            }
+            body += &chunk;
+        }
+        assert!(body.contains("event: message_stop"), "{body}");
+        let (status, said) = program.end();
+        assert!(status.success(), "{said:#?}");
+        assert!(said.iter().any(|line| line.contains(" 200 ")), "{said:#?}");
+    }
+}
+
+/// A client in the middle of its request; the gateway has read its head.
+fn half_a_request(address: std::net::SocketAddr) -> Client {
+    let mut client = Client::new(address);
+    client.send(&format!(
+        "POST /v1/messages HTTP/1.1\r\nhost: x\r\n{JSON}expect: 100-continue\r\n\
+         content-length: 1000\r\n\r\n"
+    ));
+    assert_eq!(client.head().0, 100);
+    client.send("{");
+    client
+}
+
+#[test]
+fn the_second_signal_ends_it_at_once() {
+    let mut program = Program::start(&[]);
+    let client = half_a_request(program.address());
+    program.signal(Signal::INT);
+    program.line("SIGINT: draining, for 30 s at most");
+    program.signal(Signal::TERM);
+    program.line("SIGTERM: ending at once");
+    assert_eq!(program.end().0.code(), Some(128 + 15));
+    drop(client);
+}
+
+#[test]
+fn what_does_not_end_is_ended() {
+    let folder = Folder::new();
+    let config = folder.write("t.toml", "[timers]\ndrain = \"50ms\"\n");
+    let mut program = Program::start(&["--config", &config]);
+    let client = half_a_request(program.address());
+    program.signal(Signal::TERM);
+    assert!(program.end().0.success());
+    drop(client);
+}

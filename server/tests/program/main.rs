@@ -1,0 +1,9 @@
+//! The program from the outside: started as people start it, spoken to over sockets and pipes.
+
+mod commands;
+mod drain;
+mod exec;
+mod reload;
+mod serving;
+mod support;
+mod upstream;

@@ -1,0 +1,73 @@
+//! SIGHUP: a new config is taken over under open connections, a bad one is not.
+
+use rustix::process::Signal;
+
+use crate::support::{Client, Folder, Program};
+
+const FIRST: &str = "[models]\n\"one\" = \"demo\"\n";
+const SECOND: &str = "workers = 3\n[models]\n\"two\" = \"demo\"\n";
+const BAD: &str = "[models]\n\"three\" = \"nobody/x\"\n";
+
+/// Asks until the list of models has `name`: a shard takes its config over when it gets to it.
+fn wait_for_model(client: &mut Client, name: &str) {
+    while !client
+        .get("/v1/models")
+        .body
+        .contains(&format!("\"{name}\""))
+    {}
+}
+
+#[test]
+fn a_new_config_is_taken_over_and_a_bad_one_is_not() {
+    let folder = Folder::new();
+    let config = folder.write("t.toml", FIRST);
+    for runtime in ["monoio", "smol"] {
+        folder.write("t.toml", FIRST);
+        let arguments = ["--config", &config, "--runtime", runtime, "--log", "off"];
+        let mut program = Program::start(&arguments);
+        // One connection through it all.
+        let mut client = Client::new(program.address());
+        wait_for_model(&mut client, "one");
+
+        folder.write("t.toml", BAD);
+        program.signal(Signal::HUP);
+        program.line("error: no provider is called `nobody`");
+        program.line("t.toml:2:11");
+        program.line("has faults, the config from before stays");
+        wait_for_model(&mut client, "one");
+
+        folder.write("t.toml", SECOND);
+        program.signal(Signal::HUP);
+        program.line("but for what needs a restart: workers");
+        wait_for_model(&mut client, "two");
+        assert!(!client.get("/v1/models").body.contains("\"one\""));
+
+        folder.write("t.toml", FIRST);
+        program.signal(Signal::HUP);
+        assert!(program.line("SIGHUP: took over").ends_with("t.toml"));
+        wait_for_model(&mut client, "one");
+    }
+}
+
+#[test]
+fn without_a_file_there_is_nothing_to_read() {
+    let mut program = Program::start(&[]);
+    let address = program.address();
+    program.signal(Signal::HUP);
+    program.line("SIGHUP: there is no config file");
+    assert_eq!(Client::new(address).get("/health").status, 200);
+}
+
+#[test]
+fn callers_cannot_be_taken_from_an_open_listener() {
+    let folder = Folder::new();
+    let config = folder.write("t.toml", "[[callers]]\nname = \"a\"\nkey = \"secret\"\n");
+    let mut command = crate::support::tollgate();
+    command.args(["--listen", "0.0.0.0:0", "--config", &config]);
+    let mut program = Program::spawn(&mut command);
+    program.address();
+    folder.write("t.toml", "");
+    program.signal(Signal::HUP);
+    program.line("can be reached from elsewhere, and there are no callers");
+    program.line("the config from before stays");
+}
