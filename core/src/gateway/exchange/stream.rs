@@ -327,6 +327,10 @@ impl StreamRelay {
         let Way::Pass(watch) = &mut self.way else {
             return;
         };
+        if is_cut && data.is_empty() {
+            // The beginning of an event, and the end of the body.
+            return;
+        }
         let mut is_error = false;
         if data.as_ref() != DONE && !data.is_empty() {
             match self.tape.parse(data, &self.json) {
