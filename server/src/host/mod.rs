@@ -1,5 +1,5 @@
-//! [`Services`]: what the shards ask of their host. All of it happens on plain threads; a shard's thread
-//! never waits for any of it.
+//! [`Services`]: what the shards ask of their host. All of it happens on plain threads; a shard's
+//! thread never waits for any of it.
 
 mod line;
 mod pool;

@@ -1,5 +1,5 @@
-//! [`Pool`]: a bounded number of threads that run jobs in the order they came. A thread is started when
-//! a job would wait and the bound allows it, and stays.
+//! [`Pool`]: a bounded number of threads that run jobs in the order they came. A thread is started
+//! when a job would wait and the bound allows it, and stays.
 //!
 //! The queue has no bound of its own: the shards have credits for what they ask of a host
 //! (`Limits::shard.host_jobs_max` each), and those bound it.
@@ -43,8 +43,8 @@ impl Pool {
         }
     }
 
-    /// Runs `job`, some time later and on another thread; on this one only if the system has no thread
-    /// to give at all.
+    /// Runs `job`, some time later and on another thread; on this one only if the system has no
+    /// thread to give at all.
     pub(super) fn submit(&self, job: Job) {
         let mut queue = self.shared.lock();
         queue.jobs.push_back(job);

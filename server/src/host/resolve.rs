@@ -39,8 +39,8 @@ fn look_up(host: &str, port: u16) -> Result<Vec<SocketAddr>, ResolveFailure> {
     Ok(addresses)
 }
 
-/// The standard library keeps the code of `getaddrinfo` to itself; only its text (`gai_strerror`) comes
-/// through. First glibc's for EAI_NONAME and EAI_NODATA, then musl's.
+/// The standard library keeps the code of `getaddrinfo` to itself; only its text (`gai_strerror`)
+/// comes through. First glibc's for EAI_NONAME and EAI_NODATA, then musl's.
 fn failure(error: &io::Error) -> ResolveFailure {
     const NOT_FOUND: [&str; 4] = [
         "Name or service not known",

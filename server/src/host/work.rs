@@ -1,5 +1,5 @@
-//! Work that takes longer than a shard's turn may: pure functions of core, run on as many threads as
-//! there are processors.
+//! Work that takes longer than a shard's turn may: pure functions of core, run on as many threads
+//! as there are processors.
 
 use tollgate_core::gateway::io::{Work, WorkReply};
 
