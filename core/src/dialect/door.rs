@@ -127,10 +127,6 @@ impl Dialect {
 
 /// Reads an upstream's stream.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "it lives in a box of the exchange"
-)]
 pub enum StreamDecoder {
     /// Anthropic Messages.
     Anthropic(anthropic::stream::Decoder),
@@ -185,10 +181,6 @@ impl StreamDecoder {
 
 /// Writes a client's stream.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "it lives in a box of the exchange"
-)]
 pub enum StreamEncoder {
     /// Anthropic Messages.
     Anthropic(anthropic::stream::Encoder),
@@ -226,6 +218,8 @@ impl StreamEncoder {
 
 /// Looks at the events of a stream that goes to the client as it is.
 #[derive(Debug)]
+// One a streamed answer, in a box of its exchange: boxing the larger variant would gain nothing.
+#[expect(clippy::large_enum_variant)]
 pub enum Watch {
     /// Anthropic Messages.
     Anthropic(anthropic::watch::Watch),

@@ -360,10 +360,10 @@ impl Shard {
     }
 
     pub(super) fn client_shut(&mut self, id: ClientId, result: Result<(), IoFailure>) {
-        if let (Some(client), Err(_)) = (self.clients.get_mut(id), result) {
-            if client.phase != Phase::Closing {
-                client.close(true, &mut self.ctx);
-            }
+        if let (Some(client), Err(_)) = (self.clients.get_mut(id), result)
+            && client.phase != Phase::Closing
+        {
+            client.close(true, &mut self.ctx);
         }
     }
 

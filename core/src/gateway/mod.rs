@@ -247,7 +247,7 @@ impl Shard {
             },
             Completion::Resolve { ticket, result } => {
                 if let Some(ticket) = self.ctx.tickets.remove(ticket) {
-                    self.resolved(ticket, result);
+                    self.resolved(ticket, &result);
                 }
             }
             Completion::Host { ticket, done } => match (self.ctx.tickets.remove(ticket), done) {

@@ -122,14 +122,6 @@ impl Shard {
             self.upstream_ready(upstream);
             return;
         }
-        if self.upstreams.len() >= self.ctx.limits.shard.upstreams_max
-            && !self.close_one_idle_upstream()
-        {
-            let message = "the gateway has as many upstream connections as it may";
-            let failure = Failure::new(Class::Overloaded, message).blame(Blame::Gateway);
-            self.answer_failure(id, failure);
-            return;
-        }
         self.seek_address(id, index, is_current);
     }
 
@@ -185,7 +177,7 @@ impl Shard {
     pub(in crate::gateway) fn resolved(
         &mut self,
         ticket: Ticket,
-        result: Result<Vec<core::net::SocketAddr>, ResolveFailure>,
+        result: &Result<Vec<core::net::SocketAddr>, ResolveFailure>,
     ) {
         let waiting = match ticket {
             Ticket::Exchange(id) => vec![id],
@@ -195,7 +187,7 @@ impl Shard {
                     return;
                 };
                 state.is_resolving = false;
-                if let Ok(addresses) = &result {
+                if let Ok(addresses) = result {
                     state.resolved(addresses.clone(), self.ctx.now.mono);
                 }
                 core::mem::take(&mut state.waiting)
@@ -211,7 +203,7 @@ impl Shard {
             let Some(index) = exchange.prompt().map(|prompt| prompt.upstream.provider) else {
                 continue;
             };
-            match &result {
+            match result {
                 Ok(addresses) => self.connect(id, index, addresses.iter().copied().collect()),
                 Err(failure) => {
                     let provider = exchange.snapshot.providers.get(index);
@@ -351,12 +343,12 @@ impl Shard {
                 Phase::Token => self.local_token(id),
             }
         }
-        if let Some(exchange) = self.exchanges.get_mut(id) {
-            if let Some(deadline) = exchange.deadlines.earliest() {
-                exchange
-                    .clock
-                    .set(deadline, Alarm::Exchange(id), &mut self.ctx.timers);
-            }
+        if let Some(exchange) = self.exchanges.get_mut(id)
+            && let Some(deadline) = exchange.deadlines.earliest()
+        {
+            exchange
+                .clock
+                .set(deadline, Alarm::Exchange(id), &mut self.ctx.timers);
         }
     }
 

@@ -99,10 +99,10 @@ impl Shard {
             Answer::Stream(streaming) => {
                 let before = streaming.relay.progress();
                 match &mut streaming.decoder {
-                    None => streaming.relay.push(piece),
+                    None => streaming.relay.push(&piece),
                     Some(decoder) => {
                         if let Err(failure) = decode(decoder, &mut streaming.relay, &piece) {
-                            self.upstream_failed(upstream, failure);
+                            self.upstream_failed(upstream, *failure);
                             return;
                         }
                     }
@@ -160,12 +160,7 @@ impl Shard {
             return;
         };
         let progress = streaming.relay.progress();
-        if let Some(failure) = streaming.relay.failure() {
-            let failure = failure.clone();
-            self.close_upstream_of(id);
-            self.relay_failed(id, failure);
-            return;
-        }
+        let failure = streaming.relay.failure().cloned();
         if progress.data_events > before.data_events && exchange.deadlines.is_set(Phase::Idle) {
             exchange.await_data(&now);
         }
@@ -174,7 +169,14 @@ impl Shard {
             exchange.deadlines.clear(Phase::FirstContent);
             exchange.deadlines.clear(Phase::Hold);
             exchange.await_data(&now);
+            // Before a failure is looked at: what comes of content and an error must not depend on
+            // whether one read brought them both.
             self.commit(id);
+        }
+        if let Some(failure) = failure {
+            self.close_upstream_of(id);
+            self.relay_failed(id, failure);
+            return;
         }
         let Some(exchange) = self.exchanges.get_mut(id) else {
             return;
@@ -281,7 +283,7 @@ impl Shard {
         let gather = core::mem::replace(&mut holding.gather, Gather::new(0));
         if holding.status >= 300 {
             let body = gather.into_bytes();
-            self.finish_error(id, body);
+            self.finish_error(id, &body);
             return;
         }
         let is_long = gather.len() > self.ctx.limits.shard.turn_bytes_max;
@@ -461,7 +463,11 @@ fn is_event_stream(head: &ResponseHead, is_asked_for: bool) -> bool {
 }
 
 /// Decodes a piece of a stream in steps, so that a bomb cannot blow up between two looks at the relay.
-fn decode(decoder: &mut Decoder, relay: &mut StreamRelay, piece: &[u8]) -> Result<(), Failure> {
+fn decode(
+    decoder: &mut Decoder,
+    relay: &mut StreamRelay,
+    piece: &[u8],
+) -> Result<(), Box<Failure>> {
     let mut rest = piece;
     loop {
         let mut decoded = BytesMut::new();
@@ -473,7 +479,7 @@ fn decode(decoder: &mut Decoder, relay: &mut StreamRelay, piece: &[u8]) -> Resul
             })?;
         rest = rest.get(taken..).unwrap_or_default();
         let is_all = decoded.len() < DECODED_STEP_BYTES;
-        relay.push(decoded.freeze());
+        relay.push(&decoded.freeze());
         if is_all {
             return Ok(());
         }

@@ -58,6 +58,9 @@ impl Shard {
         if !client.http.is_request_complete() {
             client.http.refuse_request();
         }
+        if self.ctx.is_draining() {
+            client.http.close_after_response();
+        }
         let length = BodyLength::Length(body.len() as u64);
         let sent = client
             .http
@@ -118,7 +121,7 @@ impl Shard {
 
     /// An upstream answered with an error: it goes on as it is to a client of the same API, else it is
     /// told anew.
-    pub(in crate::gateway) fn finish_error(&mut self, id: ExchangeId, body: Bytes) {
+    pub(in crate::gateway) fn finish_error(&mut self, id: ExchangeId, body: &Bytes) {
         let Some(exchange) = self.exchanges.get_mut(id) else {
             return;
         };
@@ -132,7 +135,7 @@ impl Shard {
         let status = holding.status;
         let codings = core::mem::take(&mut holding.codings);
         let bytes_max = self.ctx.limits.shard.response_bytes_max;
-        let body = coding::decode_whole(&codings, &body, bytes_max).unwrap_or_default();
+        let body = coding::decode_whole(&codings, body, bytes_max).unwrap_or_default();
         let mut failure = upstream.decode_failure(status, &body, &self.ctx.limits);
         failure.upstream_status = Some(status);
         if failure.retry_after.is_none() {
@@ -176,6 +179,9 @@ impl Shard {
         let Some(client) = self.clients.get_mut(exchange.client) else {
             return;
         };
+        if self.ctx.is_draining() {
+            client.http.close_after_response();
+        }
         exchange.access.status = Some(200);
         let date = Bytes::copy_from_slice(self.ctx.date.at(self.ctx.now.wall));
         let head = ResponseFields::new(exchange, "text/event-stream", fields.as_deref(), date);

@@ -45,7 +45,7 @@ const DONE: &[u8] = b"[DONE]";
 
 #[derive(Debug)]
 enum Way {
-    Pass(Watch),
+    Pass(Box<Watch>),
     Translate {
         decoder: Box<StreamDecoder>,
         encoder: Box<StreamEncoder>,
@@ -75,7 +75,7 @@ impl StreamRelay {
     /// Passes the events on.
     pub(in crate::gateway) fn pass(dialect: Dialect, meta: ReplyMeta, limits: &Limits) -> Self {
         let watch = Watch::new(dialect, meta.stream_usage);
-        StreamRelay::new(Way::Pass(watch), dialect, meta, limits)
+        StreamRelay::new(Way::Pass(Box::new(watch)), dialect, meta, limits)
     }
 
     /// Translates the events.
@@ -161,21 +161,21 @@ impl StreamRelay {
     }
 
     /// Takes the next piece of the upstream's body.
-    pub(in crate::gateway) fn push(&mut self, piece: Bytes) {
+    pub(in crate::gateway) fn push(&mut self, piece: &Bytes) {
         if self.is_over() {
             return;
         }
         if self.carry.is_empty() {
-            self.take_frames(&piece, false);
+            self.take_frames(piece, false);
             let used = self.frames.rebase();
-            self.pass_blank(&piece, used);
+            self.pass_blank(piece, used);
             if used < piece.len() && !self.is_over() {
                 self.carry
                     .extend_from_slice(piece.get(used..).unwrap_or_default());
             }
             return;
         }
-        self.carry.extend_from_slice(&piece);
+        self.carry.extend_from_slice(piece);
         let whole = core::mem::take(&mut self.carry).freeze();
         self.take_frames(&whole, false);
         let used = self.frames.rebase();
@@ -327,14 +327,32 @@ impl StreamRelay {
         let Way::Pass(watch) = &mut self.way else {
             return;
         };
+        if is_cut && data.is_empty() {
+            // The beginning of an event, and the end of the body.
+            return;
+        }
+        let mut is_error = false;
         if data.as_ref() != DONE && !data.is_empty() {
-            if let Err(error) = self.tape.parse(data, &self.json) {
-                self.skip(&format!("not valid JSON: {error}"));
-                return;
+            match self.tape.parse(data, &self.json) {
+                Ok(root) => is_error = root.get("error").is_some_and(|error| !error.is_null()),
+                Err(error) => {
+                    self.skip(&format!("not valid JSON: {error}"));
+                    return;
+                }
             }
             self.broken_in_row = 0;
         }
         let seen = watch.event(name, data);
+        if let Some(failure) = seen.failure {
+            if is_error {
+                // It is in the client's API already.
+                self.output.put(raw);
+                self.failure = Some(failure);
+            } else {
+                self.fail(*failure);
+            }
+            return;
+        }
         self.status.has_content |= seen.content || seen.terminal;
         self.status.is_complete |= seen.terminal;
         self.status.has_finish |= watch.has_finish();
@@ -343,8 +361,6 @@ impl StreamRelay {
         if !seen.hidden {
             self.output.put(raw);
         }
-        // An error event is in the client's API already.
-        self.failure = seen.failure;
     }
 
     fn skip(&mut self, reason: &str) {

@@ -1,0 +1,89 @@
+//! Configs of one provider, made by hand.
+
+use std::sync::Arc;
+
+use tollgate_core::base::{JsonStr, Limits};
+use tollgate_core::config::{
+    Authorization, BaseUrl, Credentials, Pattern, Provider, Route, RouteTarget, Secret, Snapshot,
+    Upstream, UpstreamTimers,
+};
+use tollgate_core::dialect::{Dialect, ReasoningField, Traits};
+
+/// The model's name at the provider.
+pub(crate) const MODEL: &str = "upstream-model";
+
+/// One provider that speaks `dialect`, at an address that needs no lookup, with a key of its own. Every
+/// model leads to its [`MODEL`].
+pub(crate) fn one(dialect: Dialect) -> Snapshot {
+    with(dialect, Limits::default())
+}
+
+/// The same, under other limits.
+pub(crate) fn with(dialect: Dialect, limits: Limits) -> Snapshot {
+    let timers = &limits.timers;
+    let authorization = match dialect {
+        Dialect::Anthropic => Authorization::Field("x-api-key".into()),
+        Dialect::OpenAiChat => Authorization::Bearer,
+    };
+    let prefix = match dialect {
+        Dialect::Anthropic => "",
+        Dialect::OpenAiChat => "/v1",
+    };
+    let headers: Vec<(Arc<str>, Arc<str>)> = match dialect {
+        Dialect::Anthropic => vec![("anthropic-version".into(), "2023-06-01".into())],
+        Dialect::OpenAiChat => Vec::new(),
+    };
+    let provider = Provider {
+        name: "provider".into(),
+        dialect,
+        base: BaseUrl {
+            https: false,
+            host: "127.0.0.1".into(),
+            port: 9000,
+            authority: "127.0.0.1:9000".into(),
+            prefix: prefix.into(),
+        },
+        credentials: Credentials::Key(Secret::new("sk-of-the-provider")),
+        authorization,
+        headers,
+        client_headers: ["anthropic-*", "x-claude-code-*"].map(Arc::from).to_vec(),
+        tls: None,
+        proxy: None,
+        timers: UpstreamTimers {
+            connect: timers.connect,
+            first_content: timers.first_content,
+            idle: timers.idle,
+            total: timers.total,
+            total_stream: timers.total_stream,
+        },
+    };
+    let upstream = Upstream {
+        provider: 0,
+        model: Some(JsonStr::from_static(MODEL)),
+        traits: traits(),
+        extra: Vec::new(),
+        headers: Vec::new(),
+    };
+    let route = |pattern: &str, target: RouteTarget| Route {
+        pattern: Pattern(pattern.into()),
+        target,
+    };
+    Snapshot {
+        providers: vec![provider],
+        routes: vec![
+            route("demo", RouteTarget::Demo),
+            route("*", RouteTarget::Upstream(Arc::new(upstream))),
+        ],
+        limits,
+        ..Snapshot::default()
+    }
+}
+
+/// A target that takes all that its API has.
+pub(crate) fn traits() -> Traits {
+    Traits {
+        cache_control: true,
+        reasoning_field: ReasoningField::ReasoningDetails,
+        ..Traits::default()
+    }
+}

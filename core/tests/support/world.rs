@@ -1,0 +1,453 @@
+//! [`World`]: one shard, with byte pipes for connections and a clock that moves when told to. Every
+//! operation is answered as its runtime would, and held against the contract of `gateway::io`.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use tollgate_core::base::{
+    ConnId, Instant, ListenerId, Now, Peer, Seed, ShardId, TicketId, UnixMillis, WriteBatch,
+};
+use tollgate_core::config::Snapshot;
+use tollgate_core::gateway::io::{
+    Completion, Input, IoFailure, Op, Output, ReadClass, ResolveFailure,
+};
+use tollgate_core::gateway::{Shard, ShardOptions, Usage};
+use tollgate_core::record::{Access, Record};
+
+/// Wall time at the start: 22 November 2026, noon.
+const WALL_START: u64 = 1_795_348_800_000;
+/// Bytes and slices that one write may carry.
+const BATCH_BYTES_MAX: usize = 64 * 1024;
+const BATCH_SLICES_MAX: usize = 64;
+/// Inputs that one step of a test may take; more is a loop that never ends.
+const STEPS_MAX: usize = 50_000_000;
+
+/// A connection, as the test names it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Conn(usize);
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Side {
+    Client,
+    Upstream,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Phase {
+    Connecting,
+    Open,
+    Closed { abort: bool },
+}
+
+/// How the far end ends what it sends.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum End {
+    Fin,
+    Reset,
+}
+
+#[derive(Debug)]
+struct Pipe {
+    id: ConnId,
+    side: Side,
+    phase: Phase,
+    /// What the far end has sent: one piece for each read.
+    inbox: VecDeque<Bytes>,
+    end: Option<End>,
+    read: Option<(ReadClass, BytesMut)>,
+    write: Option<WriteBatch>,
+    /// The far end takes nothing.
+    is_stalled: bool,
+    /// What was written to the far end.
+    written: Vec<u8>,
+    is_shut: bool,
+}
+
+/// How connections to upstreams fare.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Reach {
+    Accepts,
+    Refuses,
+    /// Connecting takes forever.
+    Silent,
+}
+
+/// The shard and all around it.
+pub(crate) struct World {
+    shard: Shard,
+    now: Instant,
+    pipes: Vec<Pipe>,
+    accepts: Vec<(ListenerId, ConnId)>,
+    done: VecDeque<Completion>,
+    lookups: Vec<TicketId>,
+    /// How connections to upstreams fare.
+    pub(crate) reach: Reach,
+    /// Whether names are answered.
+    pub(crate) resolves: bool,
+    /// What each request came to.
+    pub(crate) records: Vec<Access>,
+    is_drained: bool,
+}
+
+impl World {
+    pub(crate) fn new(snapshot: Snapshot) -> World {
+        let options = ShardOptions {
+            id: ShardId(0),
+            listeners: 1,
+            seed: Seed(7),
+        };
+        let mut world = World {
+            shard: Shard::new(&options, Arc::new(snapshot)),
+            now: Instant::ZERO,
+            pipes: Vec::new(),
+            accepts: Vec::new(),
+            done: VecDeque::new(),
+            lookups: Vec::new(),
+            reach: Reach::Accepts,
+            resolves: true,
+            records: Vec::new(),
+            is_drained: false,
+        };
+        world.pump();
+        world
+    }
+
+    /// A new client.
+    pub(crate) fn client(&mut self) -> Conn {
+        let (listener, conn) = self.accepts.pop().expect("the shard accepts");
+        self.pipes.push(Pipe::new(conn, Side::Client, Phase::Open));
+        let client = Conn(self.pipes.len() - 1);
+        let peer = Peer::Tcp(([127, 0, 0, 1], 40_000).into());
+        self.complete(Completion::Accept {
+            listener,
+            conn,
+            result: Ok(peer),
+        });
+        client
+    }
+
+    /// Connections to upstreams, in the order in which they were asked for.
+    pub(crate) fn upstreams(&self) -> Vec<Conn> {
+        let all = self.pipes.iter().enumerate();
+        all.filter(|(_, pipe)| pipe.side == Side::Upstream)
+            .map(|(at, _)| Conn(at))
+            .collect()
+    }
+
+    /// The one upstream connection that there is.
+    pub(crate) fn upstream(&self) -> Conn {
+        let all = self.upstreams();
+        assert_eq!(all.len(), 1, "connections to the upstream");
+        all[0]
+    }
+
+    /// The far end of `conn` sends `bytes`, which come in one read if the buffer has room.
+    pub(crate) fn send(&mut self, conn: Conn, bytes: impl Into<Bytes>) {
+        let bytes = bytes.into();
+        if !bytes.is_empty() {
+            self.pipes[conn.0].inbox.push_back(bytes);
+        }
+        self.pump();
+    }
+
+    /// The far end of `conn` sends nothing more.
+    pub(crate) fn hang_up(&mut self, conn: Conn, end: End) {
+        self.pipes[conn.0].end.get_or_insert(end);
+        self.pump();
+    }
+
+    /// All that was written to the far end of `conn`.
+    pub(crate) fn written(&self, conn: Conn) -> &[u8] {
+        &self.pipes[conn.0].written
+    }
+
+    /// Whether the shard closed `conn`.
+    pub(crate) fn is_closed(&self, conn: Conn) -> bool {
+        matches!(self.pipes[conn.0].phase, Phase::Closed { .. })
+    }
+
+    /// Whether the shard closed `conn` or has sent its FIN.
+    pub(crate) fn is_ended(&self, conn: Conn) -> bool {
+        self.is_closed(conn) || self.pipes[conn.0].is_shut
+    }
+
+    /// Whether the shard wants to read from `conn`.
+    pub(crate) fn is_read(&self, conn: Conn) -> bool {
+        self.pipes[conn.0].read.is_some()
+    }
+
+    /// The far end of `conn` takes nothing from now on, or takes things again.
+    pub(crate) fn stall(&mut self, conn: Conn, is_stalled: bool) {
+        self.pipes[conn.0].is_stalled = is_stalled;
+        self.pump();
+    }
+
+    /// Lets time pass; everything that is due happens at its own moment.
+    pub(crate) fn pass(&mut self, time: Duration) {
+        let until = self.now + time;
+        let mut at_once = 0;
+        while let Some(due) = self.shard.poll_timeout().filter(|&due| due <= until) {
+            at_once = if due > self.now { 0 } else { at_once + 1 };
+            assert!(at_once < 10_000, "time stands still");
+            self.now = self.now.max(due);
+            self.handle(Input::Tick);
+        }
+        self.now = until;
+        self.handle(Input::Tick);
+    }
+
+    pub(crate) fn usage(&self) -> Usage {
+        self.shard.usage()
+    }
+
+    /// Asks the shard to end, within `grace`.
+    pub(crate) fn drain(&mut self, grace: Duration) {
+        let deadline = self.now + grace;
+        self.handle(Input::Drain { deadline });
+    }
+
+    /// Every client leaves; the shard must let go of all that it holds.
+    pub(crate) fn finish(mut self) -> Vec<Access> {
+        for at in 0..self.pipes.len() {
+            self.pipes[at].is_stalled = false;
+            if self.pipes[at].side == Side::Client {
+                self.hang_up(Conn(at), End::Fin);
+            }
+        }
+        self.drain(Duration::ZERO);
+        self.pass(Duration::from_secs(10));
+        assert!(self.is_drained, "not drained: {:?}", self.shard.usage());
+        for pipe in &self.pipes {
+            let is_closed = matches!(pipe.phase, Phase::Closed { .. });
+            assert!(is_closed, "{:?} was not closed", pipe.id);
+        }
+        let usage = self.shard.usage();
+        let held = [usage.clients, usage.upstreams, usage.exchanges];
+        assert_eq!(held, [0; 3], "{usage:?}");
+        assert_eq!(usage.bodies_bytes, 0, "{usage:?}");
+        assert_eq!(usage.buffered_bytes, 0, "{usage:?}");
+        self.records
+    }
+
+    fn handle(&mut self, input: Input) {
+        let wall = UnixMillis(WALL_START + self.now.as_millis());
+        let now = Now {
+            mono: self.now,
+            wall,
+        };
+        self.shard.handle(now, input);
+        self.pump();
+    }
+
+    fn complete(&mut self, completion: Completion) {
+        self.done.push_back(completion);
+        self.pump();
+    }
+
+    /// Performs what the shard asks for until it asks for nothing that can be done now.
+    fn pump(&mut self) {
+        let wall = UnixMillis(WALL_START + self.now.as_millis());
+        let now = Now {
+            mono: self.now,
+            wall,
+        };
+        for _ in 0..STEPS_MAX {
+            while let Some(output) = self.shard.poll_output() {
+                match output {
+                    Output::Op(op) => self.perform(op),
+                    Output::Record(record) => {
+                        let Record::Access(access) = *record;
+                        self.records.push(access);
+                    }
+                    Output::Send { .. } => panic!("a message to another shard: there is none"),
+                    Output::Drained => self.is_drained = true,
+                }
+            }
+            let next = self.done.pop_front().or_else(|| self.transfer());
+            let Some(completion) = next else { return };
+            self.shard.handle(now, Input::Complete(completion));
+        }
+        panic!("the shard goes on forever");
+    }
+
+    fn perform(&mut self, op: Op) {
+        match op {
+            Op::Accept { listener, conn } => {
+                let is_first = self.accepts.iter().all(|accept| accept.0 != listener);
+                assert!(is_first, "two accepts for one listener");
+                self.accepts.push((listener, conn));
+            }
+            Op::Unlisten { listener } => {
+                if let Some(at) = self.accepts.iter().position(|it| it.0 == listener) {
+                    let (listener, conn) = self.accepts.remove(at);
+                    self.done.push_back(Completion::Accept {
+                        listener,
+                        conn,
+                        result: Err(IoFailure::Canceled),
+                    });
+                }
+                self.done.push_back(Completion::Unlisten { listener });
+            }
+            Op::HandOff { .. } => panic!("handed off, though there is one shard"),
+            Op::Connect { conn, .. } => self.connect(conn),
+            Op::Read { conn, class, buf } => {
+                let pipe = self.pipe(conn);
+                assert!(pipe.read.is_none(), "two reads in flight");
+                let has_room = buf.capacity() > buf.len();
+                assert!(has_room || class != ReadClass::Ready, "a read without room");
+                pipe.read = Some((class, buf));
+            }
+            Op::Write { conn, batch } => {
+                let is_bounded =
+                    batch.len() <= BATCH_BYTES_MAX && batch.slices().len() <= BATCH_SLICES_MAX;
+                assert!(is_bounded && !batch.is_empty(), "a batch of {}", batch.len());
+                let pipe = self.pipe(conn);
+                assert!(pipe.write.is_none(), "two writes in flight");
+                assert!(!pipe.is_shut, "a write after the shutdown");
+                pipe.write = Some(batch);
+            }
+            Op::Shutdown { conn } => {
+                let pipe = self.pipe(conn);
+                assert!(pipe.write.is_none(), "shut down while writing");
+                pipe.is_shut = true;
+                let result = Ok(());
+                self.done.push_back(Completion::Shutdown { conn, result });
+            }
+            Op::Close { conn, abort } => self.close(conn, abort),
+            Op::Resolve { ticket, port, .. } => {
+                if self.resolves {
+                    let result: Result<_, ResolveFailure> =
+                        Ok(vec![([127, 0, 0, 1], port).into()]);
+                    self.done.push_back(Completion::Resolve { ticket, result });
+                } else {
+                    self.lookups.push(ticket);
+                }
+            }
+            Op::Host { ticket, work } => {
+                let done = work.run();
+                self.done.push_back(Completion::Host { ticket, done });
+            }
+        }
+    }
+
+    fn connect(&mut self, conn: ConnId) {
+        let is_new = self.pipes.iter().all(|pipe| pipe.id != conn);
+        assert!(is_new, "{conn:?} is in use");
+        let mut pipe = Pipe::new(conn, Side::Upstream, Phase::Connecting);
+        let result = match self.reach {
+            Reach::Accepts => Ok(()),
+            Reach::Refuses => Err(IoFailure::Refused),
+            Reach::Silent => {
+                self.pipes.push(pipe);
+                return;
+            }
+        };
+        pipe.phase = Phase::Open;
+        self.pipes.push(pipe);
+        self.done.push_back(Completion::Connect { conn, result });
+    }
+
+    fn close(&mut self, conn: ConnId, abort: bool) {
+        let pipe = self.pipe(conn);
+        let was_connecting = pipe.phase == Phase::Connecting;
+        pipe.phase = Phase::Closed { abort };
+        let (read, write) = (pipe.read.take(), pipe.write.take());
+        if was_connecting {
+            let result = Err(IoFailure::Canceled);
+            self.done.push_back(Completion::Connect { conn, result });
+        }
+        if let Some((_, buf)) = read {
+            let result = Err(IoFailure::Canceled);
+            self.done.push_back(Completion::Read { conn, buf, result });
+        }
+        if let Some(batch) = write {
+            let result = Err(IoFailure::Canceled);
+            self.done.push_back(Completion::Write {
+                conn,
+                batch,
+                result,
+            });
+        }
+        self.done.push_back(Completion::Close { conn });
+    }
+
+    /// The pipe of an operation: it must be open.
+    fn pipe(&mut self, conn: ConnId) -> &mut Pipe {
+        let pipe = self.pipes.iter_mut().find(|pipe| pipe.id == conn);
+        let pipe = pipe.unwrap_or_else(|| panic!("an operation on {conn:?}, which is not there"));
+        let is_closed = matches!(pipe.phase, Phase::Closed { .. });
+        assert!(!is_closed, "an operation on {conn:?} after its close");
+        pipe
+    }
+
+    /// The next read or write that can be done.
+    fn transfer(&mut self) -> Option<Completion> {
+        self.pipes.iter_mut().find_map(Pipe::transfer)
+    }
+}
+
+impl Pipe {
+    fn new(id: ConnId, side: Side, phase: Phase) -> Pipe {
+        Pipe {
+            id,
+            side,
+            phase,
+            inbox: VecDeque::new(),
+            end: None,
+            read: None,
+            write: None,
+            is_stalled: false,
+            written: Vec::new(),
+            is_shut: false,
+        }
+    }
+
+    fn transfer(&mut self) -> Option<Completion> {
+        let conn = self.id;
+        if self.end == Some(End::Reset) {
+            // A reset takes what was not yet read with it, and refuses what is written.
+            self.inbox.clear();
+            self.is_stalled = false;
+        }
+        if let Some(mut batch) = self.write.take_if(|_| !self.is_stalled) {
+            let result = match self.end {
+                Some(End::Reset) => Err(IoFailure::Reset),
+                Some(End::Fin) | None => {
+                    for slice in batch.slices() {
+                        self.written.extend_from_slice(slice);
+                    }
+                    batch.advance(batch.len());
+                    Ok(())
+                }
+            };
+            return Some(Completion::Write {
+                conn,
+                batch,
+                result,
+            });
+        }
+        if self.inbox.is_empty() && self.end.is_none() {
+            return None;
+        }
+        let (class, mut buf) = self.read.take()?;
+        let result = match (self.inbox.front_mut(), self.end) {
+            (Some(piece), _) => {
+                if let ReadClass::Quiet { room } = class {
+                    buf.reserve(room as usize);
+                }
+                let room = buf.capacity() - buf.len();
+                let count = piece.len().min(room);
+                buf.extend_from_slice(&piece.split_to(count));
+                if piece.is_empty() {
+                    self.inbox.pop_front();
+                }
+                Ok(count)
+            }
+            (None, Some(End::Reset)) => Err(IoFailure::Reset),
+            (None, _) => Ok(0),
+        };
+        Some(Completion::Read { conn, buf, result })
+    }
+}
