@@ -11,8 +11,12 @@ use crate::settings::processors;
 pub(super) struct Workers(Pool);
 
 impl Workers {
-    pub(super) fn new() -> Workers {
-        Workers(Pool::new("work", processors()))
+    /// Starts the threads.
+    ///
+    /// # Errors
+    /// The system refuses one.
+    pub(super) fn start() -> Result<Workers, String> {
+        Pool::start("work", processors()).map(Workers)
     }
 
     /// Does `work`, and calls `reply` from another thread.

@@ -328,3 +328,23 @@ fn a_stderr_that_nobody_reads_stops_nothing() {
     kill_process(pid, Signal::TERM).unwrap();
     assert!(child.wait().unwrap().success());
 }
+
+#[test]
+fn named_certificates_are_the_only_ones() {
+    let mut command = tollgate();
+    command
+        .args(["--listen", "127.0.0.1:0"])
+        .env("SSL_CERT_FILE", "/nonexistent.pem");
+    // Without a provider that speaks TLS they do not matter.
+    Program::spawn(&mut command).address();
+    let output = command
+        .env("ANTHROPIC_API_KEY", "not-a-key")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output.stderr);
+    assert!(
+        said.starts_with("error: SSL_CERT_FILE leads to no certificate: "),
+        "{said}"
+    );
+}
