@@ -103,7 +103,7 @@ pub fn run_with<M: Observed>(options: &Options, mut wrap: impl FnMut(Shard) -> M
     let machines = (0..shards).map(|index| {
         let id = ShardId(index as u16);
         let seed = Seed(options.seed ^ (index << 48));
-        wrap(Shard::new(&ShardOptions { id, listeners: 1, seed }, Arc::clone(&snapshot)))
+        wrap(Shard::new(&ShardOptions { id, shards: shards as u16, listeners: 1, seed }, Arc::clone(&snapshot)))
     });
     let machines = machines.collect();
     let seed = Seed(rng.next_u64());
@@ -252,7 +252,7 @@ fn snapshot(limits: &Limits) -> Snapshot {
             },
         });
         let upstream =
-            Upstream { provider: index, model: None, traits: Traits::default(), extra: Vec::new(), headers: Vec::new() };
+            Upstream { provider: index, model: None, traits: Traits::default(), named: Default::default(), whole_name: false, extra: Vec::new(), headers: Vec::new() };
         snapshot.routes.push(Route {
             pattern: Pattern(name.into()),
             target: RouteTarget::Upstream(Arc::new(upstream)),

@@ -61,6 +61,8 @@ pub(crate) fn with(dialect: Dialect, limits: Limits) -> Snapshot {
         provider: 0,
         model: Some(JsonStr::from_static(MODEL)),
         traits: traits(),
+        named: tollgate_core::config::Named::default(),
+        whole_name: false,
         extra: Vec::new(),
         headers: Vec::new(),
     };
