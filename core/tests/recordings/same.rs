@@ -75,9 +75,8 @@ fn check_request(recording: &Recording, asked: &Message) {
     wanted["stream_options"]["include_usage"] = true.into();
     assert_eq!(asked.json(), wanted);
     if is_insertion {
-        let same = |pairs: &mut dyn Iterator<Item = _>| {
-            pairs.take_while(|(a, b): &(u8, u8)| a == b).count()
-        };
+        let same =
+            |one: &mut dyn Iterator<Item = (u8, u8)>| one.take_while(|(a, b)| a == b).count();
         let front = same(&mut got.bytes().zip(expected.bytes()));
         let back = same(&mut got.bytes().rev().zip(expected.bytes().rev()));
         assert!(

@@ -20,8 +20,8 @@ pub(crate) enum Outcome {
     Failed(String),
 }
 
-/// Refusals that are right, by words that are in them: what the other API has no place for, and
-/// what would change the answer if it were left out.
+/// Refusals that are right, by words that are in them: what the other API has no place for, and what
+/// would change the answer if it were left out.
 const RIGHT: [&str; 12] = [
     "is one that the target does not have",
     "a Messages model has no tool of the type openrouter:",

@@ -1,16 +1,15 @@
-//! Answers in the Chat Completions API: [`check`] is the grammar of a stream as an automaton, for
-//! what the gateway writes; [`told`] puts together what a recorded stream says, in the plainest
-//! way.
+//! Answers in the Chat Completions API: [`check`] is the grammar of a stream as an automaton, for what
+//! the gateway writes; [`told`] puts together what a recorded stream says, in the plainest way.
 
 use serde_json::Value as Json;
 
 use super::events;
 use super::said::{Answer, Call, Fault, Finish, Said, Usage, list, text};
 
-/// Reads a stream, and panics where it breaks the grammar: chunks of one line with one head; per
-/// choice one role in the first delta, calls numbered from 0 by ones with id, type and name in
-/// their first piece alone, one reason that fits, and nothing behind it; the usage chunk if
-/// `usage_wanted`; `[DONE]`. Or an `error`, and nothing. Comments may stand anywhere between.
+/// Reads a stream, and panics where it breaks the grammar: chunks of one line with one head; per choice
+/// one role in the first delta, calls numbered from 0 by ones with id, type and name in their first
+/// piece alone, one reason that fits, and nothing behind it; the usage chunk if `usage_wanted`;
+/// `[DONE]`. Or an `error`, and nothing. Comments may stand anywhere between.
 pub(crate) fn check(stream: &str, usage_wanted: bool) -> Answer {
     let machine = run(stream);
     let answer = &machine.answer;
@@ -158,8 +157,10 @@ pub(crate) fn usage(usage: &Json) -> Option<Usage> {
         "cached_tokens",
         "num_cached_tokens",
     ];
-    let mut input = count("prompt_tokens")?;
-    let mut output = count("completion_tokens").unwrap_or(0);
+    let (mut input, mut output) = (
+        count("prompt_tokens")?,
+        count("completion_tokens").unwrap_or(0),
+    );
     let outside = count("total_tokens").map_or(0, |it| it.saturating_sub(input + output));
     let sound = prompt["audio_tokens"].as_u64();
     // Mistral counts sound apart from the prompt; all others who exceed the sum count reasoning so.
@@ -238,8 +239,7 @@ fn add(said: &mut Said, message: &Json) {
     }
 }
 
-/// Adds a piece of a call. A call begins with its name, at an index of its own or with an id of its
-/// own.
+/// Adds a piece of a call. A call begins with its name, at an index of its own or with an id of its own.
 fn add_call(said: &mut Said, call: &Json) {
     let body = call.get("function").unwrap_or(&call["custom"]);
     let (id, name) = (text(&call["id"]), text(&body["name"]));
@@ -261,8 +261,7 @@ fn add_call(said: &mut Said, call: &Json) {
         });
         return;
     }
-    // Pieces without an id follow their call: streams number calls in the order in which they
-    // begin.
+    // Pieces without an id follow their call: streams number calls in the order in which they begin.
     let of = known.or_else(|| index.filter(|&it| it < said.calls.len()));
     let last = said.calls.len().saturating_sub(1);
     if let Some(own) = said.calls.get_mut(of.unwrap_or(last)) {

@@ -18,10 +18,10 @@ enum State {
     Failed,
 }
 
-/// Reads a stream, and panics where it breaks the grammar: one `message_start`, blocks one after
-/// the other and numbered from 0, deltas of their block's type and never empty, one `message_delta`
-/// with a reason that fits and final usage, `message_stop`; or `error`, and nothing. `ping` may
-/// stand anywhere between.
+/// Reads a stream, and panics where it breaks the grammar: one `message_start`, blocks one after the
+/// other and numbered from 0, deltas of their block's type and never empty, one `message_delta` with a
+/// reason that fits and final usage, `message_stop`; or `error`, and nothing. `ping` may stand anywhere
+/// between.
 pub(crate) fn check(stream: &str) -> Answer {
     let mut answer = Answer::default();
     let state = run(stream, &mut answer);
