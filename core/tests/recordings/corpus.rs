@@ -93,7 +93,11 @@ impl Recording {
         };
         let status = json["response"]["status"].as_u64().unwrap() as u16;
         let mut reply = Reply::new(status, content_type, body, framing);
-        for (name, value) in json["response"]["headers"].as_object().into_iter().flatten() {
+        for (name, value) in json["response"]["headers"]
+            .as_object()
+            .into_iter()
+            .flatten()
+        {
             match (name.as_str(), value.as_str()) {
                 ("transfer-encoding" | "content-length" | "connection", _) | (_, None) => {}
                 ("content-type", Some(value)) => reply.fields[0].1 = value.to_owned(),

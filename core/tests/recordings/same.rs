@@ -15,13 +15,20 @@ use super::table::Outcome;
 /// Sends the recording through, cut in every way.
 pub(crate) fn check(recording: &Recording) -> Outcome {
     let first = send(recording, Cuts::Whole);
-    check_request(recording, first.asked.as_ref().expect("the upstream was asked"));
+    check_request(
+        recording,
+        first.asked.as_ref().expect("the upstream was asked"),
+    );
     check_answer(recording, &first);
     for cuts in cuts(recording) {
         let other = send(recording, cuts);
         assert_eq!(other.answer.start, first.answer.start, "{cuts:?}");
         let is_same = other.answer.body == first.answer.body;
-        assert!(is_same, "{cuts:?} change the answer: {}", other.answer.text());
+        assert!(
+            is_same,
+            "{cuts:?} change the answer: {}",
+            other.answer.text()
+        );
     }
     match recording.is_made {
         true => Outcome::PassedMade,
@@ -68,10 +75,14 @@ fn check_request(recording: &Recording, asked: &Message) {
     wanted["stream_options"]["include_usage"] = true.into();
     assert_eq!(asked.json(), wanted);
     if is_insertion {
-        let same = |one: &mut dyn Iterator<Item = (u8, u8)>| one.take_while(|(a, b)| a == b).count();
+        let same =
+            |one: &mut dyn Iterator<Item = (u8, u8)>| one.take_while(|(a, b)| a == b).count();
         let front = same(&mut got.bytes().zip(expected.bytes()));
         let back = same(&mut got.bytes().rev().zip(expected.bytes().rev()));
-        assert!(front + back >= expected.len(), "more than an insertion: {got}");
+        assert!(
+            front + back >= expected.len(),
+            "more than an insertion: {got}"
+        );
     }
 }
 
@@ -107,7 +118,10 @@ fn check_answer(recording: &Recording, talk: &Talk) {
         assert_eq!(answer.text(), expected);
     } else {
         // Cut off: the terminal error follows.
-        let tail = answer.text().strip_prefix(&expected).expect("the upstream's bytes");
+        let tail = answer
+            .text()
+            .strip_prefix(&expected)
+            .expect("the upstream's bytes");
         let last = events::read(tail);
         assert_eq!(last.len(), 1, "{tail}");
         let error: Json = serde_json::from_str(&last[0].data).unwrap();
@@ -117,7 +131,12 @@ fn check_answer(recording: &Recording, talk: &Talk) {
 
 /// An error that came in a 200 is a status, in the client's envelope and with the upstream's words.
 fn check_fault(recording: &Recording, answer: &Message) {
-    assert!(answer.status() >= 400, "{}: {}", answer.start, answer.text());
+    assert!(
+        answer.status() >= 400,
+        "{}: {}",
+        answer.start,
+        answer.text()
+    );
     let fault = talk::fault(recording.dialect, answer);
     if let Some(told) = recording.told().error {
         assert!(fault.message.contains(&told.message), "{fault:?} {told:?}");

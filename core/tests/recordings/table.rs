@@ -6,8 +6,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::corpus::Recording;
 use super::Way;
+use super::corpus::Recording;
 
 /// What came of one recording on one way.
 #[derive(Clone, Debug, PartialEq)]

@@ -106,7 +106,10 @@ impl Machine {
             let is_begin = call["id"].is_string();
             if is_begin {
                 assert_eq!(number, *begun, "{call}");
-                assert!(call["type"] == "function" && text(&call["id"]) != "", "{call}");
+                assert!(
+                    call["type"] == "function" && text(&call["id"]) != "",
+                    "{call}"
+                );
                 assert_ne!(text(&call["function"]["name"]), "", "{call}");
                 *begun += 1;
             } else {
@@ -119,7 +122,10 @@ impl Machine {
         if let Some(reason) = choice["finish_reason"].as_str() {
             let calls = !said.calls.is_empty();
             let is_odd = (reason == "tool_calls") != calls && reason != "length";
-            assert!(!is_odd || reason == "content_filter", "{reason}, calls: {calls}");
+            assert!(
+                !is_odd || reason == "content_filter",
+                "{reason}, calls: {calls}"
+            );
             said.finish = Some(match reason {
                 "stop" => Finish::Stop,
                 "length" => Finish::Length,
@@ -146,8 +152,15 @@ pub(crate) fn fault(body: &Json) -> Fault {
 pub(crate) fn usage(usage: &Json) -> Option<Usage> {
     let count = |name: &str| usage[name].as_u64();
     let prompt = &usage["prompt_tokens_details"];
-    let cached = ["prompt_cache_hit_tokens", "cached_tokens", "num_cached_tokens"];
-    let (mut input, mut output) = (count("prompt_tokens")?, count("completion_tokens").unwrap_or(0));
+    let cached = [
+        "prompt_cache_hit_tokens",
+        "cached_tokens",
+        "num_cached_tokens",
+    ];
+    let (mut input, mut output) = (
+        count("prompt_tokens")?,
+        count("completion_tokens").unwrap_or(0),
+    );
     let outside = count("total_tokens").map_or(0, |it| it.saturating_sub(input + output));
     let sound = prompt["audio_tokens"].as_u64();
     // Mistral counts sound apart from the prompt; all others who exceed the sum count reasoning so.
@@ -157,9 +170,13 @@ pub(crate) fn usage(usage: &Json) -> Option<Usage> {
         output += outside;
     }
     let read = prompt["cached_tokens"].as_u64();
-    let read = read.or_else(|| cached.into_iter().find_map(count)).unwrap_or(0);
+    let read = read
+        .or_else(|| cached.into_iter().find_map(count))
+        .unwrap_or(0);
     let write = prompt["cache_write_tokens"].as_u64();
-    let write = write.or_else(|| count("cache_creation_input_tokens")).unwrap_or(0);
+    let write = write
+        .or_else(|| count("cache_creation_input_tokens"))
+        .unwrap_or(0);
     Some(Usage {
         // Azure and Gemini tell of more cached tokens than the prompt has.
         input: input.max(read + write),

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use tollgate_core::base::{JsonStr, Limits};
 use tollgate_core::config::{
-    Authorization, BaseUrl, Credentials, Named, Pattern, Provider, Route, RouteTarget, Secret, Snapshot,
-    Upstream, UpstreamTimers,
+    Authorization, BaseUrl, Credentials, Named, Pattern, Provider, Route, RouteTarget, Secret,
+    Snapshot, Upstream, UpstreamTimers,
 };
 use tollgate_core::dialect::{Dialect, ReasoningField, Traits};
 

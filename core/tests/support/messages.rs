@@ -231,7 +231,10 @@ fn finish(reason: &str) -> Option<Finish> {
 /// The error of an `error` event or of a body.
 pub(crate) fn fault(body: &Json) -> Fault {
     assert_eq!(body["type"], "error", "{body}");
-    let (kind, message) = (text(&body["error"]["type"]), text(&body["error"]["message"]));
+    let (kind, message) = (
+        text(&body["error"]["type"]),
+        text(&body["error"]["message"]),
+    );
     assert!(!kind.is_empty() && !message.is_empty(), "{body}");
     Fault { kind, message }
 }
