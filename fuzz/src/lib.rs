@@ -1,6 +1,9 @@
-//! What the targets share: an HTTP/1 connection as a list of what was seen on it.
+//! What the targets share: an HTTP/1 connection as a list of what was seen on it, and in
+//! [`dialects`] the rules that streams and requests of the vendors' APIs keep.
 
 #![forbid(unsafe_code)]
+
+pub mod dialects;
 
 use bytes::BytesMut;
 use tollgate_core::base::OutBuf;

@@ -50,10 +50,12 @@ impl Gateway {
     ) -> Result<Gateway, String> {
         let listeners = u16::try_from(settings.listeners.len())
             .map_err(|_| "there are too many listeners".to_owned())?;
+        let count = u16::try_from(settings.workers).unwrap_or(u16::MAX);
         let mut shards = Vec::with_capacity(settings.workers);
-        for id in 0..u16::try_from(settings.workers).unwrap_or(u16::MAX) {
+        for id in 0..count {
             let options = ShardOptions {
                 id: ShardId(id),
+                shards: count,
                 listeners,
                 seed: seed::seed()?,
             };

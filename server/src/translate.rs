@@ -71,6 +71,7 @@ fn request(
             .output_tokens_default
             .unwrap_or(usual.output_tokens_default),
         thinking: told.thinking.unwrap_or(usual.thinking),
+        sampling: told.sampling.unwrap_or(usual.sampling),
         ..usual
     };
     let target = Target {

@@ -1,13 +1,13 @@
-//! Outgoing bytes: [`OutBuf`] collects them, small pieces copied together and large ones kept as slices
-//! of the buffer they arrived in; [`WriteBatch`] is what one write operation carries.
+//! Outgoing bytes: [`OutBuf`] collects them, small pieces copied together and large ones kept as
+//! slices of the buffer they arrived in; [`WriteBatch`] is what one write operation carries.
 
 use std::collections::VecDeque;
 
 use bytes::{Buf, Bytes, BytesMut};
 use smallvec::SmallVec;
 
-/// From this length a piece is queued as a slice; below it, copying is cheaper than one more `iovec`
-/// and one more reference count, and does not pin the large buffer that the piece lies in.
+/// From this length a piece is queued as a slice; below it, copying is cheaper than one more
+/// `iovec` and one more reference count, and does not pin the large buffer that the piece lies in.
 pub const SLICE_BYTES_MIN: usize = 2048;
 /// A spent buffer up to this capacity is used again for the next small pieces.
 const REUSE_BYTES_MAX: usize = 4096;
@@ -136,8 +136,8 @@ impl OutBuf {
         core::mem::take(&mut self.parts).into_iter()
     }
 
-    /// Uses the memory of a written batch for the next small pieces, where it is small and nobody else
-    /// holds a part of it.
+    /// Uses the memory of a written batch for the next small pieces, where it is small and nobody
+    /// else holds a part of it.
     pub fn recycle(&mut self, batch: WriteBatch) {
         if self.tail.capacity() > 0 || batch.spent.len() != 1 {
             return;
@@ -179,8 +179,8 @@ impl OutBuf {
     }
 }
 
-/// What one write operation carries: at most 64 KiB in at most 64 slices. The adapter writes all of it,
-/// however many system calls that takes, and hands it back in the completion.
+/// What one write operation carries: at most 64 KiB in at most 64 slices. The adapter writes all of
+/// it, however many system calls that takes, and hands it back in the completion.
 #[derive(Debug, Default)]
 pub struct WriteBatch {
     slices: SmallVec<[Bytes; 2]>,
@@ -222,8 +222,8 @@ impl WriteBatch {
     /// Marks the first `count` bytes as written.
     ///
     /// # Panics
-    /// If `count` is more than [`len`](WriteBatch::len): the adapter claims to have written bytes that
-    /// it was not given.
+    /// If `count` is more than [`len`](WriteBatch::len): the adapter claims to have written bytes
+    /// that it was not given.
     pub fn advance(&mut self, count: usize) {
         assert!(count <= self.len, "wrote {count} of {} bytes", self.len);
         self.len -= count;

@@ -3,8 +3,8 @@
 use core::hash::{BuildHasherDefault, Hasher};
 use std::collections::{HashMap, HashSet};
 
-/// A map with the deterministic hasher. For keys that are ours (ids, configured names); keys chosen by
-/// strangers belong in a `BTreeMap`, since they could be made to collide.
+/// A map with the deterministic hasher. For keys that are ours (ids, configured names); keys chosen
+/// by strangers belong in a `BTreeMap`, since they could be made to collide.
 pub type Map<K, V> = HashMap<K, V, BuildHasherDefault<Fnv>>;
 /// A set with the deterministic hasher; see [`Map`].
 pub type Set<K> = HashSet<K, BuildHasherDefault<Fnv>>;

@@ -1,5 +1,5 @@
-//! Ids: an index and a generation. A stale id (its slot was freed, or taken again) is recognised and
-//! ignored, never delivered to the slot's new owner.
+//! Ids: an index and a generation. A stale id (its slot was freed, or taken again) is recognised
+//! and ignored, never delivered to the slot's new owner.
 
 use core::fmt;
 

@@ -1,16 +1,18 @@
-//! JSON text that was checked once and is never printed anew: [`JsonStr`], the inside of a string, and
-//! [`RawJson`], a whole value.
+//! JSON text that was checked once and is never printed anew: [`JsonStr`], the inside of a string,
+//! and [`RawJson`], a whole value.
 //!
-//! A gateway moves text from one JSON document to another. A string that stays escaped on the way costs
-//! one copy instead of an unescape and an escape, a number keeps its digits (`1.10`, 30-digit
-//! integers), and half a surrogate pair, which JSON's grammar allows and `str` cannot hold, survives.
+//! A gateway moves text from one JSON document to another. A string that stays escaped on the way
+//! costs one copy instead of an unescape and an escape, a number keeps its digits (`1.10`, 30-digit
+//! integers), and half a surrogate pair, which JSON's grammar allows and `str` cannot hold,
+//! survives.
 
 use core::fmt;
 use std::borrow::Cow;
 
 use bytes::Bytes;
 
-/// The characters between the quotes of a JSON string (RFC 8259 §7), escapes and all, as valid UTF-8.
+/// The characters between the quotes of a JSON string (RFC 8259 §7), escapes and all, as valid
+/// UTF-8.
 ///
 /// Two are equal when they mean the same characters, however they are escaped.
 #[derive(Clone, Default)]

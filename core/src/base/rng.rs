@@ -4,8 +4,8 @@
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Seed(pub u64);
 
-/// SplitMix64 (Steele, Lea, Flood 2014): 64 bits of state, passes BigCrush, one multiply-xor chain a
-/// draw.
+/// SplitMix64 (Steele, Lea, Flood 2014): 64 bits of state, passes BigCrush, one multiply-xor chain
+/// a draw.
 #[derive(Clone, Debug)]
 pub struct Rng(u64);
 

@@ -1,5 +1,5 @@
-//! [`Timers`]: a hierarchical wheel of one-millisecond ticks (Varghese and Lauck 1987, scheme 7). Arming
-//! and cancelling are O(1), so each exchange may move its deadline on every event.
+//! [`Timers`]: a hierarchical wheel of one-millisecond ticks (Varghese and Lauck 1987, scheme 7).
+//! Arming and cancelling are O(1), so each exchange may move its deadline on every event.
 
 use super::time::Instant;
 
@@ -17,8 +17,8 @@ pub struct TimerKey {
     generation: u32,
 }
 
-/// Timers that carry a `T` each. Deadlines are rounded up to whole milliseconds: a timer never fires
-/// early, and at most one tick late.
+/// Timers that carry a `T` each. Deadlines are rounded up to whole milliseconds: a timer never
+/// fires early, and at most one tick late.
 #[derive(Debug)]
 pub struct Timers<T> {
     /// The last tick that was looked at; all entries of the wheel lie after it.
@@ -132,8 +132,9 @@ impl<T> Timers<T> {
             if bits == 0 {
                 continue;
             }
-            // An entry's level is that of the highest digit in which it differs from the current tick,
-            // so within a level all slots lie after the current one, and lower levels come first.
+            // An entry's level is that of the highest digit in which it differs from the current
+            // tick, so within a level all slots lie after the current one, and lower levels come
+            // first.
             let slot = bits.trailing_zeros() as usize;
             let shift = 6 * level;
             let above = if shift + 6 >= 64 {

@@ -101,6 +101,7 @@ impl Shard {
         };
         if client.socket.output.len() >= self.ctx.limits.shard.client_queue_bytes_max {
             // `client_took` comes back here.
+            client.flush(&mut self.ctx);
             return;
         }
         let Some(encoder) = &mut local.encoder else {

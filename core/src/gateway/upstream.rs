@@ -15,7 +15,7 @@ use super::provider::ProviderState;
 use super::socket::{Received, Socket};
 use crate::base::{ExchangeId, Instant, OutBuf, WriteBatch};
 use crate::config::{Provider, Snapshot};
-use crate::ir::{Class, Failure};
+use crate::ir::{Blame, Class, Failure};
 use crate::wire::http1::{BodyLength, ClientConn, Event, Reuse};
 use crate::wire::tls;
 
@@ -351,6 +351,14 @@ impl Shard {
         provider: usize,
         addresses: VecDeque<SocketAddr>,
     ) {
+        if self.upstreams.len() >= self.ctx.limits.shard.upstreams_max
+            && !self.close_one_idle_upstream()
+        {
+            let message = "the gateway has as many upstream connections as it may";
+            let failure = Failure::new(Class::Overloaded, message).blame(Blame::Gateway);
+            self.answer_failure(exchange, failure);
+            return;
+        }
         let Some(owner) = self.exchanges.get_mut(exchange) else {
             return;
         };

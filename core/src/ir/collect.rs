@@ -1,5 +1,5 @@
-//! Between pieces and whole: [`Collector`] makes a [`Response`] of [`Delta`]s, [`replay`] the reverse.
-//! For a client that wants it the other way than the upstream answers.
+//! Between pieces and whole: [`Collector`] makes a [`Response`] of [`Delta`]s, [`replay`] the
+//! reverse. For a client that wants it the other way than the upstream answers.
 
 use bytes::{Bytes, BytesMut};
 

@@ -8,10 +8,10 @@ use crate::base::{JsonStr, RawJson};
 
 /// A piece of a streamed answer.
 ///
-/// Decoders keep this order: one `Start` first; for each block `BlockStart`, `Append`s, `BlockStop`;
-/// per choice one `Finish` after its last block; `Usage` anywhere, cumulative; last either `End` or
-/// `Failure`. Blocks of parallel tool calls may overlap: encoders of APIs where they may not hold the
-/// later ones back.
+/// Decoders keep this order: one `Start` first; for each block `BlockStart`, `Append`s,
+/// `BlockStop`; per choice one `Finish` after its last block; `Usage` anywhere, cumulative; last
+/// either `End` or `Failure`. Blocks of parallel tool calls may overlap: encoders of APIs where
+/// they may not hold the later ones back.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Delta {
     /// The answer begins.
@@ -89,8 +89,8 @@ pub enum BlockKind {
     Text,
     /// Reasoning; `Append`s are [`Piece::Text`] and at most one [`Piece::Signature`], last.
     Thinking,
-    /// A call; `Append`s are [`Piece::Text`]: its arguments, as JSON text (or free text for a custom
-    /// tool).
+    /// A call; `Append`s are [`Piece::Text`]: its arguments, as JSON text (or free text for a
+    /// custom tool).
     ToolCall {
         /// By which the result will refer to it.
         id: JsonStr,

@@ -1,4 +1,5 @@
-//! [`Failure`]: the one model of what goes wrong, whoever's fault it is and whatever API it is told in.
+//! [`Failure`]: the one model of what goes wrong, whoever's fault it is and whatever API it is told
+//! in.
 
 use core::fmt;
 use core::time::Duration;

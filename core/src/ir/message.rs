@@ -3,8 +3,8 @@
 use super::tool::{ToolCall, ToolResult};
 use crate::base::{JsonStr, RawJson};
 
-/// One turn. Tool results are parts of a [`Role::User`] message, as in Messages, Gemini and Converse;
-/// APIs with a role of their own for them split them off.
+/// One turn. Tool results are parts of a [`Role::User`] message, as in Messages, Gemini and
+/// Converse; APIs with a role of their own for them split them off.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Message {
     /// Who speaks.
@@ -131,7 +131,8 @@ pub struct Thinking {
     pub signature: Option<Signature>,
 }
 
-/// A signature over reasoning or over a tool call (Messages `signature`, Gemini `thoughtSignature`).
+/// A signature over reasoning or over a tool call (Messages `signature`, Gemini
+/// `thoughtSignature`).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Signature {
     /// Opaque data, base64 mostly.

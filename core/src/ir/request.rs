@@ -43,7 +43,8 @@ pub struct Request {
     /// Who the end user is: an opaque id (Messages `metadata.user_id`, Chat `user`,
     /// `safety_identifier`).
     pub user: Option<JsonStr>,
-    /// Key that keeps requests with the same prefix on the same machine (OpenAI `prompt_cache_key`).
+    /// Key that keeps requests with the same prefix on the same machine (OpenAI
+    /// `prompt_cache_key`).
     pub cache_key: Option<JsonStr>,
     /// Price and priority class (`auto`, `standard_only`, `default`, `flex`, `priority`).
     pub service_tier: Option<JsonStr>,

@@ -90,7 +90,8 @@ pub enum Arguments {
     Free(JsonStr),
     /// A JSON value, as it stands in a document (Messages, Gemini).
     Json(RawJson),
-    /// JSON text inside a JSON string (Chat, Responses). Not checked: models do produce broken JSON.
+    /// JSON text inside a JSON string (Chat, Responses). Not checked: models do produce broken
+    /// JSON.
     Text(JsonStr),
 }
 

@@ -2,8 +2,8 @@
 
 /// Token counts. A count that was not told is `None`, which is not zero.
 ///
-/// The counts include each other as in OpenAI's API: cached tokens are part of `input`, reasoning is
-/// part of `output`. Messages reports cached tokens apart; its translator adds and subtracts.
+/// The counts include each other as in OpenAI's API: cached tokens are part of `input`, reasoning
+/// is part of `output`. Messages reports cached tokens apart; its translator adds and subtracts.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Usage {
     /// All tokens of the prompt, those read from and written to the cache included.
@@ -27,8 +27,8 @@ pub struct Usage {
 }
 
 impl Usage {
-    /// Takes over each count that `later` tells. Streams report cumulative counts, more than once, and
-    /// not always all of them.
+    /// Takes over each count that `later` tells. Streams report cumulative counts, more than once,
+    /// and not always all of them.
     pub fn update(&mut self, later: &Usage) {
         fn take(count: &mut Option<u64>, later: Option<u64>) {
             if later.is_some() {

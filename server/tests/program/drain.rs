@@ -29,6 +29,8 @@ fn a_stream_goes_on_to_its_end() {
             body += &chunk;
         }
         assert!(body.contains("event: message_stop"), "{body}");
+        // Or the gateway waits a moment for the client to close its side.
+        drop(client);
         let (status, said) = program.end();
         assert!(status.success(), "{said:#?}");
         assert!(said.iter().any(|line| line.contains(" 200 ")), "{said:#?}");
@@ -62,7 +64,7 @@ fn the_second_signal_ends_it_at_once() {
 #[test]
 fn what_does_not_end_is_ended() {
     let folder = Folder::new();
-    let config = folder.write("t.toml", "[timers]\ndrain = \"50ms\"\n");
+    let config = folder.write("t.toml", "[timers]\ndrain = \"50ms\"\nlinger = \"50ms\"\n");
     let mut program = Program::start(&["--config", &config]);
     let client = half_a_request(program.address());
     program.signal(Signal::TERM);

@@ -271,6 +271,7 @@ fn a_unix_socket_serves_beside_tcp_and_is_removed() {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    drop(stream);
     program.signal(Signal::TERM);
     assert!(program.end().0.success());
     assert!(!path.exists());

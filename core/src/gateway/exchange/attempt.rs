@@ -122,14 +122,6 @@ impl Shard {
             self.upstream_ready(upstream);
             return;
         }
-        if self.upstreams.len() >= self.ctx.limits.shard.upstreams_max
-            && !self.close_one_idle_upstream()
-        {
-            let message = "the gateway has as many upstream connections as it may";
-            let failure = Failure::new(Class::Overloaded, message).blame(Blame::Gateway);
-            self.answer_failure(id, failure);
-            return;
-        }
         self.seek_address(id, index, is_current);
     }
 

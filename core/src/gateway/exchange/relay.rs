@@ -160,12 +160,7 @@ impl Shard {
             return;
         };
         let progress = streaming.relay.progress();
-        if let Some(failure) = streaming.relay.failure() {
-            let failure = failure.clone();
-            self.close_upstream_of(id);
-            self.relay_failed(id, failure);
-            return;
-        }
+        let failure = streaming.relay.failure().cloned();
         if progress.data_events > before.data_events && exchange.deadlines.is_set(Phase::Idle) {
             exchange.await_data(&now);
         }
@@ -174,7 +169,14 @@ impl Shard {
             exchange.deadlines.clear(Phase::FirstContent);
             exchange.deadlines.clear(Phase::Hold);
             exchange.await_data(&now);
+            // Before a failure is looked at: what comes of content and an error must not depend on
+            // whether one read brought them both.
             self.commit(id);
+        }
+        if let Some(failure) = failure {
+            self.close_upstream_of(id);
+            self.relay_failed(id, failure);
+            return;
         }
         let Some(exchange) = self.exchanges.get_mut(id) else {
             return;

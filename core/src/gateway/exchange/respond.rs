@@ -58,6 +58,9 @@ impl Shard {
         if !client.http.is_request_complete() {
             client.http.refuse_request();
         }
+        if self.ctx.is_draining() {
+            client.http.close_after_response();
+        }
         let length = BodyLength::Length(body.len() as u64);
         let sent = client
             .http
@@ -176,6 +179,9 @@ impl Shard {
         let Some(client) = self.clients.get_mut(exchange.client) else {
             return;
         };
+        if self.ctx.is_draining() {
+            client.http.close_after_response();
+        }
         exchange.access.status = Some(200);
         let date = Bytes::copy_from_slice(self.ctx.date.at(self.ctx.now.wall));
         let head = ResponseFields::new(exchange, "text/event-stream", fields.as_deref(), date);

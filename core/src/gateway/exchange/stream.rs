@@ -327,14 +327,32 @@ impl StreamRelay {
         let Way::Pass(watch) = &mut self.way else {
             return;
         };
-        if data.as_ref() != DONE && !data.is_empty() {
-            if let Err(error) = self.tape.parse(data, &self.json) {
-                self.skip(&format!("not valid JSON: {error}"));
-                return;
+        if is_cut && data.is_empty() {
+            // The beginning of an event, and the end of the body.
+            return;
+        }
+        let mut is_error = false;
+        if data.trim_ascii() != DONE && !data.is_empty() {
+            match self.tape.parse(data, &self.json) {
+                Ok(root) => is_error = root.get("error").is_some_and(|error| !error.is_null()),
+                Err(error) => {
+                    self.skip(&format!("not valid JSON: {error}"));
+                    return;
+                }
             }
             self.broken_in_row = 0;
         }
         let seen = watch.event(name, data);
+        if let Some(failure) = seen.failure {
+            if is_error {
+                // It is in the client's API already.
+                self.output.put(raw);
+                self.failure = Some(failure);
+            } else {
+                self.fail(*failure);
+            }
+            return;
+        }
         self.status.has_content |= seen.content || seen.terminal;
         self.status.is_complete |= seen.terminal;
         self.status.has_finish |= watch.has_finish();
@@ -343,8 +361,6 @@ impl StreamRelay {
         if !seen.hidden {
             self.output.put(raw);
         }
-        // An error event is in the client's API already.
-        self.failure = seen.failure;
     }
 
     fn skip(&mut self, reason: &str) {

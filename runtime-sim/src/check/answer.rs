@@ -1,0 +1,209 @@
+//! What a client is told, held against what upstreams said: no answer is made up, mixed, cut and shown
+//! as whole.
+
+use serde_json::Value;
+use tollgate_core::dialect::Dialect;
+
+use super::http::Head;
+use super::stream::{State, Stream};
+use crate::script::journal::{Kind, Sent, Shared, is_delivered};
+
+/// A response as it comes, and what is known of its request.
+#[derive(Debug)]
+pub(crate) struct Response {
+    marker: String,
+    dialect: Dialect,
+    is_stream: bool,
+    is_head: bool,
+    kind: Kind,
+    head: Head,
+    body: Vec<u8>,
+    stream: Option<Stream>,
+}
+
+type Checked = Result<(), String>;
+
+impl Response {
+    pub(crate) fn new(
+        shared: &Shared,
+        marker: &str,
+        is_head: bool,
+        head: Head,
+    ) -> Result<Response, String> {
+        let journal = shared.journal.borrow();
+        let asked = journal.asked.get(marker).ok_or("an answer to nothing")?;
+        let (dialect, is_stream, kind) = (asked.dialect, asked.is_stream, asked.kind);
+        let is_events = head.field("content-type") == Some("text/event-stream");
+        let status = head.status;
+        let is_fit = match kind {
+            Kind::Generate(_) | Kind::Demo | Kind::Admin => status == 200 || status >= 300,
+            Kind::Bad | Kind::Malformed => status >= 400,
+        };
+        if !is_fit {
+            return Err(format!("status {status} for a request of kind {kind:?}"));
+        }
+        if is_events != (is_stream && status == 200) {
+            return Err(format!("content-type {:?}", head.field("content-type")));
+        }
+        if kind != Kind::Malformed && head.field("x-request-id") != Some(marker) {
+            let is_bare = head.closes() && head.field("x-request-id").is_none();
+            if !is_bare {
+                return Err(format!("x-request-id {:?}", head.field("x-request-id")));
+            }
+        }
+        let passes = kind == Kind::Generate(dialect);
+        let stream = is_events.then(|| Stream::new(dialect, passes && has_broken(&journal.sent, marker)));
+        let marker = marker.to_owned();
+        Ok(Response { marker, dialect, is_stream, is_head, kind, head, body: Vec::new(), stream })
+    }
+
+    pub(crate) fn closes(&self) -> bool {
+        self.head.closes()
+    }
+
+    pub(crate) fn status(&self) -> u16 {
+        self.head.status
+    }
+
+    /// Some of the body came.
+    pub(crate) fn push(&mut self, shared: &Shared, bytes: &[u8]) -> Checked {
+        let Some(stream) = &mut self.stream else {
+            self.body.extend_from_slice(bytes);
+            return Ok(());
+        };
+        stream.push(bytes)?;
+        let (text, arguments) = (stream.text.clone(), stream.arguments.clone());
+        let is_complete = stream.state() == State::Complete;
+        self.compare(shared, &text, &arguments, is_complete)
+    }
+
+    /// The response has ended as its framing said. Says whether the client has a complete answer.
+    pub(crate) fn end(&self, shared: &Shared) -> Result<bool, String> {
+        if self.is_head {
+            return Ok(self.head.status == 200);
+        }
+        if let Some(stream) = &self.stream {
+            stream.end()?;
+            return match stream.state() {
+                State::Complete => Ok(true),
+                State::Failed => Ok(false),
+                // Where bytes pass untouched, a last event that the upstream left out is not there.
+                State::Finished if self.kind == Kind::Generate(self.dialect) => {
+                    let (text, arguments) = (stream.text.clone(), stream.arguments.clone());
+                    self.compare(shared, &text, &arguments, true).map(|()| true)
+                }
+                state => Err(format!("the body ended in {state:?}")),
+            };
+        }
+        let value: Value = serde_json::from_slice(&self.body)
+            .map_err(|error| format!("the body: {error}: {:?}", self.body_text()))?;
+        if self.head.status != 200 {
+            return self.error(&value).map(|()| false);
+        }
+        if matches!(self.kind, Kind::Admin) {
+            return Ok(true);
+        }
+        let (text, arguments) = whole(self.dialect, &value)?;
+        self.compare(shared, &text, &arguments, true).map(|()| true)
+    }
+
+    fn body_text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    fn error(&self, value: &Value) -> Checked {
+        let is_draining = value["status"] == "draining";
+        let is_shaped = match self.dialect {
+            Dialect::Anthropic => {
+                value["type"] == "error"
+                    && value["error"]["type"].is_string()
+                    && value["error"]["message"].is_string()
+            }
+            Dialect::OpenAiChat => value["error"]["message"].is_string(),
+        };
+        // A client that is not understood is answered in Chat's shape.
+        let is_other = self.kind == Kind::Malformed || self.head.closes();
+        let is_bare = is_other && value["error"]["message"].is_string();
+        if is_shaped || is_draining || is_bare {
+            return Ok(());
+        }
+        Err(format!("an error of another shape: {value}"))
+    }
+
+    /// Holds what was told against what was sent.
+    fn compare(&self, shared: &Shared, text: &str, arguments: &str, is_complete: bool) -> Checked {
+        if !matches!(self.kind, Kind::Generate(_)) {
+            return Ok(());
+        }
+        let journal = shared.journal.borrow();
+        let delivered = shared.delivered.borrow();
+        let attempts = journal.sent.get(&self.marker).map_or(&[][..], Vec::as_slice);
+        let fits = |sent: &Sent| {
+            let sent_arguments = sent.arguments.as_deref().unwrap_or_default();
+            if !is_complete {
+                return sent.text.starts_with(text) && sent_arguments.starts_with(arguments);
+            }
+            sent.text == text
+                && same_json(sent_arguments, arguments)
+                && is_delivered(sent, &delivered)
+        };
+        if (text.is_empty() && arguments.is_empty() && !is_complete) || attempts.iter().any(fits) {
+            return Ok(());
+        }
+        let how = if is_complete { "complete" } else { "part" };
+        Err(format!(
+            "the client was told {text:?} {arguments:?} ({how}, stream {}); upstreams sent \
+             {attempts:?}, of which were read {:?}",
+            self.is_stream,
+            attempts.iter().map(|sent| delivered.get(sent.link)).collect::<Vec<_>>()
+        ))
+    }
+}
+
+fn has_broken(sent: &std::collections::BTreeMap<String, Vec<Sent>>, marker: &str) -> bool {
+    sent.get(marker).is_some_and(|attempts| attempts.iter().any(|sent| sent.is_broken))
+}
+
+fn same_json(one: &str, other: &str) -> bool {
+    if one == other {
+        return true;
+    }
+    let parse = |text: &str| serde_json::from_str::<Value>(text).ok();
+    parse(one).is_some() && parse(one) == parse(other)
+}
+
+/// Text and arguments of a whole answer.
+fn whole(dialect: Dialect, value: &Value) -> Result<(String, String), String> {
+    let mut text = String::new();
+    let mut arguments = String::new();
+    match dialect {
+        Dialect::Anthropic => {
+            let content = value["content"].as_array().ok_or("no content")?;
+            let is_message = value["type"] == "message" && value["stop_reason"].is_string();
+            if !is_message {
+                return Err(format!("not a message: {value}"));
+            }
+            for block in content {
+                match block["type"].as_str() {
+                    Some("text") => text += block["text"].as_str().ok_or("no text")?,
+                    Some("tool_use") => arguments += &block["input"].to_string(),
+                    other => return Err(format!("a block of {other:?}")),
+                }
+            }
+        }
+        Dialect::OpenAiChat => {
+            let choice = &value["choices"][0];
+            let is_completion =
+                value["object"] == "chat.completion" && choice["finish_reason"].is_string();
+            if !is_completion {
+                return Err(format!("not a completion: {value}"));
+            }
+            let message = &choice["message"];
+            text += message["content"].as_str().unwrap_or_default();
+            for call in message["tool_calls"].as_array().into_iter().flatten() {
+                arguments += call["function"]["arguments"].as_str().ok_or("no arguments")?;
+            }
+        }
+    }
+    Ok((text, arguments))
+}

@@ -1,0 +1,43 @@
+//! What a shard holds, held against its limits.
+
+use tollgate_core::base::Limits;
+use tollgate_core::gateway::Usage;
+
+/// What one read may bring at once, and what decoding and translating it may make of it.
+const READ_BYTES_MAX: usize = 64 * 1024;
+const EXPANSION: usize = 8;
+
+/// Holds `usage` against `limits`; `closing` connections are on their way out.
+pub(crate) fn check(usage: &Usage, closing: usize, limits: &Limits) -> Result<(), String> {
+    let shard = &limits.shard;
+    if usage.clients > shard.clients_max {
+        return Err(format!("{} clients of {}", usage.clients, shard.clients_max));
+    }
+    if usage.upstreams > shard.upstreams_max.saturating_add(closing) {
+        return Err(format!(
+            "{} upstreams ({closing} connections closing) of {}",
+            usage.upstreams, shard.upstreams_max
+        ));
+    }
+    if usage.bodies_bytes > shard.bodies_bytes_max {
+        return Err(format!("{} bytes of bodies", usage.bodies_bytes));
+    }
+    if usage.exchanges > usage.clients {
+        return Err(format!("more exchanges than clients: {usage:?}"));
+    }
+    if usage.tickets > shard.host_jobs_max {
+        return Err(format!("{} tickets of {}", usage.tickets, shard.host_jobs_max));
+    }
+    let input = limits.http1.head_bytes_max + 2 * READ_BYTES_MAX + shard.pipelined_bytes_max;
+    let client = input + shard.client_queue_bytes_max + EXPANSION * READ_BYTES_MAX;
+    let upstream = input + shard.request_bytes_max.min(shard.bodies_bytes_max);
+    let exchange = 2 * limits.sse.event_bytes_max
+        + shard.held_delta_bytes_max
+        + shard.response_bytes_max
+        + EXPANSION * READ_BYTES_MAX;
+    let bound = usage.clients * client + usage.upstreams * upstream + usage.exchanges * exchange;
+    if usage.buffered_bytes > bound {
+        return Err(format!("{} bytes held, of {bound} at most: {usage:?}", usage.buffered_bytes));
+    }
+    Ok(())
+}

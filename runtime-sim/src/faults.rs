@@ -1,0 +1,220 @@
+//! The faults there are: one table. A seed enables some of them, each at its own rate (swarm testing:
+//! a run with few kinds of faults reaches states that a run with all of them never does).
+
+use tollgate_core::base::Rng;
+
+macro_rules! faults {
+    ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
+        /// One kind of fault.
+        #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+        pub enum Fault {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Fault {
+            /// Every kind, in the order of the table.
+            pub const ALL: &[Fault] = &[$(Fault::$name,)*];
+
+            /// What it is called in reports and on the command line.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Fault::$name => $text,)*
+                }
+            }
+        }
+    };
+}
+
+faults! {
+    // The network and the system.
+    /// An `Accept` fails: no descriptors are left, or the client is gone already.
+    AcceptFails = "accept-fails",
+    /// A connection carries few bytes a second.
+    Bandwidth = "bandwidth",
+    /// A connection is established, and then nothing arrives any more.
+    BlackHole = "black-hole",
+    /// Several inputs are handed to a machine before its outputs are taken.
+    BatchedInputs = "batched-inputs",
+    /// A `Connect` is never answered.
+    ConnectHangs = "connect-hangs",
+    /// A `Connect` fails.
+    ConnectRefused = "connect-refused",
+    /// A name cannot be resolved.
+    DnsFails = "dns-fails",
+    /// A name takes seconds to resolve.
+    DnsSlow = "dns-slow",
+    /// A host thread takes long over its work.
+    HostSlow = "host-slow",
+    /// Bytes take up to half a second on their way.
+    Latency = "latency",
+    /// A connection is reset at some byte.
+    Reset = "reset",
+    /// Bytes arrive in small pieces.
+    Split = "split",
+    /// Completions come late and out of order.
+    SlowCompletions = "slow-completions",
+    /// The system takes few bytes at a time to be sent.
+    SmallWindow = "small-window",
+    /// A `Tick` comes before its time.
+    TickEarly = "tick-early",
+    /// A `Tick` comes late.
+    TickLate = "tick-late",
+    /// The wall clock jumps, in either direction.
+    WallJump = "wall-jump",
+    // Upstreams.
+    /// Bytes follow a complete answer.
+    AnswerJunk = "answer-junk",
+    /// The chunked framing is broken.
+    BrokenChunk = "broken-chunk",
+    /// An event is not JSON.
+    BrokenEvent = "broken-event",
+    /// The connection ends after the answer, without a word before.
+    CloseAfter = "close-after",
+    /// The connection ends when it was idle for a moment.
+    CloseIdle = "close-idle",
+    /// The answer comes before the request has.
+    EarlyAnswer = "early-answer",
+    /// An error comes inside a stream that began well.
+    ErrorEvent = "error-event",
+    /// An error is told by status.
+    ErrorStatus = "error-status",
+    /// An answer is HTML.
+    Html = "html",
+    /// Interim responses come before the final one.
+    Interim = "interim",
+    /// The stream lacks its last event.
+    MissingEnd = "missing-end",
+    /// The upstream falls silent, at any phase.
+    Silence = "silence",
+    /// A long time passes between two events.
+    SlowTokens = "slow-tokens",
+    /// The answer ends at the border of an event.
+    TruncatedAtEvent = "truncated-at-event",
+    /// The answer ends at any byte.
+    TruncatedAnywhere = "truncated-anywhere",
+    /// A stream was asked for and a whole answer comes, or the reverse.
+    WrongShape = "wrong-shape",
+    // Clients.
+    /// A request that is wrong.
+    BadRequest = "bad-request",
+    /// A request body beyond what fits in one turn.
+    LargeBody = "large-body",
+    /// Requests are sent without waiting for answers.
+    Pipelining = "pipelining",
+    /// The client takes its answer slowly.
+    SlowReader = "slow-reader",
+    /// A request comes a few bytes at a time.
+    SlowSender = "slow-sender",
+    /// The client goes away, at any byte.
+    Vanish = "vanish",
+    // The world.
+    /// The limits of the shards are small.
+    SmallLimits = "small-limits",
+    /// The config is loaded anew.
+    Reload = "reload",
+    /// The shards are told to drain while they work.
+    EarlyDrain = "early-drain",
+}
+
+/// Some of the faults.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct FaultSet(u64);
+
+impl FaultSet {
+    /// All of them.
+    pub const ALL: FaultSet = FaultSet(u64::MAX);
+    /// None of them.
+    pub const NONE: FaultSet = FaultSet(0);
+
+    /// Whether `fault` is one of them.
+    pub const fn contains(self, fault: Fault) -> bool {
+        self.0 & (1 << fault as u64) != 0
+    }
+
+    /// These and `fault`.
+    #[must_use]
+    pub const fn with(self, fault: Fault) -> FaultSet {
+        FaultSet(self.0 | (1 << fault as u64))
+    }
+
+    /// These without `fault`.
+    #[must_use]
+    pub const fn without(self, fault: Fault) -> FaultSet {
+        FaultSet(self.0 & !(1 << fault as u64))
+    }
+}
+
+/// The faults of one run: which are enabled, how often they strike, how often they did.
+#[derive(Clone, Debug)]
+pub struct Faults {
+    enabled: FaultSet,
+    /// A fault strikes once in so many chances.
+    rates: Vec<u64>,
+    /// How often each has struck.
+    injected: Vec<u64>,
+}
+
+impl Faults {
+    /// Draws which faults this run has. Those outside `allowed` never strike, and everything else is as
+    /// it would be with them.
+    pub fn draw(rng: &mut Rng, allowed: FaultSet) -> Faults {
+        // One run in eight has none, so that what must work without faults is seen to work.
+        let share = if rng.chance(1, 8) { 0 } else { rng.below(10) };
+        let mut enabled = FaultSet::NONE;
+        let mut rates = Vec::with_capacity(Fault::ALL.len());
+        for &fault in Fault::ALL {
+            let is_drawn = rng.chance(share, 10);
+            rates.push([2, 4, 16, 40][rng.below(4) as usize]);
+            if is_drawn && allowed.contains(fault) {
+                enabled = enabled.with(fault);
+            }
+        }
+        Faults { enabled, rates, injected: vec![0; Fault::ALL.len()] }
+    }
+
+    /// No fault at all.
+    pub fn none() -> Faults {
+        Faults::draw(&mut Rng::new(tollgate_core::base::Seed(0)), FaultSet::NONE)
+    }
+
+    /// Whether `fault` strikes now. The draw is made in any case, so that disabling a fault leaves the
+    /// rest of a run as it is as far as possible.
+    pub fn strikes(&mut self, fault: Fault, rng: &mut Rng) -> bool {
+        let index = fault as usize;
+        let strikes = rng.chance(1, self.rates[index]) && self.enabled.contains(fault);
+        self.injected[index] += u64::from(strikes);
+        strikes
+    }
+
+    /// Counts a fault that was injected by other means.
+    pub fn count(&mut self, fault: Fault) {
+        self.injected[fault as usize] += 1;
+    }
+
+    /// Which are enabled.
+    pub const fn enabled(&self) -> FaultSet {
+        self.enabled
+    }
+
+    /// How often each has struck, in the order of [`Fault::ALL`].
+    pub fn injected(&self) -> &[u64] {
+        &self.injected
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tollgate_core::base::Seed;
+
+    #[test]
+    fn a_disabled_fault_never_strikes_and_changes_no_other_draw() {
+        let all = Faults::draw(&mut Rng::new(Seed(7)), FaultSet::ALL);
+        let fewer = Faults::draw(&mut Rng::new(Seed(7)), FaultSet::ALL.without(Fault::Split));
+        assert_eq!(all.enabled().without(Fault::Split), fewer.enabled());
+        assert!(Fault::ALL.len() < 64);
+        let mut none = Faults::none();
+        let mut rng = Rng::new(Seed(1));
+        assert!((0..1000).all(|_| !none.strikes(Fault::Reset, &mut rng)));
+    }
+}

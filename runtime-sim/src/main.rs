@@ -1,0 +1,283 @@
+//! Runs seeds in parallel, reports what was simulated, and shrinks what fails:
+//! `cargo run -p tollgate-sim --release -- --seeds 100000`.
+
+use std::cell::Cell;
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError, mpsc};
+use std::time::{Duration, Instant};
+
+use tollgate_sim::faults::{Fault, FaultSet};
+use tollgate_sim::scenario::{Options, Report, run};
+
+const USAGE: &str = "\
+usage: tollgate-sim [--seeds COUNT] [--start SEED] [--threads COUNT] [--failures COUNT] [PART]
+       tollgate-sim --seed SEED [--trace] [--shrink] [PART]
+PART:  [--clients BITS] [--only FAULT,… | --without FAULT,…]";
+
+#[derive(Clone, Debug)]
+struct Arguments {
+    start: u64,
+    seeds: u64,
+    threads: usize,
+    failures_max: usize,
+    /// Of every run; its seed is that of a single one.
+    options: Options,
+    is_single: bool,
+    shrinks: bool,
+}
+
+thread_local! {
+    static SEED: Cell<u64> = const { Cell::new(0) };
+}
+
+fn main() -> ExitCode {
+    let arguments = match parse(std::env::args().skip(1)) {
+        Ok(arguments) => arguments,
+        Err(message) => {
+            eprintln!("{message}\n{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    // A failed assertion of core ends the process: which seed it was must be seen before.
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        usual(info);
+        eprintln!("\nseed {} panicked; replay: {}", SEED.get(), replay(&Options::new(SEED.get())));
+    }));
+    if arguments.is_single {
+        one(&arguments.options, arguments.shrinks)
+    } else {
+        many(&arguments)
+    }
+}
+
+fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
+    let threads = std::thread::available_parallelism().map_or(1, |count| count.get());
+    let mut arguments = Arguments {
+        start: 0,
+        seeds: 1000,
+        threads,
+        failures_max: 5,
+        options: Options::new(0),
+        is_single: false,
+        shrinks: false,
+    };
+    while let Some(word) = words.next() {
+        let mut number = || {
+            let value = words.next().unwrap_or_default();
+            value.parse::<u64>().map_err(|_| format!("{word} needs a number"))
+        };
+        match word.as_str() {
+            "--seeds" => arguments.seeds = number()?,
+            "--start" => arguments.start = number()?,
+            "--threads" => arguments.threads = number()?.clamp(1, 256) as usize,
+            "--failures" => arguments.failures_max = number()?.max(1) as usize,
+            "--seed" => {
+                arguments.options.seed = number()?;
+                arguments.is_single = true;
+            }
+            "--clients" => arguments.options.clients = number()?,
+            "--trace" => arguments.options.keeps_trace = true,
+            "--shrink" => arguments.shrinks = true,
+            "--only" => arguments.options.faults = set(&words.next().unwrap_or_default())?,
+            "--without" => {
+                let without = set(&words.next().unwrap_or_default())?;
+                let left = Fault::ALL.iter().filter(|&&fault| !without.contains(fault));
+                arguments.options.faults =
+                    left.fold(FaultSet::NONE, |all, &fault| all.with(fault));
+            }
+            _ => return Err(format!("what is {word:?}?")),
+        }
+    }
+    Ok(arguments)
+}
+
+/// Faults by their names.
+fn set(names: &str) -> Result<FaultSet, String> {
+    let mut set = FaultSet::NONE;
+    for name in names.split(',').filter(|name| !name.is_empty()) {
+        let fault = Fault::ALL.iter().find(|fault| fault.name() == name);
+        set = set.with(*fault.ok_or_else(|| format!("there is no fault {name:?}"))?);
+    }
+    Ok(set)
+}
+
+/// The command that runs this again.
+fn replay(options: &Options) -> String {
+    let mut command =
+        format!("cargo run -p tollgate-sim --release -- --seed {} --trace", options.seed);
+    if options.clients != u64::MAX {
+        command += &format!(" --clients {}", options.clients);
+    }
+    if options.faults != FaultSet::ALL {
+        command += &format!(" --only '{}'", names(options.faults).join(","));
+    }
+    command
+}
+
+fn one(options: &Options, shrinks: bool) -> ExitCode {
+    SEED.set(options.seed);
+    let report = run(options);
+    for line in &report.trace {
+        println!("{line}");
+    }
+    println!(
+        "seed {}: {} events, {:?} of virtual time, {} exchanges ({} complete), trace {:016x}",
+        options.seed, report.events, report.time, report.exchanges, report.complete,
+        report.trace_hash
+    );
+    println!("faults: {}", names(report.enabled).join(" "));
+    let Some(violation) = &report.violation else { return ExitCode::SUCCESS };
+    println!("VIOLATION {}: {}", violation.check, violation.message);
+    if shrinks {
+        println!("shrunk: {}", replay(&shrink(options, &report)));
+    }
+    ExitCode::FAILURE
+}
+
+fn names(faults: FaultSet) -> Vec<&'static str> {
+    let enabled = Fault::ALL.iter().filter(|&&fault| faults.contains(fault));
+    enabled.map(|fault| fault.name()).collect()
+}
+
+/// Takes away clients and faults while the same check still fails.
+fn shrink(options: &Options, report: &Report) -> Options {
+    let check = report.violation.as_ref().map(|violation| violation.check);
+    let fails = |options: &Options| run(options).violation.map(|violation| violation.check) == check;
+    let mut best = Options { keeps_trace: false, ..*options };
+    best.clients &= (1 << report.clients) - 1;
+    let enabled = Fault::ALL.iter().filter(|&&fault| report.enabled.contains(fault));
+    best.faults = enabled.fold(FaultSet::NONE, |all, &fault| all.with(fault));
+    loop {
+        let before = (best.clients, best.faults);
+        for client in 0..report.clients {
+            let fewer = Options { clients: best.clients & !(1 << client), ..best };
+            if fewer.clients != best.clients && fails(&fewer) {
+                best = fewer;
+            }
+        }
+        for &fault in Fault::ALL.iter().filter(|&&fault| report.enabled.contains(fault)) {
+            let fewer = Options { faults: best.faults.without(fault), ..best };
+            if fewer.faults != best.faults && fails(&fewer) {
+                best = fewer;
+            }
+        }
+        if (best.clients, best.faults) == before {
+            return best;
+        }
+    }
+}
+
+/// What all runs came to.
+#[derive(Default)]
+struct Totals {
+    seeds: u64,
+    exchanges: u64,
+    complete: u64,
+    events: u64,
+    time: Duration,
+    injected: Vec<u64>,
+    failed: Vec<(Options, Report)>,
+}
+
+impl Totals {
+    fn add(&mut self, options: Options, report: Report) {
+        self.seeds += 1;
+        self.exchanges += report.exchanges;
+        self.complete += report.complete;
+        self.events += report.events;
+        self.time += report.time;
+        self.injected.resize(Fault::ALL.len(), 0);
+        for (total, count) in self.injected.iter_mut().zip(&report.injected) {
+            *total += count;
+        }
+        if report.violation.is_some() {
+            self.failed.push((options, report));
+        }
+    }
+}
+
+fn many(arguments: &Arguments) -> ExitCode {
+    let started = Instant::now();
+    let next = AtomicU64::new(arguments.start);
+    let end = arguments.start.saturating_add(arguments.seeds);
+    let stops = AtomicBool::new(false);
+    let totals = Mutex::new(Totals::default());
+    let (over, is_over) = mpsc::channel::<()>();
+    std::thread::scope(|scope| {
+        for _ in 0..arguments.threads {
+            let over = over.clone();
+            let (next, stops, totals) = (&next, &stops, &totals);
+            scope.spawn(move || {
+                while !stops.load(Ordering::Relaxed) {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= end {
+                        break;
+                    }
+                    SEED.set(seed);
+                    let options = Options { seed, ..arguments.options };
+                    let report = run(&options);
+                    let mut totals = totals.lock().unwrap_or_else(PoisonError::into_inner);
+                    totals.add(options, report);
+                    if totals.failed.len() >= arguments.failures_max {
+                        stops.store(true, Ordering::Relaxed);
+                    }
+                }
+                drop(over);
+            });
+        }
+        drop(over);
+        let pause = Duration::from_millis(200);
+        while is_over.recv_timeout(pause) == Err(mpsc::RecvTimeoutError::Timeout) {
+            let totals = totals.lock().unwrap_or_else(PoisonError::into_inner);
+            progress(&totals, arguments.seeds, started);
+        }
+    });
+    let totals = totals.into_inner().unwrap_or_else(PoisonError::into_inner);
+    report(&totals, started)
+}
+
+fn progress(totals: &Totals, seeds: u64, started: Instant) {
+    if !std::io::stderr().is_terminal() {
+        return;
+    }
+    let done = totals.seeds as f64 / seeds.max(1) as f64;
+    let filled = (done * 30.0) as usize;
+    let bar = format!("{}{}", "█".repeat(filled), "░".repeat(30 - filled.min(30)));
+    let rate = totals.seeds as f64 / started.elapsed().as_secs_f64();
+    let failed = totals.failed.len();
+    eprint!("\r{bar} {} of {seeds} seeds, {rate:.0}/s, {failed} failed ", totals.seeds);
+    // A progress line that cannot be shown is not missed.
+    let _ = std::io::stderr().flush();
+}
+
+fn report(totals: &Totals, started: Instant) -> ExitCode {
+    let seconds = started.elapsed().as_secs_f64();
+    println!(
+        "\n{} seeds in {seconds:.1} s ({:.0}/s): {} exchanges, {} of them complete, {} events, \
+         {:.1} days of virtual time",
+        totals.seeds,
+        totals.seeds as f64 / seconds,
+        totals.exchanges,
+        totals.complete,
+        totals.events,
+        totals.time.as_secs_f64() / 86_400.0
+    );
+    for (fault, count) in Fault::ALL.iter().zip(&totals.injected) {
+        println!("  {:<20} {count:>10}", fault.name());
+    }
+    for (options, report) in &totals.failed {
+        let Some(violation) = &report.violation else { continue };
+        println!("\nFAILED seed {}: {}: {}", options.seed, violation.check, violation.message);
+        println!("  replay: {}", replay(options));
+        println!("  shrunk: {}", replay(&shrink(options, report)));
+    }
+    if totals.failed.is_empty() {
+        println!("checks: contract, records, answers, streams, memory, leaks, liveness: all held");
+        return ExitCode::SUCCESS;
+    }
+    println!("\n{} of {} seeds failed", totals.failed.len(), totals.seeds);
+    ExitCode::FAILURE
+}

@@ -1,0 +1,325 @@
+//! A whole run, drawn from a seed: shards, their config, upstreams, clients, faults, checkers.
+
+use core::cell::RefCell;
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use core::time::Duration;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tollgate_core::base::{Instant, Limits, ListenerId, Rng, Seed, ShardId};
+use tollgate_core::config::{
+    Authorization, BaseUrl, Credentials, ListedModel, Pattern, Provider, Route, RouteTarget,
+    Snapshot, Upstream, UpstreamTimers,
+};
+use tollgate_core::dialect::{Dialect, Traits};
+use tollgate_core::gateway::io::Machine;
+use tollgate_core::gateway::{Shard, ShardOptions, Usage};
+
+use crate::check::run::Checker;
+use crate::faults::{Fault, FaultSet, Faults};
+use crate::script::client::ClientPeer;
+use crate::script::journal::{Journal, Shared};
+use crate::script::server::ServerPeer;
+use crate::world::{Control, Violation, World};
+
+/// Events after which a run is held to be endless.
+const EVENTS_MAX: u64 = 3_000_000;
+/// How long a drain may take at the end.
+const DRAIN_TIME: Duration = Duration::from_secs(30);
+/// How much longer than told a drain may take: a last answer is written, and lingers.
+const DRAIN_SLACK: Duration = Duration::from_secs(120);
+
+/// A machine that tells what it holds.
+pub trait Observed: Machine {
+    /// What it holds.
+    fn usage(&self) -> Usage;
+}
+
+impl Observed for Shard {
+    fn usage(&self) -> Usage {
+        Shard::usage(self)
+    }
+}
+
+/// What to run.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// What decides all.
+    pub seed: u64,
+    /// Faults that may strike, where the seed has them.
+    pub faults: FaultSet,
+    /// Clients that take part, as a set of bits.
+    pub clients: u64,
+    /// Whether the lines of the trace are kept.
+    pub keeps_trace: bool,
+}
+
+impl Options {
+    /// The run of a seed as it is.
+    pub const fn new(seed: u64) -> Options {
+        Options { seed, faults: FaultSet::ALL, clients: u64::MAX, keeps_trace: false }
+    }
+}
+
+/// What came of a run.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// What went wrong, if anything did.
+    pub violation: Option<Violation>,
+    /// Of all that happened.
+    pub trace_hash: u64,
+    /// What happened, where it was kept.
+    pub trace: Vec<String>,
+    /// Events handled.
+    pub events: u64,
+    /// Virtual time that passed.
+    pub time: Duration,
+    /// Requests that were answered or given up.
+    pub exchanges: u64,
+    /// Of these, those answered completely.
+    pub complete: u64,
+    /// How many clients the seed has.
+    pub clients: usize,
+    /// How often each fault struck, in the order of [`Fault::ALL`].
+    pub injected: Vec<u64>,
+    /// The faults that were enabled.
+    pub enabled: FaultSet,
+}
+
+/// Runs a seed with the real shards.
+pub fn run(options: &Options) -> Report {
+    run_with(options, |shard| shard)
+}
+
+/// Runs a seed with shards in the hands of `wrap`.
+pub fn run_with<M: Observed>(options: &Options, mut wrap: impl FnMut(Shard) -> M) -> Report {
+    let mut rng = Rng::new(Seed(options.seed));
+    let faults = Faults::draw(&mut rng.fork(), options.faults);
+    let faults = Rc::new(RefCell::new(faults));
+    let limits = draw_limits(&mut faults.borrow_mut(), &mut rng.fork());
+    let snapshot = Arc::new(snapshot(&limits));
+    let mut setup = rng.fork();
+    let shards = if setup.chance(3, 4) { 1 } else { 1 + setup.below(3) };
+    let machines = (0..shards).map(|index| {
+        let id = ShardId(index as u16);
+        let seed = Seed(options.seed ^ (index << 48));
+        wrap(Shard::new(&ShardOptions { id, shards: shards as u16, listeners: 1, seed }, Arc::clone(&snapshot)))
+    });
+    let machines = machines.collect();
+    let seed = Seed(rng.next_u64());
+    let mut world = World::new(seed, machines, Rc::clone(&faults), options.keeps_trace);
+    let journal: Rc<RefCell<Journal>> = Rc::default();
+    let shared = Shared { faults, journal, delivered: world.delivered() };
+    let checker = Rc::new(RefCell::new(Checker::new(shared.clone(), limits)));
+    world.observe(Box::new(Rc::clone(&checker)));
+    add_servers(&mut world, &shared, &mut rng.fork());
+    let clients = add_clients(&mut world, &shared, &mut rng.fork(), options.clients);
+    add_controls(&mut world, &shared, &snapshot, &mut rng.fork());
+    play(&mut world, &shared);
+    let checker = checker.borrow();
+    if let Err(violation) = checker.end(shards as usize, |shard| world.machine(shard)) {
+        world.fail(violation);
+    }
+    let faults = shared.faults.borrow();
+    Report {
+        violation: world.violation().cloned(),
+        trace_hash: world.trace().hash(),
+        trace: world.trace().lines().to_vec(),
+        events: world.events(),
+        time: world.now() - Instant::ZERO,
+        exchanges: checker.records(),
+        complete: checker.complete(),
+        clients,
+        injected: faults.injected().to_vec(),
+        enabled: faults.enabled(),
+    }
+}
+
+/// Runs until all clients are gone, then drains.
+fn play<M: Observed>(world: &mut World<M>, shared: &Shared) {
+    while world.clients_open() > 0 && step(world, shared) {}
+    if world.violation().is_some() {
+        return;
+    }
+    if world.clients_open() > 0 {
+        world.fail(Violation::new("liveness", "clients wait, and nothing is left to happen"));
+        return;
+    }
+    let deadline = world.now() + DRAIN_TIME;
+    if !world.is_drained() {
+        world.control(world.now(), Control::Drain(DRAIN_TIME));
+    }
+    while !world.is_drained() && step(world, shared) {}
+    if world.violation().is_some() {
+        return;
+    }
+    if !world.is_drained() {
+        world.fail(Violation::new("liveness", "the drain does not end"));
+    } else if world.now() > deadline + DRAIN_SLACK {
+        let late = world.now() - deadline;
+        world.fail(Violation::new("liveness", format!("drained {late:?} after the deadline")));
+    }
+    while step(world, shared) {}
+    if world.open() > 0 {
+        world.fail(Violation::new("leak", format!("{} things are open at the end", world.open())));
+    }
+}
+
+fn step<M: Observed>(world: &mut World<M>, shared: &Shared) -> bool {
+    let goes_on = world.step();
+    if let Some(violation) = shared.journal.borrow_mut().violation.take() {
+        world.fail(violation);
+        return false;
+    }
+    if world.events() > EVENTS_MAX {
+        world.fail(Violation::new("liveness", "events do not end"));
+        return false;
+    }
+    goes_on
+}
+
+fn draw_limits(faults: &mut Faults, rng: &mut Rng) -> Limits {
+    let mut limits = Limits::default();
+    let small = rng.clone();
+    if !faults.enabled().contains(Fault::SmallLimits) {
+        return limits;
+    }
+    faults.count(Fault::SmallLimits);
+    let mut rng = small;
+    let mut pick = |default: usize, small: usize| {
+        let drawn = small + rng.below(small as u64 * 4) as usize;
+        if rng.chance(1, 2) { drawn } else { default }
+    };
+    let shard = &mut limits.shard;
+    shard.clients_max = pick(shard.clients_max, 2);
+    shard.exchanges_max = pick(shard.exchanges_max, 1);
+    shard.upstreams_max = pick(shard.upstreams_max, 1);
+    shard.idle_per_target_max = pick(shard.idle_per_target_max, 1);
+    shard.request_bytes_max = pick(shard.request_bytes_max, 2048);
+    shard.response_bytes_max = pick(shard.response_bytes_max, 1024);
+    shard.bodies_bytes_max = pick(shard.bodies_bytes_max, 2048);
+    shard.client_queue_bytes_max = pick(shard.client_queue_bytes_max, 128);
+    shard.pipelined_bytes_max = pick(shard.pipelined_bytes_max, 256);
+    shard.turn_bytes_max = pick(shard.turn_bytes_max, 64);
+    shard.host_jobs_max = pick(shard.host_jobs_max, 1);
+    shard.lingering_bytes_max = pick(shard.lingering_bytes_max, 512);
+    shard.write_bytes_max = pick(shard.write_bytes_max, 16);
+    shard.write_slices_max = pick(shard.write_slices_max, 1);
+    shard.held_delta_bytes_max = pick(shard.held_delta_bytes_max, 64);
+    limits.sse.event_bytes_max = pick(limits.sse.event_bytes_max, 512);
+    limits.timers.commit_hold = Duration::from_millis(pick(10_000, 100) as u64);
+    limits.timers.keep_alive = Duration::from_millis(pick(10_000, 100) as u64);
+    limits.timers.upstream_idle = Duration::from_millis(pick(45_000, 100) as u64);
+    limits.timers.client_idle = Duration::from_millis(pick(120_000, 1000) as u64);
+    limits
+}
+
+/// Name, dialect, host, and the path before the API's own.
+const PROVIDERS: [(&str, Dialect, &str, &str); 4] = [
+    ("a-literal", Dialect::Anthropic, "192.0.2.1", ""),
+    ("a-named", Dialect::Anthropic, "messages.test", "/v1"),
+    ("o-literal", Dialect::OpenAiChat, "192.0.2.3", "/v1"),
+    ("o-named", Dialect::OpenAiChat, "chat.test", "/v1"),
+];
+
+fn snapshot(limits: &Limits) -> Snapshot {
+    let mut snapshot = Snapshot { limits: limits.clone(), ..Snapshot::default() };
+    let timers = &limits.timers;
+    for (index, (name, dialect, host, prefix)) in PROVIDERS.into_iter().enumerate() {
+        let base = BaseUrl {
+            https: false,
+            host: host.into(),
+            port: 80,
+            authority: host.into(),
+            prefix: prefix.into(),
+        };
+        snapshot.providers.push(Provider {
+            name: name.into(),
+            dialect,
+            base,
+            credentials: Credentials::None,
+            authorization: Authorization::Bearer,
+            headers: Vec::new(),
+            client_headers: vec!["anthropic-*".into()],
+            tls: None,
+            proxy: None,
+            timers: UpstreamTimers {
+                connect: timers.connect,
+                first_content: timers.first_content,
+                idle: timers.idle,
+                total: timers.total,
+                total_stream: timers.total_stream,
+            },
+        });
+        let upstream =
+            Upstream { provider: index, model: None, traits: Traits::default(), named: Default::default(), whole_name: false, extra: Vec::new(), headers: Vec::new() };
+        snapshot.routes.push(Route {
+            pattern: Pattern(name.into()),
+            target: RouteTarget::Upstream(Arc::new(upstream)),
+        });
+    }
+    snapshot.routes.push(Route { pattern: Pattern("demo".into()), target: RouteTarget::Demo });
+    snapshot.listed.push(ListedModel { id: "demo".into(), owner: "tollgate".into() });
+    snapshot
+}
+
+fn add_servers<M: Observed>(world: &mut World<M>, shared: &Shared, rng: &mut Rng) {
+    for (index, (_, dialect, host, _)) in PROVIDERS.into_iter().enumerate() {
+        let ip = Ipv4Addr::new(192, 0, 2, 1 + index as u8);
+        if host.parse::<IpAddr>().is_err() {
+            // The first address of every name is one where nobody is.
+            let nobody = Ipv4Addr::new(192, 0, 2, 99);
+            let first = if rng.chance(1, 3) { Some(SocketAddr::from((nobody, 80))) } else { None };
+            let addresses = first.into_iter().chain([SocketAddr::from((ip, 80))]);
+            world.add_name(host, addresses.collect());
+        }
+        let shared = shared.clone();
+        let seed = rng.next_u64();
+        let mut rng = rng.fork();
+        let server = move || -> Box<dyn crate::peer::Peer> {
+            Box::new(ServerPeer::new(shared.clone(), dialect, rng.fork(), seed))
+        };
+        world.add_server(SocketAddr::from((ip, 80)), Box::new(server));
+    }
+}
+
+fn add_clients<M: Observed>(
+    world: &mut World<M>,
+    shared: &Shared,
+    rng: &mut Rng,
+    taking_part: u64,
+) -> usize {
+    let count = 1 + rng.below(12) as usize;
+    let spread = [1, 2000, 20_000][rng.below(3) as usize];
+    for number in 0..count {
+        let at = Instant::ZERO + Duration::from_millis(rng.below(spread));
+        let client = rng.fork();
+        if taking_part & (1 << number) != 0 {
+            let peer = ClientPeer::draw(shared.clone(), number, client);
+            world.add_client(at, ListenerId(0), Box::new(peer));
+        }
+    }
+    count
+}
+
+fn add_controls<M: Observed>(
+    world: &mut World<M>,
+    shared: &Shared,
+    snapshot: &Arc<Snapshot>,
+    rng: &mut Rng,
+) {
+    let mut faults = shared.faults.borrow_mut();
+    let mut at = || Instant::ZERO + Duration::from_millis(rng.below(30_000));
+    let (jump_at, reload_at, drain_at) = (at(), at(), at());
+    let by = rng.below(20_000_000_000) as i64 - 10_000_000_000;
+    let time = Duration::from_millis(rng.below(20_000));
+    if faults.strikes(Fault::WallJump, rng) {
+        world.control(jump_at, Control::WallJump(by));
+    }
+    if faults.strikes(Fault::Reload, rng) {
+        world.control(reload_at, Control::Reload(Arc::new(self::snapshot(&snapshot.limits))));
+    }
+    if faults.strikes(Fault::EarlyDrain, rng) {
+        world.control(drain_at, Control::Drain(time));
+    }
+}

@@ -1,0 +1,108 @@
+//! [`Journal`]: what was asked, what upstreams sent, what clients saw. Peers write it, checkers compare.
+
+use core::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use tollgate_core::dialect::Dialect;
+
+use crate::faults::Faults;
+use crate::peer::LinkId;
+use crate::world::Violation;
+
+/// What all peers of a run share.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    pub(crate) faults: Rc<RefCell<Faults>>,
+    pub(crate) journal: Rc<RefCell<Journal>>,
+    /// Bytes that machines have read, by link.
+    pub(crate) delivered: Rc<RefCell<Vec<u64>>>,
+}
+
+/// What a request is, and so what may be answered.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Kind {
+    /// Well-formed, for an upstream of this dialect.
+    Generate(Dialect),
+    /// Well-formed, for the built-in model.
+    Demo,
+    /// A page of the gateway itself.
+    Admin,
+    /// Wrong in its content: an error status, and a record.
+    Bad,
+    /// Wrong in its framing: an error status, the connection's end, and perhaps no record.
+    Malformed,
+}
+
+/// A request of a client.
+#[derive(Clone, Debug)]
+pub(crate) struct Asked {
+    pub(crate) link: LinkId,
+    pub(crate) dialect: Dialect,
+    pub(crate) is_stream: bool,
+    pub(crate) kind: Kind,
+    /// Where on its link its head ends.
+    pub(crate) head_end: u64,
+    /// Requests before it on its connection.
+    pub(crate) before: usize,
+}
+
+/// An answer of an upstream.
+#[derive(Clone, Debug)]
+pub(crate) struct Sent {
+    pub(crate) link: LinkId,
+    pub(crate) dialect: Dialect,
+    pub(crate) text: String,
+    /// Arguments of the tool call, if there is one.
+    pub(crate) arguments: Option<String>,
+    /// Where on its link the answer is complete for whoever reads it.
+    pub(crate) finish_at: Option<u64>,
+    /// It holds events that cannot be read.
+    pub(crate) is_broken: bool,
+}
+
+/// What a client has seen of its answer.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Seen {
+    pub(crate) status: u16,
+    pub(crate) is_complete: bool,
+    pub(crate) is_over: bool,
+}
+
+/// The journal of a run. Requests are known by their marker, which is their `x-request-id` too.
+#[derive(Debug, Default)]
+pub(crate) struct Journal {
+    pub(crate) asked: BTreeMap<String, Asked>,
+    pub(crate) sent: BTreeMap<String, Vec<Sent>>,
+    pub(crate) seen: BTreeMap<String, Seen>,
+    pub(crate) violation: Option<Violation>,
+}
+
+impl Journal {
+    pub(crate) fn fail(&mut self, violation: Violation) {
+        if self.violation.is_none() {
+            self.violation = Some(violation);
+        }
+    }
+}
+
+impl Shared {
+    pub(crate) fn fail(&self, check: &'static str, message: impl Into<String>) {
+        self.journal.borrow_mut().fail(Violation::new(check, message));
+    }
+
+    /// Whether the machine has read all of some upstream's answer to `marker`.
+    pub(crate) fn is_finished(&self, marker: &str) -> bool {
+        let journal = self.journal.borrow();
+        let delivered = self.delivered.borrow();
+        journal.sent.get(marker).is_some_and(|attempts| {
+            attempts.iter().any(|sent| is_delivered(sent, &delivered))
+        })
+    }
+}
+
+/// Whether the machine has read all of this answer.
+pub(crate) fn is_delivered(sent: &Sent, delivered: &[u64]) -> bool {
+    let read = delivered.get(sent.link).copied().unwrap_or(0);
+    sent.finish_at.is_some_and(|at| at <= read)
+}

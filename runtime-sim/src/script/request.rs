@@ -1,0 +1,164 @@
+//! What clients ask: well-formed requests of both APIs, and wrong ones.
+
+use serde_json::json;
+use tollgate_core::base::Rng;
+use tollgate_core::dialect::Dialect;
+
+use super::journal::Kind;
+use crate::faults::{Fault, Faults};
+
+/// A request before it is sent.
+#[derive(Clone, Debug)]
+pub(crate) struct Ask {
+    pub(crate) marker: String,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) head_len: usize,
+    pub(crate) dialect: Dialect,
+    pub(crate) is_stream: bool,
+    pub(crate) is_head: bool,
+    pub(crate) kind: Kind,
+}
+
+/// Names of models and where they lead: see `scenario`.
+const MODELS: [(&str, Kind); 5] = [
+    ("a-literal", Kind::Generate(Dialect::Anthropic)),
+    ("a-named", Kind::Generate(Dialect::Anthropic)),
+    ("o-literal", Kind::Generate(Dialect::OpenAiChat)),
+    ("o-named", Kind::Generate(Dialect::OpenAiChat)),
+    ("demo", Kind::Demo),
+];
+
+impl Ask {
+    pub(crate) fn draw(marker: String, faults: &mut Faults, rng: &mut Rng) -> Ask {
+        let is_bad = faults.strikes(Fault::BadRequest, rng);
+        let is_large = faults.strikes(Fault::LargeBody, rng);
+        let padding = if is_large { rng.below(40_000) } else { rng.below(200) };
+        if is_bad {
+            return bad(marker, rng);
+        }
+        if rng.chance(1, 12) {
+            return admin(marker, rng);
+        }
+        let anthropic = rng.chance(1, 2);
+        let dialect = if anthropic { Dialect::Anthropic } else { Dialect::OpenAiChat };
+        let (model, kind) = MODELS[rng.below(MODELS.len() as u64) as usize];
+        let is_stream = rng.chance(2, 3);
+        let body = body(&marker, dialect, model, is_stream, padding as usize, rng);
+        let is_chunked = rng.chance(1, 6);
+        let head = head(&marker, dialect, &body, is_chunked);
+        let mut bytes = head.into_bytes();
+        let head_len = bytes.len();
+        if is_chunked {
+            put_chunks(&mut bytes, &body, rng);
+        } else {
+            bytes.extend_from_slice(&body);
+        }
+        Ask { marker, bytes, head_len, dialect, is_stream, is_head: false, kind }
+    }
+}
+
+fn path(dialect: Dialect) -> &'static str {
+    match dialect {
+        Dialect::Anthropic => "/v1/messages",
+        Dialect::OpenAiChat => "/v1/chat/completions",
+    }
+}
+
+fn body(
+    marker: &str,
+    dialect: Dialect,
+    model: &str,
+    is_stream: bool,
+    padding: usize,
+    rng: &mut Rng,
+) -> Vec<u8> {
+    let content = format!("{marker} {}", "x".repeat(padding));
+    let mut body = json!({
+        "model": model,
+        "messages": [{ "role": "user", "content": content }],
+    });
+    if dialect == Dialect::Anthropic {
+        body["max_tokens"] = json!(100);
+    }
+    if is_stream || rng.chance(1, 3) {
+        body["stream"] = json!(is_stream);
+    }
+    if dialect == Dialect::OpenAiChat && is_stream && rng.chance(1, 2) {
+        body["stream_options"] = json!({ "include_usage": rng.chance(1, 2) });
+    }
+    body.to_string().into_bytes()
+}
+
+fn head(marker: &str, dialect: Dialect, body: &[u8], is_chunked: bool) -> String {
+    let framing = if is_chunked {
+        "transfer-encoding: chunked".to_owned()
+    } else {
+        format!("content-length: {}", body.len())
+    };
+    let path = path(dialect);
+    format!(
+        "POST {path} HTTP/1.1\r\nhost: gateway\r\ncontent-type: application/json\r\n\
+         x-request-id: {marker}\r\n{framing}\r\n\r\n"
+    )
+}
+
+fn put_chunks(bytes: &mut Vec<u8>, body: &[u8], rng: &mut Rng) {
+    let mut rest = body;
+    while !rest.is_empty() {
+        let count = 1 + rng.below(rest.len() as u64) as usize;
+        let (chunk, after) = rest.split_at(count);
+        bytes.extend_from_slice(format!("{count:x}\r\n").as_bytes());
+        bytes.extend_from_slice(chunk);
+        bytes.extend_from_slice(b"\r\n");
+        rest = after;
+    }
+    bytes.extend_from_slice(b"0\r\n\r\n");
+}
+
+fn admin(marker: String, rng: &mut Rng) -> Ask {
+    let paths = ["/health", "/ready", "/v1/models", "/v1/models/demo", "/"];
+    let path = paths[rng.below(paths.len() as u64) as usize];
+    let is_head = rng.chance(1, 3);
+    let method = if is_head { "HEAD" } else { "GET" };
+    let bytes = format!(
+        "{method} {path} HTTP/1.1\r\nhost: gateway\r\nx-request-id: {marker}\r\n\r\n"
+    )
+    .into_bytes();
+    let (head_len, dialect) = (bytes.len(), Dialect::OpenAiChat);
+    Ask { marker, bytes, head_len, dialect, is_stream: false, is_head, kind: Kind::Admin }
+}
+
+fn bad(marker: String, rng: &mut Rng) -> Ask {
+    let good = r#"{"model":"demo","max_tokens":5,"messages":[{"role":"user","content":"x"}]}"#;
+    let post = |path: &str, fields: &str, body: &str| {
+        format!(
+            "POST {path} HTTP/1.1\r\nhost: gateway\r\nx-request-id: {marker}\r\n\
+             content-type: application/json\r\n{fields}\r\n{body}"
+        )
+    };
+    let sized = |path: &str, body: &str| {
+        post(path, &format!("content-length: {}\r\n", body.len()), body)
+    };
+    let chat = "/v1/chat/completions";
+    let (text, kind) = match rng.below(13) {
+        0 => (sized("/v1/messages", "{\"model\": "), Kind::Bad),
+        1 => (sized(chat, r#"{"messages":[]}"#), Kind::Bad),
+        2 => (sized(chat, &good.replace("demo", "nothing-like-it")), Kind::Bad),
+        3 => (sized("/v1/nothing", good), Kind::Bad),
+        4 => (format!("GET {chat} HTTP/1.1\r\nhost: g\r\nx-request-id: {marker}\r\n\r\n"), Kind::Bad),
+        5 => (sized(chat, good).replace("application/json", "text/plain"), Kind::Bad),
+        6 => (sized("/v1/messages", "[1, 2]"), Kind::Bad),
+        7 => (post(chat, "content-length: 99999999999\r\n", ""), Kind::Bad),
+        8 => (post(chat, "content-length: 5\r\ncontent-length: 6\r\n", good), Kind::Malformed),
+        9 => (sized(chat, good).replace("host: gateway\r\n", ""), Kind::Malformed),
+        10 => (sized(chat, good).replace("\r\n", "\n"), Kind::Malformed),
+        11 => (post(chat, "transfer-encoding: chunked\r\n", "zz\r\n"), Kind::Malformed),
+        _ => ("\u{16}\u{3}\u{1}not http at all\r\n\r\n".to_owned(), Kind::Malformed),
+    };
+    let bytes = text.into_bytes();
+    let end = bytes.windows(4).position(|at| at == b"\r\n\r\n").map(|at| at + 4);
+    let is_messages = bytes.windows(12).any(|at| at == b"/v1/messages");
+    let dialect = if is_messages { Dialect::Anthropic } else { Dialect::OpenAiChat };
+    let head_len = end.unwrap_or(bytes.len());
+    Ask { marker, bytes, head_len, dialect, is_stream: false, is_head: false, kind }
+}
