@@ -217,6 +217,10 @@ impl World {
                 self.hang_up(Conn(at), End::Fin);
             }
         }
+        for ticket in core::mem::take(&mut self.lookups) {
+            let result = Err(ResolveFailure::Unavailable);
+            self.complete(Completion::Resolve { ticket, result });
+        }
         self.drain(Duration::ZERO);
         self.pass(Duration::from_secs(10));
         assert!(self.is_drained, "not drained: {:?}", self.shard.usage());

@@ -40,7 +40,6 @@ fn case_18_a_silent_stream_shows_signs_of_life() {
         );
         assert_eq!(answer.field("cache-control"), Some("no-cache"), "{what}");
         assert_eq!(answer.field("x-accel-buffering"), Some("no"), "{what}");
-        assert_eq!(signs(&live.text()), 1, "{what}: {}", live.text());
         for _ in 0..4 {
             let before = signs(&live.text());
             live.world.pass(15 * SECOND);
@@ -58,8 +57,9 @@ fn case_18_an_upstream_that_sends_no_head_is_no_reason_for_silence() {
     for (client, upstream) in pairs() {
         let what = format!("{client:?} {upstream:?}");
         let mut live = Live::new(client, upstream, true);
-        live.world.pass(16 * SECOND);
+        live.world.pass(11 * SECOND);
         assert!(live.answer().is_some(), "{what}: no head past the hold");
+        live.world.pass(15 * SECOND);
         assert!(signs(&live.text()) >= 1, "{what}: no sign of life");
         live.head()
             .feed(&frame(upstream))
@@ -129,6 +129,14 @@ fn case_18_each_event_goes_out_by_itself() {
     }
 }
 
+/// A sign of life of an upstream, which is no data.
+const fn alive(upstream: Dialect) -> &'static str {
+    match upstream {
+        Dialect::Anthropic => "event: ping\ndata: {\"type\": \"ping\"}\n\n",
+        Dialect::OpenAiChat => ": alive\n\n",
+    }
+}
+
 /// The client is told of a timeout by a status, or within its stream.
 fn assert_timed_out(live: Live, is_early: bool, what: &str) {
     assert!(
@@ -161,7 +169,7 @@ fn silence_ends_each_phase_in_its_own_time() {
             for _ in 0..31 {
                 live.world.pass(10 * SECOND);
                 if !live.world.is_closed(live.upstream) {
-                    live.feed(": alive\n\n");
+                    live.feed(alive(upstream));
                 }
             }
             assert_timed_out(live, false, &format!("{what}, no content"));
@@ -173,7 +181,7 @@ fn silence_ends_each_phase_in_its_own_time() {
             for _ in 0..13 {
                 live.world.pass(10 * SECOND);
                 if !live.world.is_closed(live.upstream) {
-                    live.feed(": alive\n\n");
+                    live.feed(alive(upstream));
                 }
             }
             assert_timed_out(live, false, &format!("{what}, silence"));
