@@ -110,7 +110,9 @@
 //! 6. *One end.* Each accepted request ends in exactly one [`Record`], whatever happens, and every
 //!    phase has a deadline ([`TimerLimits`](base::limits::TimerLimits)).
 //! 7. *One answer.* No byte that reached a client is followed by bytes of another attempt. Before
-//!    the first content a dead connection that was kept from an earlier request is replaced, once.
+//!    that there are two second tries, each once: a dead connection that was kept from an earlier
+//!    request is replaced, and a request that is refused for the signatures of earlier reasoning
+//!    is sent without it.
 //! 8. *Short turns.* Bodies over `turn_bytes_max` are read and written as [`Op::Host`]: a pure
 //!    function ([`Work::run`](gateway::io::Work::run)) on another thread. At most `handshakes_max`
 //!    TLS handshakes advance at once.
