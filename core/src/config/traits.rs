@@ -26,9 +26,10 @@ pub struct NameTraits {
 /// version number counts as a new one.
 ///
 /// Facts: the vendor's model table, 2026. `thinking.type: adaptive` came with 4.6 and is the only
-/// way from 4.7 on, which take no sampling parameters; `budget_tokens` came with 3.7. Answers may have 4096 tokens before 3.5, 8192
-/// with 3.5, 32,000 with Opus 4 and 4.1, 64,000 or more since. Before 4.5 a limit that does not fit
-/// into the context beside the prompt is an error, so that those get half.
+/// way from 4.7 on, which take no sampling parameters; `budget_tokens` came with 3.7. Answers may
+/// have 4096 tokens before 3.5, 8192 with 3.5, 32,000 with Opus 4 and 4.1, 64,000 or more since.
+/// Before 4.5 a limit that does not fit into the context beside the prompt is an error, so that
+/// those get half.
 pub fn traits_for(model: &str) -> NameTraits {
     let Some(at) = model.rfind("claude-") else {
         return NameTraits::default();

@@ -1,5 +1,5 @@
-//! The door to the dialects: one function or enum per question, and a `match` behind it. An enum, not
-//! trait objects: the dialects are few and known, and the compiler then finds what is missing.
+//! The door to the dialects: one function or enum per question, and a `match` behind it. An enum,
+//! not trait objects: the dialects are few and known, and the compiler then finds what is missing.
 
 use bytes::Bytes;
 
@@ -38,7 +38,8 @@ impl Dialect {
         }
     }
 
-    /// Edits a request in place for an upstream that speaks the same API; `body` is the parsed `text`.
+    /// Edits a request in place for an upstream that speaks the same API; `body` is the parsed
+    /// `text`.
     pub fn edit_request(self, text: &Bytes, body: Value<'_>, target: &Target<'_>) -> OutBuf {
         match self {
             Dialect::Anthropic => anthropic::request::edit(text, body, target),
@@ -100,8 +101,8 @@ impl Dialect {
         }
     }
 
-    /// Whether an upstream refused a request for the signatures of earlier reasoning in it, which it
-    /// would answer without that reasoning.
+    /// Whether an upstream refused a request for the signatures of earlier reasoning in it, which
+    /// it would answer without that reasoning.
     pub fn is_signature_refusal(self, failure: &Failure) -> bool {
         match self {
             Dialect::Anthropic => anthropic::failure::is_signature_refusal(failure),
@@ -170,8 +171,8 @@ impl StreamDecoder {
         }
     }
 
-    /// Whether the model has finished, and only usage and the end are missing. Some decoders tell the
-    /// finish late, since some vendors send more after it.
+    /// Whether the model has finished, and only usage and the end are missing. Some decoders tell
+    /// the finish late, since some vendors send more after it.
     pub fn is_whole(&self) -> bool {
         match self {
             StreamDecoder::Anthropic(_) => false,

@@ -1,5 +1,6 @@
-//! Evening out connections between shards. The kernel spreads them by a hash, and a Unix socket has one
-//! shard that listens; so a shard that serves far more clients than another hands new ones over.
+//! Evening out connections between shards. The kernel spreads them by a hash, and a Unix socket has
+//! one shard that listens; so a shard that serves far more clients than another hands new ones
+//! over.
 
 use crate::base::ShardId;
 

@@ -39,8 +39,8 @@ pub(super) enum Phase {
     Serving,
     /// The last answer is on its way; then the connection is shut down.
     Finishing,
-    /// Our side is shut down; what the client still sends is dropped, up to this many bytes more, so
-    /// that it can read the answer before a reset destroys it (RFC 9112 §9.6).
+    /// Our side is shut down; what the client still sends is dropped, up to this many bytes more,
+    /// so that it can read the answer before a reset destroys it (RFC 9112 §9.6).
     Lingering(usize),
     /// `Close` was issued.
     Closing,
@@ -198,8 +198,8 @@ impl Shard {
         }
     }
 
-    /// The client sent its FIN. While it waits for an answer that means it is gone: SDKs that time out
-    /// or are interrupted close their sockets, and none half-closes.
+    /// The client sent its FIN. While it waits for an answer that means it is gone: SDKs that time
+    /// out or are interrupted close their sockets, and none half-closes.
     fn client_ended(&mut self, id: ClientId) {
         let Some(client) = self.clients.get_mut(id) else {
             return;

@@ -1,5 +1,6 @@
-//! [`Ctx`]: what all parts of a shard use: time, timers, limits, the outbox, counters. The tables of
-//! connections and exchanges lie beside it, so that code may hold an entry and the context at once.
+//! [`Ctx`]: what all parts of a shard use: time, timers, limits, the outbox, counters. The tables
+//! of connections and exchanges lie beside it, so that code may hold an entry and the context at
+//! once.
 
 use core::fmt::Write as _;
 use std::collections::VecDeque;
@@ -24,8 +25,8 @@ pub(super) struct ClientId(Id);
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct UpstreamId(Id);
 
-/// Whose connection an id names: the tables are two, the runtime's ids are one space. The lowest bit of
-/// the index tells them apart.
+/// Whose connection an id names: the tables are two, the runtime's ids are one space. The lowest
+/// bit of the index tells them apart.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Side {
     Client(ClientId),
@@ -156,9 +157,9 @@ impl Ctx {
     }
 }
 
-/// The one timer of a connection or an exchange. Deadlines move with every event, mostly to later; the
-/// wheel is asked only when the new one is earlier than what is armed, and when an armed one fires too
-/// early it is armed anew.
+/// The one timer of a connection or an exchange. Deadlines move with every event, mostly to later;
+/// the wheel is asked only when the new one is earlier than what is armed, and when an armed one
+/// fires too early it is armed anew.
 #[derive(Debug, Default)]
 pub(super) struct AlarmClock {
     armed: Option<(Instant, TimerKey)>,

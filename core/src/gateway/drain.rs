@@ -1,4 +1,5 @@
-//! Draining: no new connection is taken, idle ones are closed, what runs may finish until the deadline.
+//! Draining: no new connection is taken, idle ones are closed, what runs may finish until the
+//! deadline.
 
 use super::Shard;
 use super::client::Phase;

@@ -1,8 +1,9 @@
 //! What passes between a shard and its runtime: operations out, completions in.
 //!
-//! Every operation is answered by exactly one completion, in any order, with its buffer handed back.
-//! Nothing in flight is ever dropped: cancelling is an operation ([`Op::Close`]) too. All that enters a
-//! shard is an [`Input`], so a recorded list of inputs and a seed is a complete, replayable run.
+//! Every operation is answered by exactly one completion, in any order, with its buffer handed
+//! back. Nothing in flight is ever dropped: cancelling is an operation ([`Op::Close`]) too. All
+//! that enters a shard is an [`Input`], so a recorded list of inputs and a seed is a complete,
+//! replayable run.
 
 use core::fmt;
 use core::net::SocketAddr;
@@ -19,7 +20,8 @@ pub use crate::base::Peer;
 /// What enters a shard.
 #[derive(Debug)]
 pub enum Input {
-    /// Time has come to what [`poll_timeout`](super::Shard::poll_timeout) said; early ones are harmless.
+    /// Time has come to what [`poll_timeout`](super::Shard::poll_timeout) said; early ones are
+    /// harmless.
     Tick,
     /// An operation ended.
     Complete(Completion),
@@ -57,11 +59,12 @@ pub enum Output {
     Drained,
 }
 
-/// One operation. At most one `Read` and one `Write` are in flight per connection and one `Accept` per
-/// listener; `Close` is a connection's last operation and its completion the last one.
+/// One operation. At most one `Read` and one `Write` are in flight per connection and one `Accept`
+/// per listener; `Close` is a connection's last operation and its completion the last one.
 #[derive(Debug)]
 pub enum Op {
-    /// Take the next connection of `listener`; it will be known as `conn`. `TCP_NODELAY` is set on it.
+    /// Take the next connection of `listener`; it will be known as `conn`. `TCP_NODELAY` is set on
+    /// it.
     Accept {
         /// Where from. [`PEERS`] is the listener of connections handed off by other shards.
         listener: ListenerId,
@@ -73,8 +76,8 @@ pub enum Op {
         /// Which listener.
         listener: ListenerId,
     },
-    /// Give the connection to another shard, where it arrives as a completed `Accept` on [`PEERS`]. Only
-    /// before its first `Read`, and its last operation here.
+    /// Give the connection to another shard, where it arrives as a completed `Accept` on [`PEERS`].
+    /// Only before its first `Read`, and its last operation here.
     HandOff {
         /// Which connection.
         conn: ConnId,
@@ -140,13 +143,13 @@ pub const PEERS: ListenerId = ListenerId(u16::MAX);
 
 /// What a read is for.
 ///
-/// Thousands of connections only wait at any time, and a completion runtime owns the buffer of each read
-/// in flight; so the class says how much memory may wait.
+/// Thousands of connections only wait at any time, and a completion runtime owns the buffer of each
+/// read in flight; so the class says how much memory may wait.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum ReadClass {
-    /// Probably nothing comes for long: an idle connection, or a client while it is answered. `buf` may
-    /// come without room; the adapter waits until the socket is readable, then makes room for `room`
-    /// bytes and reads. (Or it reads into at most 256 bytes meanwhile.)
+    /// Probably nothing comes for long: an idle connection, or a client while it is answered. `buf`
+    /// may come without room; the adapter waits until the socket is readable, then makes room for
+    /// `room` bytes and reads. (Or it reads into at most 256 bytes meanwhile.)
     Quiet {
         /// Bytes to make room for, once something is there to be read.
         room: u32,
@@ -308,8 +311,8 @@ pub trait Host: Send + Sync + 'static {
     /// Runs `work` ([`Work::run`]), and calls `reply` exactly once, from any thread.
     fn perform(&self, work: Work, reply: WorkReply);
 
-    /// Takes note of a record. Called on the shard's thread: must not block; when its queue is full it
-    /// drops the record and counts that.
+    /// Takes note of a record. Called on the shard's thread: must not block; when its queue is full
+    /// it drops the record and counts that.
     fn record(&self, shard: ShardId, record: Box<Record>);
 }
 
@@ -321,8 +324,8 @@ pub type WorkReply = Box<dyn FnOnce(WorkDone) + Send>;
 /// A state machine that a runtime can drive: the [`Shard`](super::Shard), and the toys that the
 /// runtimes' own tests use.
 ///
-/// After `handle` has been called any number of times, drain `poll_output` until `None` before waiting,
-/// and wait at most until `poll_timeout`.
+/// After `handle` has been called any number of times, drain `poll_output` until `None` before
+/// waiting, and wait at most until `poll_timeout`.
 pub trait Machine: Send + 'static {
     /// Takes one input. Infallible: a failure belongs to a connection or an exchange.
     fn handle(&mut self, now: Now, input: Input);

@@ -233,8 +233,9 @@ fn text_of(request: &Request) -> String {
     match result {
         Some(result) => format!("The tool answered: {}", quote(&result)),
         None => format!(
-            "Hello from tollgate's built-in demo model. You wrote: {} Set a provider's key, such as \
-             ANTHROPIC_API_KEY or OPENAI_API_KEY, and ask for one of its models to talk to a real one.",
+            "Hello from tollgate's built-in demo model. You wrote: {} Set a provider's key, such \
+             as ANTHROPIC_API_KEY or OPENAI_API_KEY, and ask for one of its models to talk to a \
+             real one.",
             quote(&plain_text(parts))
         ),
     }

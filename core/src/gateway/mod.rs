@@ -1,9 +1,9 @@
-//! The gateway itself. A [`Shard`] is all of it for one core: it asks for operations, is told how they
-//! ended, and decides everything in between. See [`io`] for the vocabulary.
+//! The gateway itself. A [`Shard`] is all of it for one core: it asks for operations, is told how
+//! they ended, and decides everything in between. See [`io`] for the vocabulary.
 //!
-//! Tables of clients, upstreams and exchanges lie side by side and refer to each other by id; what they
-//! share is in `ctx`. A completion enters by [`Shard::handle`], finds its connection, moves its exchange
-//! on (see `exchange::state`), and leaves outputs in the outbox.
+//! Tables of clients, upstreams and exchanges lie side by side and refer to each other by id; what
+//! they share is in `ctx`. A completion enters by [`Shard::handle`], finds its connection, moves
+//! its exchange on (see `exchange::state`), and leaves outputs in the outbox.
 
 mod admin;
 mod auth;
@@ -54,8 +54,8 @@ pub struct ShardOptions {
 
 /// The whole gateway for one core.
 ///
-/// `handle` takes inputs, `poll_output` says what to do, `poll_timeout` when to come back: the contract
-/// is that of [`Machine`].
+/// `handle` takes inputs, `poll_output` says what to do, `poll_timeout` when to come back: the
+/// contract is that of [`Machine`].
 pub struct Shard {
     ctx: Ctx,
     clients: Arena<ClientId, Client>,
@@ -275,8 +275,8 @@ impl Shard {
         }
     }
 
-    /// Takes a new config. Exchanges in progress keep theirs; kept connections are given up, since the
-    /// provider behind an index may be another now.
+    /// Takes a new config. Exchanges in progress keep theirs; kept connections are given up, since
+    /// the provider behind an index may be another now.
     fn reload(&mut self, snapshot: Arc<Snapshot>) {
         // Those who wait for a lookup under the old config get one of their own.
         let waiting: Vec<ExchangeId> = self

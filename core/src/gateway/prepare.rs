@@ -1,5 +1,5 @@
-//! From a client's body to an upstream's: [`Prepare`] is a pure function, run in the turn for ordinary
-//! requests and on a host thread for those that take longer than a turn may.
+//! From a client's body to an upstream's: [`Prepare`] is a pure function, run in the turn for
+//! ordinary requests and on a host thread for those that take longer than a turn may.
 
 use std::sync::Arc;
 

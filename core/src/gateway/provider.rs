@@ -1,5 +1,5 @@
-//! What a shard knows of its providers beyond the config: addresses, and connections kept for the next
-//! request.
+//! What a shard knows of its providers beyond the config: addresses, and connections kept for the
+//! next request.
 
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;

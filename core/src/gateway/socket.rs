@@ -1,6 +1,6 @@
 //! [`Socket`]: the part that client and upstream connections share. It keeps the contract with the
-//! runtime (one read and one write in flight, `Close` last) and asserts it, in release builds too: a
-//! runtime that breaks it would mix up bytes of different people.
+//! runtime (one read and one write in flight, `Close` last) and asserts it, in release builds too:
+//! a runtime that breaks it would mix up bytes of different people.
 
 use bytes::BytesMut;
 

@@ -1,5 +1,5 @@
-//! Connections to upstreams: opening them (with a proxy's CONNECT and TLS where needed), carrying one
-//! request at a time, keeping them for the next, closing them.
+//! Connections to upstreams: opening them (with a proxy's CONNECT and TLS where needed), carrying
+//! one request at a time, keeping them for the next, closing them.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -21,8 +21,8 @@ use crate::wire::tls;
 
 /// Plaintext taken out of TLS at once.
 const PLAINTEXT_BYTES_MAX: usize = 64 * 1024;
-/// How long the rest of a complete answer (the last chunk) is waited for, so that the connection can be
-/// used again.
+/// How long the rest of a complete answer (the last chunk) is waited for, so that the connection
+/// can be used again.
 const DRAIN_TIME: core::time::Duration = core::time::Duration::from_secs(1);
 
 /// A connection to an upstream.
@@ -164,7 +164,7 @@ impl Upstream {
         let Some(proxy) = settings.proxy.as_ref().filter(|_| settings.base.https) else {
             return self.secure(ctx);
         };
-        //= RFC 9110 §9.3.6: the target of CONNECT is host and port.
+        // = RFC 9110 §9.3.6: the target of CONNECT is host and port.
         let base = &settings.base;
         let is_v6 = base.host.contains(':');
         let (open, close) = if is_v6 { ("[", "]") } else { ("", "") };
@@ -330,7 +330,8 @@ impl Shard {
         }
     }
 
-    /// An address did not answer: its connection is closed, and the next address gets one of its own.
+    /// An address did not answer: its connection is closed, and the next address gets one of its
+    /// own.
     fn connect_next(&mut self, id: UpstreamId) {
         let Some(upstream) = self.upstreams.get_mut(id) else {
             return;
@@ -580,7 +581,8 @@ impl Shard {
         }
         match written {
             Ok(()) => upstream.flush(&mut self.ctx),
-            // The answer may be there already (413 before the body's end), or its reading fails too.
+            // The answer may be there already (413 before the body's end), or its reading fails
+            // too.
             Err(_) if upstream.http.is_request_complete() => {
                 upstream.socket.output.clear();
                 upstream.socket.read(&mut self.ctx.outbox);

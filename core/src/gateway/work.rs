@@ -5,8 +5,8 @@ use super::prepare::{Prepare, Prepared};
 use crate::ir::Failure;
 use crate::wire::json::Tape;
 
-/// One job with its inputs. [`run`](Work::run) depends on nothing else, so it may run anywhere, and in
-/// the simulator runs inline.
+/// One job with its inputs. [`run`](Work::run) depends on nothing else, so it may run anywhere, and
+/// in the simulator runs inline.
 #[derive(Debug)]
 pub enum Work {
     /// Read a large request and write the upstream's.

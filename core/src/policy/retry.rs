@@ -8,8 +8,9 @@ use crate::base::UnixMillis;
 /// seconds).
 const WAIT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How long the upstream asks to wait: `retry-after-ms` (OpenAI, Azure), else `retry-after` in seconds,
-/// fractions included, or as a date (RFC 9110 §10.2.3). `field` gives the value of a field.
+/// How long the upstream asks to wait: `retry-after-ms` (OpenAI, Azure), else `retry-after` in
+/// seconds, fractions included, or as a date (RFC 9110 §10.2.3). `field` gives the value of a
+/// field.
 pub fn retry_after<'a>(
     field: impl Fn(&str) -> Option<&'a [u8]>,
     wall: UnixMillis,
@@ -63,8 +64,8 @@ fn parse_http_date(text: &str) -> Option<UnixMillis> {
     if !is_sane || parts.next() != Some("GMT") {
         return None;
     }
-    // Days since 1970 in the proleptic Gregorian calendar, with years that begin in March, so that a
-    // leap day is a year's last.
+    // Days since 1970 in the proleptic Gregorian calendar, with years that begin in March, so that
+    // a leap day is a year's last.
     let shifted_year = if month > 2 { year } else { year - 1 };
     let shifted_month = (month + 9) % 12;
     let leap_days = shifted_year / 4 - shifted_year / 100 + shifted_year / 400;

@@ -74,8 +74,8 @@ fn is_call(part: &Part) -> bool {
 /// Writes an answer for a Messages client: the first choice, for Messages has but one. What it has
 /// no block for (media, opaque parts of other vendors, hidden reasoning of theirs) is left out;
 /// signatures of other vendors too, and none is made up. Arguments that are no JSON object, which
-/// Messages demands, are given as `{"_raw": "…"}`. An answer that is said to end for tools but calls
-/// none ends its turn: an upstream's decoder is the place to refuse it.
+/// Messages demands, are given as `{"_raw": "…"}`. An answer that is said to end for tools but
+/// calls none ends its turn: an upstream's decoder is the place to refuse it.
 pub fn encode(response: &Response, meta: &ReplyMeta, out: &mut OutBuf) {
     let none = Choice::default();
     let choice = response.choices.first().unwrap_or(&none);

@@ -283,9 +283,9 @@ impl Shard {
         }
     }
 
-    /// The connection broke while it carried a request. A kept connection that the server had closed in
-    /// the meantime, and that gave no byte of an answer, is replaced by a fresh one, once (RFC 9112
-    /// §9.3.1): the server cannot have begun with the request.
+    /// The connection broke while it carried a request. A kept connection that the server had
+    /// closed in the meantime, and that gave no byte of an answer, is replaced by a fresh one, once
+    /// (RFC 9112 §9.3.1): the server cannot have begun with the request.
     pub(in crate::gateway) fn upstream_broken(&mut self, id: UpstreamId, failure: Failure) {
         let Some(upstream) = self.upstreams.get_mut(id) else {
             return;
@@ -318,8 +318,8 @@ impl Shard {
         self.attempt_failed(exchange_id, failure);
     }
 
-    /// Takes earlier reasoning out of the request, whose signatures the upstream did not accept, and
-    /// sends it again: once, with the same key. Says whether it does.
+    /// Takes earlier reasoning out of the request, whose signatures the upstream did not accept,
+    /// and sends it again: once, with the same key. Says whether it does.
     pub(in crate::gateway) fn retry_without_reasoning(&mut self, id: ExchangeId) -> bool {
         let Some(exchange) = self.exchanges.get_mut(id) else {
             return false;
@@ -499,8 +499,8 @@ fn pass_fields<'a>(
     fields.extend(passed);
 }
 
-/// The request target: the API's path behind the provider's prefix, with the client's query where both
-/// speak the same API, in absolute form for a plain-text proxy (RFC 9112 §3.2.2).
+/// The request target: the API's path behind the provider's prefix, with the client's query where
+/// both speak the same API, in absolute form for a plain-text proxy (RFC 9112 §3.2.2).
 fn target(provider: &Provider, client: Option<&RequestHead>, is_same_dialect: bool) -> String {
     let mut target = String::with_capacity(64);
     // Writing into a string cannot fail.

@@ -1,8 +1,8 @@
 //! [`Exchange`]: one request of a client and all that is done to answer it.
 //!
 //! The state machine is in [`state`]; `attempt` finds a connection and sends the request, `relay`
-//! takes the answer, `respond` writes to the client, `settle` ends it all. What needs no connection is
-//! apart: `stream` (events in, events out) and `whole` (a body in, a body out).
+//! takes the answer, `respond` writes to the client, `settle` ends it all. What needs no connection
+//! is apart: `stream` (events in, events out) and `whole` (a body in, a body out).
 
 mod attempt;
 pub(super) mod deadlines;
@@ -46,8 +46,8 @@ pub(super) struct Exchange {
     pub(super) prepared: Option<Box<Prepared>>,
     pub(super) attempt: Attempt,
     pub(super) answer: Answer,
-    /// A stream whose head went out before the upstream's answer turned out to come whole: what becomes
-    /// of it is told in that stream.
+    /// A stream whose head went out before the upstream's answer turned out to come whole: what
+    /// becomes of it is told in that stream.
     pub(super) early: Option<Box<Streaming>>,
     pub(super) deadlines: Deadlines,
     pub(super) clock: AlarmClock,

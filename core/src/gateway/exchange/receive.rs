@@ -1,7 +1,7 @@
 //! Receiving a request: what it is for, whether it is welcome, and its body.
 //!
-//! A request that is refused by its head is still read to its end while that is not much, so that the
-//! connection stays usable; beyond that the answer goes out at once and the connection ends.
+//! A request that is refused by its head is still read to its end while that is not much, so that
+//! the connection stays usable; beyond that the answer goes out at once and the connection ends.
 
 use std::sync::Arc;
 
@@ -231,8 +231,8 @@ impl Exchange {
         self.request.endpoint = None;
     }
 
-    /// Looks at the head: is there such an endpoint, may this client use it, and is its body of a kind
-    /// and a size that can be taken?
+    /// Looks at the head: is there such an endpoint, may this client use it, and is its body of a
+    /// kind and a size that can be taken?
     fn judge(&mut self, client: &Client, ctx: &mut Ctx) {
         let Some(head) = self.request.head.take() else {
             return;

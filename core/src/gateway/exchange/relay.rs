@@ -1,8 +1,8 @@
 //! Relaying: the upstream's answer on its way to the client.
 //!
 //! Nothing reaches the client before the first real content, so that an early error still becomes a
-//! status; unless that takes longer than the hold, after which the head and signs of life go out. From
-//! then on a failure is an event in the client's own grammar.
+//! status; unless that takes longer than the hold, after which the head and signs of life go out.
+//! From then on a failure is an event in the client's own grammar.
 
 use bytes::{Bytes, BytesMut};
 
@@ -461,7 +461,8 @@ fn is_event_stream(head: &ResponseHead, is_asked_for: bool) -> bool {
     is_asked_for && !is("application/json") && !is("text/html") && !is("application/problem")
 }
 
-/// Decodes a piece of a stream in steps, so that a bomb cannot blow up between two looks at the relay.
+/// Decodes a piece of a stream in steps, so that a bomb cannot blow up between two looks at the
+/// relay.
 fn decode(
     decoder: &mut Decoder,
     relay: &mut StreamRelay,

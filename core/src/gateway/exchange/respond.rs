@@ -14,7 +14,8 @@ use crate::record::Outcome;
 use crate::wire::coding;
 use crate::wire::http1::{BodyLength, Fields, SendError};
 
-/// Fields of an upstream's answer that go on to a client of the same API: identification and limits.
+/// Fields of an upstream's answer that go on to a client of the same API: identification and
+/// limits.
 const PASSED: [&str; 4] = [
     "request-id",
     "retry-after",
@@ -25,7 +26,8 @@ const PASSED: [&str; 4] = [
 const PASSED_STARTS: [&str; 3] = ["anthropic-", "openai-", "x-ratelimit-"];
 
 impl Shard {
-    /// Answers with a whole body. `passed` are the fields of the upstream's answer, if there was one.
+    /// Answers with a whole body. `passed` are the fields of the upstream's answer, if there was
+    /// one.
     pub(in crate::gateway) fn answer_whole(
         &mut self,
         id: ExchangeId,
@@ -119,8 +121,8 @@ impl Shard {
         self.answer_whole(id, status, body, fields.as_ref());
     }
 
-    /// An upstream answered with an error: it goes on as it is to a client of the same API, else it is
-    /// told anew.
+    /// An upstream answered with an error: it goes on as it is to a client of the same API, else it
+    /// is told anew.
     pub(in crate::gateway) fn finish_error(&mut self, id: ExchangeId, body: &Bytes) {
         let Some(exchange) = self.exchanges.get_mut(id) else {
             return;

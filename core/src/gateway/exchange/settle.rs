@@ -1,5 +1,5 @@
-//! Settling: every exchange ends here, exactly once. Its connection is given back or closed, what it
-//! held is freed, its record is written, and its client goes on.
+//! Settling: every exchange ends here, exactly once. Its connection is given back or closed, what
+//! it held is freed, its record is written, and its client goes on.
 
 use super::super::Shard;
 use super::super::ctx::Ctx;
@@ -48,8 +48,8 @@ impl Shard {
     }
 
     fn settle(&mut self, id: ExchangeId) {
-        // The answer is complete, but perhaps not its framing: then the rest is read in a moment, and
-        // the connection used again.
+        // The answer is complete, but perhaps not its framing: then the rest is read in a moment,
+        // and the connection used again.
         if let Some(upstream) = self.exchanges.get(id).and_then(|it| it.attempt.upstream) {
             self.upstream_release(upstream);
         }

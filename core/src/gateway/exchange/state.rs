@@ -1,11 +1,11 @@
 //! The states of an exchange, and the only table of its transitions.
 //!
 //! ```text
-//!  Receiving ──received──▶ Preparing ──prepared──▶ Attempting ──head──▶ Relaying ──answered──▶ Done
-//!      │                       │  │                   │  ▲                  │                   ▲ ▲
-//!      │                       │  └──answered (local, │  └──stale, mended───┘                   │ │
-//!      │                       │     admin)───────────┼─────────────────────────────────────────┘ │
-//!      └──────refused──────────┴──────refused─────────┴──────refused, failed, client gone─────────┘
+//!  Receiving ─received──▶ Preparing ──prepared──▶ Attempting ──head──▶ Relaying ──answered──▶ Done
+//!      │                      │  │                   │  ▲                  │                   ▲ ▲
+//!      │                      │  └──answered (local, │  └──stale, mended───┘                   │ │
+//!      │                      │     admin)───────────┼─────────────────────────────────────────┘ │
+//!      └─────refused──────────┴──────refused─────────┴──────refused, failed, client gone─────────┘
 //! ```
 //!
 //! - *Receiving*: the head has come, the body is coming (or is dropped, when the request is refused
@@ -13,8 +13,8 @@
 //! - *Preparing*: the body is read and encoded for its target, here or on a host thread.
 //! - *Attempting*: a connection is sought or made, the request is sent, the answer's head awaited.
 //! - *Relaying*: the answer goes to the client.
-//! - *Done*: settled: the record is written, the connection given back. An exchange is removed in the
-//!   same turn.
+//! - *Done*: settled: the record is written, the connection given back. An exchange is removed in
+//!   the same turn.
 
 /// Where an exchange is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -49,8 +49,8 @@ impl State {
     /// The state after `step`.
     ///
     /// # Panics
-    /// If the table has no such transition: the exchange's code is wrong, and going on could send one
-    /// answer twice or to nobody.
+    /// If the table has no such transition: the exchange's code is wrong, and going on could send
+    /// one answer twice or to nobody.
     pub(in crate::gateway) fn after(self, step: Step) -> State {
         match (self, step) {
             (State::Receiving, Step::Received) => State::Preparing,

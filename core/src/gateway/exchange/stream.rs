@@ -1,10 +1,10 @@
-//! [`StreamRelay`]: events of an upstream's stream on their way to the client, without sockets, timers
-//! or HTTP. Bytes of the body go in, bytes of the client's body come out, and it is said how the answer
-//! fares.
+//! [`StreamRelay`]: events of an upstream's stream on their way to the client, without sockets,
+//! timers or HTTP. Bytes of the body go in, bytes of the client's body come out, and it is said how
+//! the answer fares.
 //!
-//! Three ways lead through it. *Pass*: both sides speak the same API; events go on as they came, and are
-//! only looked at. *Translate*: each event is read, and written anew in the client's API. *Collect*: the
-//! client wants the answer whole.
+//! Three ways lead through it. *Pass*: both sides speak the same API; events go on as they came,
+//! and are only looked at. *Translate*: each event is read, and written anew in the client's API.
+//! *Collect*: the client wants the answer whole.
 
 use bytes::{Bytes, BytesMut};
 
@@ -404,8 +404,8 @@ impl StreamRelay {
     }
 }
 
-/// Length of the blocks of comments before an event: they have been passed on already where they came
-/// in a read of their own, and so they are where they did not.
+/// Length of the blocks of comments before an event: they have been passed on already where they
+/// came in a read of their own, and so they are where they did not.
 fn blocks_before(raw: &[u8]) -> usize {
     let mut at = 0;
     let mut end = 0;

@@ -1,4 +1,5 @@
-//! A small JSON value that obeys a schema, for the built-in model's tool calls and structured output.
+//! A small JSON value that obeys a schema, for the built-in model's tool calls and structured
+//! output.
 
 use serde_json::{Map, Value, json};
 
