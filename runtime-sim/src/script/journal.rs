@@ -51,7 +51,6 @@ pub(crate) struct Asked {
 #[derive(Clone, Debug)]
 pub(crate) struct Sent {
     pub(crate) link: LinkId,
-    pub(crate) dialect: Dialect,
     pub(crate) text: String,
     /// Arguments of the tool call, if there is one.
     pub(crate) arguments: Option<String>,
@@ -62,9 +61,8 @@ pub(crate) struct Sent {
 }
 
 /// What a client has seen of its answer.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Seen {
-    pub(crate) status: u16,
     pub(crate) is_complete: bool,
     pub(crate) is_over: bool,
 }
@@ -88,16 +86,19 @@ impl Journal {
 
 impl Shared {
     pub(crate) fn fail(&self, check: &'static str, message: impl Into<String>) {
-        self.journal.borrow_mut().fail(Violation::new(check, message));
+        self.journal
+            .borrow_mut()
+            .fail(Violation::new(check, message));
     }
 
     /// Whether the machine has read all of some upstream's answer to `marker`.
     pub(crate) fn is_finished(&self, marker: &str) -> bool {
         let journal = self.journal.borrow();
         let delivered = self.delivered.borrow();
-        journal.sent.get(marker).is_some_and(|attempts| {
-            attempts.iter().any(|sent| is_delivered(sent, &delivered))
-        })
+        journal
+            .sent
+            .get(marker)
+            .is_some_and(|attempts| attempts.iter().any(|sent| is_delivered(sent, &delivered)))
     }
 }
 
