@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tollgate_core::base::{JsonStr, Limits};
 use tollgate_core::config::{
-    Authorization, BaseUrl, Credentials, Pattern, Provider, Route, RouteTarget, Secret, Snapshot,
+    Authorization, BaseUrl, Credentials, Named, Pattern, Provider, Route, RouteTarget, Secret, Snapshot,
     Upstream, UpstreamTimers,
 };
 use tollgate_core::dialect::{Dialect, ReasoningField, Traits};
@@ -61,6 +61,8 @@ pub(crate) fn with(dialect: Dialect, limits: Limits) -> Snapshot {
         provider: 0,
         model: Some(JsonStr::from_static(MODEL)),
         traits: traits(),
+        named: Named::default(),
+        whole_name: false,
         extra: Vec::new(),
         headers: Vec::new(),
     };

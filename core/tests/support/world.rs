@@ -95,6 +95,7 @@ impl World {
     pub(crate) fn new(snapshot: Snapshot) -> World {
         let options = ShardOptions {
             id: ShardId(0),
+            shards: 1,
             listeners: 1,
             seed: Seed(7),
         };

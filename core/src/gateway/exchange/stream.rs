@@ -332,7 +332,7 @@ impl StreamRelay {
             return;
         }
         let mut is_error = false;
-        if data.as_ref() != DONE && !data.is_empty() {
+        if data.trim_ascii() != DONE && !data.is_empty() {
             match self.tape.parse(data, &self.json) {
                 Ok(root) => is_error = root.get("error").is_some_and(|error| !error.is_null()),
                 Err(error) => {

@@ -1,0 +1,144 @@
+//! Clients that go away: the upstream is let go at once, in every phase.
+
+use tollgate_core::config::Snapshot;
+use tollgate_core::dialect::Dialect;
+use tollgate_core::record::Outcome;
+
+use super::fixtures::{Live, frame, piece, request};
+use super::support::world::{Conn, End, Reach, World};
+use super::support::{config, http, pairs, talk};
+
+const ENDS: [End; 2] = [End::Fin, End::Reset];
+
+/// The client leaves; all that was held for it must be let go without any time passing.
+fn leave(mut world: World, client: Conn, end: End, what: &str) {
+    world.hang_up(client, end);
+    for upstream in world.upstreams() {
+        assert!(world.is_closed(upstream), "{what}: the upstream goes on");
+    }
+    let usage = world.usage();
+    assert_eq!((usage.exchanges, usage.upstreams), (0, 0), "{what}");
+    assert_eq!(usage.bodies_bytes, 0, "{what}");
+    assert_eq!(world.records.len(), 1, "{what}");
+    assert_eq!(world.records[0].outcome, Outcome::ClientGone, "{what}");
+    let before = world.upstreams().len();
+    world.pass(core::time::Duration::from_secs(700));
+    assert_eq!(world.upstreams().len(), before, "{what}: asked again");
+    assert_eq!(world.finish().len(), 1, "{what}: recorded again");
+}
+
+fn world(snapshot: Snapshot, client: Dialect, stream: bool) -> (World, Conn) {
+    let mut world = World::new(snapshot);
+    let conn = world.client();
+    let body = request(client, stream).to_string();
+    world.reach = Reach::Silent;
+    world.resolves = false;
+    world.send(conn, http::request(talk::path(client), &[], body.as_bytes()));
+    (world, conn)
+}
+
+#[test]
+fn case_13_leaving_while_the_name_is_looked_up() {
+    for (client, upstream) in pairs() {
+        for end in ENDS {
+            let mut snapshot = config::one(upstream);
+            snapshot.providers[0].base.host = "provider.example".into();
+            let (world, conn) = world(snapshot, client, true);
+            assert!(world.upstreams().is_empty());
+            leave(world, conn, end, &format!("{client:?} {upstream:?} {end:?}"));
+        }
+    }
+}
+
+#[test]
+fn case_13_leaving_while_connecting() {
+    for (client, upstream) in pairs() {
+        for end in ENDS {
+            let (world, conn) = world(config::one(upstream), client, true);
+            assert_eq!(world.upstreams().len(), 1);
+            leave(world, conn, end, &format!("{client:?} {upstream:?} {end:?}"));
+        }
+    }
+}
+
+#[test]
+fn case_13_leaving_while_waiting_and_in_mid_answer() {
+    for (client, upstream) in pairs() {
+        for end in ENDS {
+            for stream in [true, false] {
+                let what = format!("{client:?} {upstream:?} {end:?} {stream}");
+                // For the head.
+                let live = Live::new(client, upstream, stream);
+                leave(live.world, live.client, end, &what);
+                // For the first content.
+                let mut live = Live::new(client, upstream, stream);
+                live.head().feed(&frame(upstream));
+                leave(live.world, live.client, end, &what);
+                // In the middle.
+                let mut live = Live::new(client, upstream, stream);
+                live.head().feed(&frame(upstream)).feed(&piece(upstream, "Hel"));
+                leave(live.world, live.client, end, &what);
+            }
+            // In the middle of a whole answer.
+            let mut live = Live::new(client, upstream, false);
+            let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n{";
+            live.world.send(live.upstream, head.as_bytes());
+            leave(live.world, live.client, end, &format!("{client:?} {upstream:?} whole"));
+        }
+    }
+}
+
+#[test]
+fn case_13_leaving_while_the_request_is_sent() {
+    for client in super::support::DIALECTS {
+        for end in ENDS {
+            let mut world = World::new(config::one(client));
+            let conn = world.client();
+            let body = request(client, true).to_string();
+            let bytes = http::request(talk::path(client), &[], body.as_bytes());
+            world.send(conn, bytes[..bytes.len() - 5].to_vec());
+            leave(world, conn, end, &format!("{client:?} {end:?}"));
+        }
+    }
+}
+
+#[test]
+fn case_13_usage_told_before_the_client_left_is_recorded() {
+    let mut live = Live::new(Dialect::OpenAiChat, Dialect::Anthropic, true);
+    live.head().feed(&frame(Dialect::Anthropic)).feed(&piece(Dialect::Anthropic, "Hel"));
+    let client = live.client;
+    live.world.hang_up(client, End::Fin);
+    let record = live.world.finish().remove(0);
+    assert_eq!(record.usage.input, Some(12));
+    assert_eq!(record.outcome, Outcome::ClientGone);
+}
+
+#[test]
+fn case_13_a_client_that_takes_nothing_stops_its_upstream() {
+    for (client, upstream) in pairs() {
+        let mut live = Live::new(client, upstream, true);
+        live.head().feed(&frame(upstream)).feed(&piece(upstream, "Hel"));
+        let (conn, from) = (live.client, live.upstream);
+        live.world.stall(conn, true);
+        let text = "x".repeat(1000);
+        let mut fed = 0;
+        while live.world.is_read(from) && fed < 10_000 {
+            live.feed(&piece(upstream, &text));
+            fed += 1;
+        }
+        let held = live.world.usage().buffered_bytes;
+        assert!(fed < 10_000, "{client:?} {upstream:?}: no back-pressure");
+        assert!(held < 1024 * 1024, "{client:?} {upstream:?}: {held} bytes held");
+        // It takes again: the upstream is read again. Or it is gone, after its time.
+        live.world.stall(conn, false);
+        assert!(live.world.is_read(from), "{client:?} {upstream:?}");
+        live.world.stall(conn, true);
+        while live.world.is_read(from) {
+            live.feed(&piece(upstream, &text));
+        }
+        live.world.pass(core::time::Duration::from_secs(61));
+        assert!(live.world.is_closed(conn), "{client:?} {upstream:?}: never given up");
+        assert!(live.world.is_closed(from), "{client:?} {upstream:?}");
+        assert_eq!(live.world.finish().len(), 1);
+    }
+}

@@ -1,0 +1,22 @@
+//! The wire cases: what users of such gateways suffer from, and what must hold instead. Each case is a
+//! test, on every pair of a client's API and an upstream's to which it applies.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod bad_answers;
+mod bad_requests;
+mod bodies;
+mod borders;
+mod cache;
+mod content;
+mod endings;
+mod failures;
+mod fixtures;
+mod leaving;
+mod overflow;
+mod silence;
+#[path = "../support/mod.rs"]
+mod support;
+mod thinking;
+mod tools;
+mod usage;

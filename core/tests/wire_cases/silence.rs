@@ -1,0 +1,202 @@
+//! Silence of upstreams: signs of life toward the client, and an end to waiting.
+
+use core::time::Duration;
+
+use tollgate_core::dialect::Dialect;
+
+use super::fixtures::{Live, ending, error_event, fault, frame, piece};
+use super::support::http;
+use super::support::pairs;
+use super::support::world::Reach;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Signs of life in a client's stream.
+fn signs(text: &str) -> usize {
+    text.matches("event: ping\n").count() + text.matches(": keep-alive\n\n").count()
+}
+
+#[test]
+fn case_18_a_silent_stream_shows_signs_of_life() {
+    for (client, upstream) in pairs() {
+        let what = format!("{client:?} {upstream:?}");
+        let mut live = Live::new(client, upstream, true);
+        live.head();
+        live.world.pass(9 * SECOND);
+        assert_eq!(live.world.written(live.client), b"", "{what}: the status is out too early");
+        live.world.pass(2 * SECOND);
+        let answer = live.answer().unwrap_or_else(|| panic!("{what}: nothing after the hold"));
+        assert_eq!(answer.status(), 200, "{what}");
+        assert_eq!(answer.field("content-type"), Some("text/event-stream"), "{what}");
+        assert_eq!(answer.field("cache-control"), Some("no-cache"), "{what}");
+        assert_eq!(answer.field("x-accel-buffering"), Some("no"), "{what}");
+        assert_eq!(signs(&live.text()), 1, "{what}: {}", live.text());
+        for _ in 0..4 {
+            let before = signs(&live.text());
+            live.world.pass(15 * SECOND);
+            assert!(signs(&live.text()) > before, "{what}: {}", live.text());
+        }
+        live.feed(&frame(upstream)).feed(&piece(upstream, "Hello"));
+        live.feed(&ending(upstream)).end();
+        let (said, _, _) = live.finish();
+        assert_eq!(said.said().text, "Hello", "{what}");
+    }
+}
+
+#[test]
+fn case_18_an_upstream_that_sends_no_head_is_no_reason_for_silence() {
+    for (client, upstream) in pairs() {
+        let what = format!("{client:?} {upstream:?}");
+        let mut live = Live::new(client, upstream, true);
+        live.world.pass(16 * SECOND);
+        assert!(live.answer().is_some(), "{what}: no head past the hold");
+        assert!(signs(&live.text()) >= 1, "{what}: no sign of life");
+        live.head().feed(&frame(upstream)).feed(&piece(upstream, "Hello"));
+        live.feed(&ending(upstream)).end();
+        let (said, _, _) = live.finish();
+        assert_eq!(said.said().text, "Hello", "{what}");
+    }
+}
+
+#[test]
+fn case_18_a_sign_of_life_never_stands_within_an_event() {
+    for (client, upstream) in pairs() {
+        let mut live = Live::new(client, upstream, true);
+        live.head().feed(&frame(upstream)).feed(&piece(upstream, "Hel"));
+        let whole = piece(upstream, "lo");
+        for at in 1..whole.len() {
+            if at % 20 == 0 {
+                live.world.pass(11 * SECOND);
+            }
+            live.feed(&whole[at - 1..at]);
+        }
+        live.feed(&whole[whole.len() - 1..]);
+        assert!(signs(&live.text()) > 0, "{client:?} {upstream:?}");
+        live.feed(&ending(upstream)).end();
+        // The grammar holds: nothing stands where it must not.
+        let (said, _, _) = live.finish();
+        assert_eq!(said.said().text, "Hello", "{client:?} {upstream:?}");
+    }
+}
+
+#[test]
+fn case_18_past_the_hold_errors_are_told_in_the_stream() {
+    for (client, upstream) in pairs() {
+        let mut live = Live::new(client, upstream, true);
+        live.head();
+        live.world.pass(11 * SECOND);
+        live.feed(&error_event(upstream, "overloaded_error", "No capacity left."));
+        let (said, answer, _) = live.finish();
+        assert_eq!(answer.status(), 200, "{client:?} {upstream:?}");
+        let error = said.error.expect("an error");
+        assert!(error.message.contains("No capacity left."), "{error:?}");
+    }
+}
+
+#[test]
+fn case_18_each_event_goes_out_by_itself() {
+    for (client, upstream) in pairs() {
+        let mut live = Live::new(client, upstream, true);
+        live.head().feed(&frame(upstream));
+        for word in ["one", "two", "three"] {
+            live.feed(&piece(upstream, word));
+            assert!(live.text().contains(word), "{client:?} {upstream:?}: {word} is held back");
+            live.begun();
+        }
+        live.feed(&ending(upstream)).end();
+        live.finish();
+    }
+}
+
+/// The client is told of a timeout by a status, or within its stream.
+fn assert_timed_out(live: Live, is_early: bool, what: &str) {
+    assert!(live.world.is_closed(live.upstream), "{what}: the upstream goes on");
+    let client = live.dialect;
+    let (said, answer, _) = live.finish();
+    assert!(said.error.is_some() && !said.is_complete, "{what}");
+    if is_early {
+        assert_eq!(answer.status(), 504, "{what}");
+        fault(client, &answer);
+    }
+}
+
+#[test]
+fn silence_ends_each_phase_in_its_own_time() {
+    for (client, upstream) in pairs() {
+        for stream in [true, false] {
+            let what = format!("{client:?} {upstream:?} {stream}");
+            // No head at all.
+            let mut live = Live::new(client, upstream, stream);
+            live.world.pass(299 * SECOND);
+            assert!(!live.world.is_closed(live.upstream), "{what}");
+            live.world.pass(2 * SECOND);
+            assert_timed_out(live, !stream, &format!("{what}, no head"));
+            // A head, comments and pings, but no content.
+            let mut live = Live::new(client, upstream, stream);
+            live.head();
+            for _ in 0..31 {
+                live.world.pass(10 * SECOND);
+                if !live.world.is_closed(live.upstream) {
+                    live.feed(": alive\n\n");
+                }
+            }
+            assert_timed_out(live, false, &format!("{what}, no content"));
+            // Silence within the answer: comments are no data.
+            let mut live = Live::new(client, upstream, stream);
+            live.head().feed(&frame(upstream)).feed(&piece(upstream, "Hel"));
+            for _ in 0..13 {
+                live.world.pass(10 * SECOND);
+                if !live.world.is_closed(live.upstream) {
+                    live.feed(": alive\n\n");
+                }
+            }
+            assert_timed_out(live, false, &format!("{what}, silence"));
+        }
+        // Nobody accepts.
+        let mut world = super::support::world::World::new(super::support::config::one(upstream));
+        world.reach = Reach::Silent;
+        let conn = world.client();
+        let body = super::fixtures::request(client, true).to_string();
+        let path = super::support::talk::path(client);
+        world.send(conn, http::request(path, &[], body.as_bytes()));
+        world.pass(11 * SECOND);
+        let answer = http::only(world.written(conn));
+        assert_eq!(answer.status(), 504, "{client:?} {upstream:?}");
+        fault(client, &answer);
+        world.finish();
+    }
+}
+
+#[test]
+fn a_stream_with_data_goes_on_for_hours() {
+    for (client, upstream) in pairs() {
+        let mut live = Live::new(client, upstream, true);
+        live.head().feed(&frame(upstream));
+        for _ in 0..200 {
+            live.world.pass(100 * SECOND);
+            live.feed(&piece(upstream, "."));
+        }
+        live.feed(&ending(upstream)).end();
+        let (said, _, _) = live.finish();
+        assert_eq!(said.said().text.len(), 200, "{client:?} {upstream:?}");
+        assert!(said.is_complete, "{client:?} {upstream:?}");
+    }
+}
+
+#[test]
+fn a_refused_connection_is_a_502() {
+    for (client, upstream) in pairs() {
+        let mut world = super::support::world::World::new(super::support::config::one(upstream));
+        world.reach = Reach::Refuses;
+        let conn = world.client();
+        let body = super::fixtures::request(client, true).to_string();
+        let path = super::support::talk::path(client);
+        world.send(conn, http::request(path, &[], body.as_bytes()));
+        let answer = http::only(world.written(conn));
+        assert_eq!(answer.status(), 502, "{client:?} {upstream:?}");
+        let kind = fault(client, &answer).kind;
+        let is_right = client == Dialect::OpenAiChat || kind == "api_error";
+        assert!(is_right, "{kind}");
+        world.finish();
+    }
+}
