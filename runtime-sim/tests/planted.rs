@@ -145,7 +145,7 @@ impl Observed for Buggy {
 /// The checks that find `bug` out.
 fn found(bug: Bug, faults: FaultSet) -> BTreeSet<&'static str> {
     let mut checks = BTreeSet::new();
-    for seed in 0..40 {
+    for seed in 0..100 {
         let options = Options {
             faults,
             ..Options::new(seed)
