@@ -169,7 +169,11 @@ impl Faults {
                 enabled = enabled.with(fault);
             }
         }
-        Faults { enabled, rates, injected: vec![0; Fault::ALL.len()] }
+        Faults {
+            enabled,
+            rates,
+            injected: vec![0; Fault::ALL.len()],
+        }
     }
 
     /// No fault at all.

@@ -44,7 +44,11 @@ fn main() -> ExitCode {
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
         usual(info);
-        eprintln!("\nseed {} panicked; replay: {}", SEED.get(), replay(&Options::new(SEED.get())));
+        eprintln!(
+            "\nseed {} panicked; replay: {}",
+            SEED.get(),
+            replay(&Options::new(SEED.get()))
+        );
     }));
     if arguments.is_single {
         one(&arguments.options, arguments.shrinks)
@@ -67,7 +71,9 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
     while let Some(word) = words.next() {
         let mut number = || {
             let value = words.next().unwrap_or_default();
-            value.parse::<u64>().map_err(|_| format!("{word} needs a number"))
+            value
+                .parse::<u64>()
+                .map_err(|_| format!("{word} needs a number"))
         };
         match word.as_str() {
             "--seeds" => arguments.seeds = number()?,
@@ -85,8 +91,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
             "--without" => {
                 let without = set(&words.next().unwrap_or_default())?;
                 let left = Fault::ALL.iter().filter(|&&fault| !without.contains(fault));
-                arguments.options.faults =
-                    left.fold(FaultSet::NONE, |all, &fault| all.with(fault));
+                arguments.options.faults = left.fold(FaultSet::NONE, |all, &fault| all.with(fault));
             }
             _ => return Err(format!("what is {word:?}?")),
         }
@@ -106,8 +111,10 @@ fn set(names: &str) -> Result<FaultSet, String> {
 
 /// The command that runs this again.
 fn replay(options: &Options) -> String {
-    let mut command =
-        format!("cargo run -p tollgate-sim --release -- --seed {} --trace", options.seed);
+    let mut command = format!(
+        "cargo run -p tollgate-sim --release -- --seed {} --trace",
+        options.seed
+    );
     if options.clients != u64::MAX {
         command += &format!(" --clients {}", options.clients);
     }
@@ -125,11 +132,17 @@ fn one(options: &Options, shrinks: bool) -> ExitCode {
     }
     println!(
         "seed {}: {} events, {:?} of virtual time, {} exchanges ({} complete), trace {:016x}",
-        options.seed, report.events, report.time, report.exchanges, report.complete,
+        options.seed,
+        report.events,
+        report.time,
+        report.exchanges,
+        report.complete,
         report.trace_hash
     );
     println!("faults: {}", names(report.enabled).join(" "));
-    let Some(violation) = &report.violation else { return ExitCode::SUCCESS };
+    let Some(violation) = &report.violation else {
+        return ExitCode::SUCCESS;
+    };
     println!("VIOLATION {}: {}", violation.check, violation.message);
     if shrinks {
         println!("shrunk: {}", replay(&shrink(options, &report)));
@@ -145,21 +158,36 @@ fn names(faults: FaultSet) -> Vec<&'static str> {
 /// Takes away clients and faults while the same check still fails.
 fn shrink(options: &Options, report: &Report) -> Options {
     let check = report.violation.as_ref().map(|violation| violation.check);
-    let fails = |options: &Options| run(options).violation.map(|violation| violation.check) == check;
-    let mut best = Options { keeps_trace: false, ..*options };
+    let fails =
+        |options: &Options| run(options).violation.map(|violation| violation.check) == check;
+    let mut best = Options {
+        keeps_trace: false,
+        ..*options
+    };
     best.clients &= (1 << report.clients) - 1;
-    let enabled = Fault::ALL.iter().filter(|&&fault| report.enabled.contains(fault));
+    let enabled = Fault::ALL
+        .iter()
+        .filter(|&&fault| report.enabled.contains(fault));
     best.faults = enabled.fold(FaultSet::NONE, |all, &fault| all.with(fault));
     loop {
         let before = (best.clients, best.faults);
         for client in 0..report.clients {
-            let fewer = Options { clients: best.clients & !(1 << client), ..best };
+            let fewer = Options {
+                clients: best.clients & !(1 << client),
+                ..best
+            };
             if fewer.clients != best.clients && fails(&fewer) {
                 best = fewer;
             }
         }
-        for &fault in Fault::ALL.iter().filter(|&&fault| report.enabled.contains(fault)) {
-            let fewer = Options { faults: best.faults.without(fault), ..best };
+        for &fault in Fault::ALL
+            .iter()
+            .filter(|&&fault| report.enabled.contains(fault))
+        {
+            let fewer = Options {
+                faults: best.faults.without(fault),
+                ..best
+            };
             if fewer.faults != best.faults && fails(&fewer) {
                 best = fewer;
             }
@@ -217,7 +245,10 @@ fn many(arguments: &Arguments) -> ExitCode {
                         break;
                     }
                     SEED.set(seed);
-                    let options = Options { seed, ..arguments.options };
+                    let options = Options {
+                        seed,
+                        ..arguments.options
+                    };
                     let report = run(&options);
                     let mut totals = totals.lock().unwrap_or_else(PoisonError::into_inner);
                     totals.add(options, report);
@@ -248,7 +279,10 @@ fn progress(totals: &Totals, seeds: u64, started: Instant) {
     let bar = format!("{}{}", "█".repeat(filled), "░".repeat(30 - filled.min(30)));
     let rate = totals.seeds as f64 / started.elapsed().as_secs_f64();
     let failed = totals.failed.len();
-    eprint!("\r{bar} {} of {seeds} seeds, {rate:.0}/s, {failed} failed ", totals.seeds);
+    eprint!(
+        "\r{bar} {} of {seeds} seeds, {rate:.0}/s, {failed} failed ",
+        totals.seeds
+    );
     // A progress line that cannot be shown is not missed.
     let _ = std::io::stderr().flush();
 }
@@ -269,8 +303,13 @@ fn report(totals: &Totals, started: Instant) -> ExitCode {
         println!("  {:<20} {count:>10}", fault.name());
     }
     for (options, report) in &totals.failed {
-        let Some(violation) = &report.violation else { continue };
-        println!("\nFAILED seed {}: {}: {}", options.seed, violation.check, violation.message);
+        let Some(violation) = &report.violation else {
+            continue;
+        };
+        println!(
+            "\nFAILED seed {}: {}: {}",
+            options.seed, violation.check, violation.message
+        );
         println!("  replay: {}", replay(options));
         println!("  shrunk: {}", replay(&shrink(options, report)));
     }

@@ -55,17 +55,29 @@ impl Pipe {
             latency += Duration::from_millis(rng.below(500));
         }
         let is_narrow = faults.strikes(Fault::Bandwidth, rng);
-        let nanos_per_byte = if is_narrow { 1000 + rng.below(1_000_000) } else { 1 };
+        let nanos_per_byte = if is_narrow {
+            1000 + rng.below(1_000_000)
+        } else {
+            1
+        };
         let is_split = faults.strikes(Fault::Split, rng);
         let piece_bytes_max = 1 + rng.below(64) as usize;
         let is_small = faults.strikes(Fault::SmallWindow, rng);
-        let window = if is_small { 1 + rng.below(4096) as usize } else { 128 * 1024 };
+        let window = if is_small {
+            1 + rng.below(4096) as usize
+        } else {
+            128 * 1024
+        };
         let is_reset = faults.strikes(Fault::Reset, rng);
         let reset_after = 1 + rng.below(2000);
         Pipe {
             latency,
             nanos_per_byte,
-            piece_bytes_max: if is_split { piece_bytes_max } else { usize::MAX },
+            piece_bytes_max: if is_split {
+                piece_bytes_max
+            } else {
+                usize::MAX
+            },
             window,
             free_at: Instant::ZERO,
             last_arrival: Instant::ZERO,

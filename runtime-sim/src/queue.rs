@@ -22,16 +22,25 @@ struct Entry<E> {
 
 impl<E> Queue<E> {
     pub(crate) const fn new() -> Queue<E> {
-        Queue { heap: BinaryHeap::new(), made: 0 }
+        Queue {
+            heap: BinaryHeap::new(),
+            made: 0,
+        }
     }
 
     pub(crate) fn push(&mut self, at: Instant, event: E) {
         self.made += 1;
-        self.heap.push(Reverse(Entry { at, number: self.made, event }));
+        self.heap.push(Reverse(Entry {
+            at,
+            number: self.made,
+            event,
+        }));
     }
 
     pub(crate) fn pop(&mut self) -> Option<(Instant, E)> {
-        self.heap.pop().map(|Reverse(entry)| (entry.at, entry.event))
+        self.heap
+            .pop()
+            .map(|Reverse(entry)| (entry.at, entry.event))
     }
 
     pub(crate) fn next_at(&self) -> Option<Instant> {

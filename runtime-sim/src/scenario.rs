@@ -57,7 +57,12 @@ pub struct Options {
 impl Options {
     /// The run of a seed as it is.
     pub const fn new(seed: u64) -> Options {
-        Options { seed, faults: FaultSet::ALL, clients: u64::MAX, keeps_trace: false }
+        Options {
+            seed,
+            faults: FaultSet::ALL,
+            clients: u64::MAX,
+            keeps_trace: false,
+        }
     }
 }
 
@@ -99,17 +104,33 @@ pub fn run_with<M: Observed>(options: &Options, mut wrap: impl FnMut(Shard) -> M
     let limits = draw_limits(&mut faults.borrow_mut(), &mut rng.fork());
     let snapshot = Arc::new(snapshot(&limits));
     let mut setup = rng.fork();
-    let shards = if setup.chance(3, 4) { 1 } else { 1 + setup.below(3) };
+    let shards = if setup.chance(3, 4) {
+        1
+    } else {
+        1 + setup.below(3)
+    };
     let machines = (0..shards).map(|index| {
         let id = ShardId(index as u16);
         let seed = Seed(options.seed ^ (index << 48));
-        wrap(Shard::new(&ShardOptions { id, shards: shards as u16, listeners: 1, seed }, Arc::clone(&snapshot)))
+        wrap(Shard::new(
+            &ShardOptions {
+                id,
+                shards: shards as u16,
+                listeners: 1,
+                seed,
+            },
+            Arc::clone(&snapshot),
+        ))
     });
     let machines = machines.collect();
     let seed = Seed(rng.next_u64());
     let mut world = World::new(seed, machines, Rc::clone(&faults), options.keeps_trace);
     let journal: Rc<RefCell<Journal>> = Rc::default();
-    let shared = Shared { faults, journal, delivered: world.delivered() };
+    let shared = Shared {
+        faults,
+        journal,
+        delivered: world.delivered(),
+    };
     let checker = Rc::new(RefCell::new(Checker::new(shared.clone(), limits)));
     world.observe(Box::new(Rc::clone(&checker)));
     add_servers(&mut world, &shared, &mut rng.fork());
@@ -142,7 +163,10 @@ fn play<M: Observed>(world: &mut World<M>, shared: &Shared) {
         return;
     }
     if world.clients_open() > 0 {
-        world.fail(Violation::new("liveness", "clients wait, and nothing is left to happen"));
+        world.fail(Violation::new(
+            "liveness",
+            "clients wait, and nothing is left to happen",
+        ));
         return;
     }
     let deadline = world.now() + DRAIN_TIME;
@@ -157,11 +181,17 @@ fn play<M: Observed>(world: &mut World<M>, shared: &Shared) {
         world.fail(Violation::new("liveness", "the drain does not end"));
     } else if world.now() > deadline + DRAIN_SLACK {
         let late = world.now() - deadline;
-        world.fail(Violation::new("liveness", format!("drained {late:?} after the deadline")));
+        world.fail(Violation::new(
+            "liveness",
+            format!("drained {late:?} after the deadline"),
+        ));
     }
     while step(world, shared) {}
     if world.open() > 0 {
-        world.fail(Violation::new("leak", format!("{} things are open at the end", world.open())));
+        world.fail(Violation::new(
+            "leak",
+            format!("{} things are open at the end", world.open()),
+        ));
     }
 }
 
@@ -223,7 +253,10 @@ const PROVIDERS: [(&str, Dialect, &str, &str); 4] = [
 ];
 
 fn snapshot(limits: &Limits) -> Snapshot {
-    let mut snapshot = Snapshot { limits: limits.clone(), ..Snapshot::default() };
+    let mut snapshot = Snapshot {
+        limits: limits.clone(),
+        ..Snapshot::default()
+    };
     let timers = &limits.timers;
     for (index, (name, dialect, host, prefix)) in PROVIDERS.into_iter().enumerate() {
         let base = BaseUrl {
@@ -251,15 +284,28 @@ fn snapshot(limits: &Limits) -> Snapshot {
                 total_stream: timers.total_stream,
             },
         });
-        let upstream =
-            Upstream { provider: index, model: None, traits: Traits::default(), named: Default::default(), whole_name: false, extra: Vec::new(), headers: Vec::new() };
+        let upstream = Upstream {
+            provider: index,
+            model: None,
+            traits: Traits::default(),
+            named: Default::default(),
+            whole_name: false,
+            extra: Vec::new(),
+            headers: Vec::new(),
+        };
         snapshot.routes.push(Route {
             pattern: Pattern(name.into()),
             target: RouteTarget::Upstream(Arc::new(upstream)),
         });
     }
-    snapshot.routes.push(Route { pattern: Pattern("demo".into()), target: RouteTarget::Demo });
-    snapshot.listed.push(ListedModel { id: "demo".into(), owner: "tollgate".into() });
+    snapshot.routes.push(Route {
+        pattern: Pattern("demo".into()),
+        target: RouteTarget::Demo,
+    });
+    snapshot.listed.push(ListedModel {
+        id: "demo".into(),
+        owner: "tollgate".into(),
+    });
     snapshot
 }
 
@@ -269,7 +315,11 @@ fn add_servers<M: Observed>(world: &mut World<M>, shared: &Shared, rng: &mut Rng
         if host.parse::<IpAddr>().is_err() {
             // The first address of every name is one where nobody is.
             let nobody = Ipv4Addr::new(192, 0, 2, 99);
-            let first = if rng.chance(1, 3) { Some(SocketAddr::from((nobody, 80))) } else { None };
+            let first = if rng.chance(1, 3) {
+                Some(SocketAddr::from((nobody, 80)))
+            } else {
+                None
+            };
             let addresses = first.into_iter().chain([SocketAddr::from((ip, 80))]);
             world.add_name(host, addresses.collect());
         }
@@ -317,7 +367,10 @@ fn add_controls<M: Observed>(
         world.control(jump_at, Control::WallJump(by));
     }
     if faults.strikes(Fault::Reload, rng) {
-        world.control(reload_at, Control::Reload(Arc::new(self::snapshot(&snapshot.limits))));
+        world.control(
+            reload_at,
+            Control::Reload(Arc::new(self::snapshot(&snapshot.limits))),
+        );
     }
     if faults.strikes(Fault::EarlyDrain, rng) {
         world.control(drain_at, Control::Drain(time));

@@ -33,7 +33,11 @@ fn input(input: &Input) -> String {
                 let text = String::from_utf8_lossy(&buf[start..]).into_owned();
                 format!("read {conn:?} {result:?} {text:?}")
             }
-            Completion::Write { conn, result, batch } => {
+            Completion::Write {
+                conn,
+                result,
+                batch,
+            } => {
                 format!("written {conn:?} {result:?}, {} left", batch.len())
             }
             Completion::Host { ticket, .. } => format!("host {ticket:?}"),
@@ -53,7 +57,11 @@ fn output(output: &Output) -> String {
                 format!("write {conn:?} {:?}", String::from_utf8_lossy(&bytes))
             }
             Op::Read { conn, class, buf } => {
-                format!("read {conn:?} {class:?} into {} of {}", buf.len(), buf.capacity())
+                format!(
+                    "read {conn:?} {class:?} into {} of {}",
+                    buf.len(),
+                    buf.capacity()
+                )
             }
             Op::Host { ticket, .. } => format!("host {ticket:?}"),
             other => format!("{other:?}"),

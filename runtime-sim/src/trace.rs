@@ -14,7 +14,11 @@ pub struct Trace {
 
 impl Trace {
     pub(crate) const fn new(is_kept: bool) -> Trace {
-        Trace { hash: 0xCBF2_9CE4_8422_2325, is_kept, lines: Vec::new() }
+        Trace {
+            hash: 0xCBF2_9CE4_8422_2325,
+            is_kept,
+            lines: Vec::new(),
+        }
     }
 
     pub(crate) fn line(&mut self, at: Instant, what: fmt::Arguments<'_>) {
@@ -27,7 +31,9 @@ impl Trace {
     /// Takes a number into the hash.
     pub(crate) const fn note(&mut self, number: u64) {
         // FNV-1a, eight bytes at a time.
-        self.hash = (self.hash ^ number).wrapping_mul(0x0100_0000_01B3).rotate_left(23);
+        self.hash = (self.hash ^ number)
+            .wrapping_mul(0x0100_0000_01B3)
+            .rotate_left(23);
     }
 
     /// Takes bytes into the hash.

@@ -47,7 +47,10 @@ pub struct Violation {
 impl Violation {
     /// What `check` found.
     pub fn new(check: &'static str, message: impl Into<String>) -> Violation {
-        Violation { check, message: message.into() }
+        Violation {
+            check,
+            message: message.into(),
+        }
     }
 }
 
@@ -90,15 +93,39 @@ pub type Server = Box<dyn FnMut() -> Box<dyn Peer>>;
 /// What happens at a time of its own.
 #[derive(Debug)]
 pub(crate) enum Event {
-    Arrive { link: LinkId, way: Way, parcel: Parcel },
-    Complete { shard: usize, completion: Completion },
-    Connected { link: LinkId, result: Result<(), IoFailure> },
+    Arrive {
+        link: LinkId,
+        way: Way,
+        parcel: Parcel,
+    },
+    Complete {
+        shard: usize,
+        completion: Completion,
+    },
+    Connected {
+        link: LinkId,
+        result: Result<(), IoFailure>,
+    },
     Control(Control),
-    Dial { dial: usize },
-    Message { from: usize, to: usize, message: Message },
-    PeerRead { link: LinkId },
-    PeerWake { link: LinkId, token: u64 },
-    Tick { shard: usize, is_early: bool },
+    Dial {
+        dial: usize,
+    },
+    Message {
+        from: usize,
+        to: usize,
+        message: Message,
+    },
+    PeerRead {
+        link: LinkId,
+    },
+    PeerWake {
+        link: LinkId,
+        token: u64,
+    },
+    Tick {
+        shard: usize,
+        is_early: bool,
+    },
 }
 
 /// What whoever runs the program does.
@@ -210,7 +237,10 @@ impl<M: Machine> World<M> {
     /// From `at` on a client connects to `listener` of any machine.
     pub fn add_client(&mut self, at: Instant, listener: ListenerId, peer: Box<dyn Peer>) {
         let dial = self.dials.len();
-        self.dials.push(Dial { listener, peer: Some(peer) });
+        self.dials.push(Dial {
+            listener,
+            peer: Some(peer),
+        });
         self.peers_open += 1;
         self.queue.push(at, Event::Dial { dial });
     }
@@ -268,7 +298,8 @@ impl<M: Machine> World<M> {
     /// Notes that something went wrong; the first that did counts.
     pub fn fail(&mut self, violation: Violation) {
         if self.violation.is_none() {
-            self.trace.line(self.now, format_args!("VIOLATION {violation:?}"));
+            self.trace
+                .line(self.now, format_args!("VIOLATION {violation:?}"));
             self.violation = Some(violation);
         }
     }
@@ -296,14 +327,23 @@ impl<M: Machine> World<M> {
         let next = self.queue.next_at();
         if self.slots.iter().any(|slot| slot.is_dirty) {
             let is_batched = next == Some(self.now)
-                && self.faults.borrow_mut().strikes(Fault::BatchedInputs, &mut self.rng);
+                && self
+                    .faults
+                    .borrow_mut()
+                    .strikes(Fault::BatchedInputs, &mut self.rng);
             if !is_batched {
                 self.turn_all();
                 return true;
             }
         }
-        let Some((at, event)) = self.queue.pop() else { return false };
-        self.at_instant = if at == self.now { self.at_instant + 1 } else { 0 };
+        let Some((at, event)) = self.queue.pop() else {
+            return false;
+        };
+        self.at_instant = if at == self.now {
+            self.at_instant + 1
+        } else {
+            0
+        };
         self.now = at;
         self.events += 1;
         if self.at_instant > EVENTS_PER_INSTANT_MAX {
@@ -347,18 +387,27 @@ impl<M: Machine> World<M> {
         let (at, count) = slot.ticks_at;
         slot.ticks_at = (now, if at == now { count + 1 } else { 0 });
         if slot.ticks_at.1 > TICKS_PER_INSTANT_MAX {
-            self.fail(Violation::new("liveness", "a timer that is due does not go away"));
+            self.fail(Violation::new(
+                "liveness",
+                "a timer that is due does not go away",
+            ));
             return;
         }
         self.input(shard, Input::Tick);
     }
 
     fn operate(&mut self, control: Control) {
-        self.trace.line(self.now, format_args!("control {}", match &control {
-            Control::Drain(_) => "drain",
-            Control::Reload(_) => "reload",
-            Control::WallJump(_) => "wall jump",
-        }));
+        self.trace.line(
+            self.now,
+            format_args!(
+                "control {}",
+                match &control {
+                    Control::Drain(_) => "drain",
+                    Control::Reload(_) => "reload",
+                    Control::WallJump(_) => "wall jump",
+                }
+            ),
+        );
         match control {
             Control::Drain(time) => {
                 let deadline = self.now + time;
@@ -384,14 +433,29 @@ impl<M: Machine> World<M> {
         let id = self.links.len();
         self.links.push(link);
         self.delivered.borrow_mut().push(0);
-        self.trace.line(self.now, format_args!("link {id}: a client connects to shard {shard}"));
+        self.trace.line(
+            self.now,
+            format_args!("link {id}: a client connects to shard {shard}"),
+        );
         let listening = self.listening.entry((shard, listener)).or_default();
         if listening.is_closed {
-            self.queue.push(self.now, Event::Connected { link: id, result: Err(IoFailure::Refused) });
+            self.queue.push(
+                self.now,
+                Event::Connected {
+                    link: id,
+                    result: Err(IoFailure::Refused),
+                },
+            );
             return;
         }
         listening.backlog.push_back(id);
-        self.queue.push(self.now, Event::Connected { link: id, result: Ok(()) });
+        self.queue.push(
+            self.now,
+            Event::Connected {
+                link: id,
+                result: Ok(()),
+            },
+        );
     }
 
     fn connected(&mut self, id: LinkId, result: Result<(), IoFailure>) {
@@ -423,12 +487,18 @@ impl<M: Machine> World<M> {
     /// The time as a machine is told.
     fn clock(&self) -> Now {
         let wall = WALL_START + self.now.as_millis();
-        Now { mono: self.now, wall: UnixMillis(wall.saturating_add_signed(self.wall_offset)) }
+        Now {
+            mono: self.now,
+            wall: UnixMillis(wall.saturating_add_signed(self.wall_offset)),
+        }
     }
 
     fn input(&mut self, shard: usize, input: Input) {
         let now = self.clock();
-        self.trace.line(self.now, format_args!("shard {shard} <- {}", crate::text::In(&input)));
+        self.trace.line(
+            self.now,
+            format_args!("shard {shard} <- {}", crate::text::In(&input)),
+        );
         if let Input::Complete(completion) = &input {
             crate::text::note_completion(&mut self.trace, completion);
             if let Err(message) = self.slots[shard].contract.completion(completion) {
@@ -445,7 +515,11 @@ impl<M: Machine> World<M> {
     fn complete(&mut self, shard: usize, completion: Completion) {
         let conn = match &completion {
             Completion::Read { conn, result, .. } if !matches!(result, Ok(1..)) => Some(*conn),
-            Completion::Write { conn, result: Err(_), .. } => Some(*conn),
+            Completion::Write {
+                conn,
+                result: Err(_),
+                ..
+            } => Some(*conn),
             _ => None,
         };
         let link = conn.and_then(|conn| self.conns.get(&(shard, conn)).copied());
@@ -455,7 +529,11 @@ impl<M: Machine> World<M> {
         {
             self.slots[shard].ended.push(link);
         }
-        if let Completion::Read { conn, result: Ok(count), .. } = &completion
+        if let Completion::Read {
+            conn,
+            result: Ok(count),
+            ..
+        } = &completion
             && let Some(&link) = self.conns.get(&(shard, *conn))
             && !self.links[link].is_closing
             && !self.links[link].is_shut
@@ -513,10 +591,14 @@ impl<M: Machine> World<M> {
         let slot = &mut self.slots[shard];
         let mut left = Vec::new();
         for client in core::mem::take(&mut slot.ended) {
-            let Some(client) = &self.links[client].tag else { continue };
+            let Some(client) = &self.links[client].tag else {
+                continue;
+            };
             let start = format!("{client}-");
             for link in &self.links {
-                let (Some(conn), Some(tag)) = (link.conn, &link.tag) else { continue };
+                let (Some(conn), Some(tag)) = (link.conn, &link.tag) else {
+                    continue;
+                };
                 if link.origin == Origin::Shard
                     && link.shard == shard
                     && tag.starts_with(&start)
@@ -530,7 +612,9 @@ impl<M: Machine> World<M> {
     }
 
     fn arm_tick(&mut self, shard: usize) {
-        let Some(timeout) = self.slots[shard].machine.poll_timeout() else { return };
+        let Some(timeout) = self.slots[shard].machine.poll_timeout() else {
+            return;
+        };
         let timeout = timeout.max(self.now);
         let slot = &mut self.slots[shard];
         if slot.tick_at.is_some_and(|at| at <= timeout) {
@@ -544,14 +628,29 @@ impl<M: Machine> World<M> {
         if faults.strikes(Fault::TickEarly, &mut self.rng) {
             let span = (timeout - self.now).as_nanos() as u64;
             let early = self.now + Duration::from_nanos(self.rng.below(span + 1));
-            self.queue.push(early, Event::Tick { shard, is_early: true });
+            self.queue.push(
+                early,
+                Event::Tick {
+                    shard,
+                    is_early: true,
+                },
+            );
         }
         slot.tick_at = Some(at);
-        self.queue.push(at, Event::Tick { shard, is_early: false });
+        self.queue.push(
+            at,
+            Event::Tick {
+                shard,
+                is_early: false,
+            },
+        );
     }
 
     fn output(&mut self, shard: usize, output: Output) {
-        self.trace.line(self.now, format_args!("shard {shard} -> {}", crate::text::Out(&output)));
+        self.trace.line(
+            self.now,
+            format_args!("shard {shard} -> {}", crate::text::Out(&output)),
+        );
         match output {
             Output::Op(op) => {
                 crate::text::note_op(&mut self.trace, &op);
@@ -562,15 +661,28 @@ impl<M: Machine> World<M> {
             }
             Output::Send { to, message } => {
                 let to = usize::from(to.0);
-                let last = self.last_message.get(&(shard, to)).copied().unwrap_or_default();
+                let last = self
+                    .last_message
+                    .get(&(shard, to))
+                    .copied()
+                    .unwrap_or_default();
                 let delay = Duration::from_micros(self.rng.below(2000));
                 let at = last.max(self.now + delay);
                 self.last_message.insert((shard, to), at);
-                self.queue.push(at, Event::Message { from: shard, to, message });
+                self.queue.push(
+                    at,
+                    Event::Message {
+                        from: shard,
+                        to,
+                        message,
+                    },
+                );
             }
             Output::Record(record) => {
-                let checked =
-                    self.observer.as_mut().map(|observer| observer.record(self.now, &record));
+                let checked = self
+                    .observer
+                    .as_mut()
+                    .map(|observer| observer.record(self.now, &record));
                 if let Some(Err(violation)) = checked {
                     self.fail(violation);
                 }

@@ -93,7 +93,11 @@ impl Recording {
         };
         let status = json["response"]["status"].as_u64().unwrap() as u16;
         let mut reply = Reply::new(status, content_type, body, framing);
-        for (name, value) in json["response"]["headers"].as_object().into_iter().flatten() {
+        for (name, value) in json["response"]["headers"]
+            .as_object()
+            .into_iter()
+            .flatten()
+        {
             match (name.as_str(), value.as_str()) {
                 ("transfer-encoding" | "content-length" | "connection", _) | (_, None) => {}
                 ("content-type", Some(value)) => reply.fields[0].1 = value.to_owned(),
@@ -130,8 +134,8 @@ impl Recording {
     }
 }
 
-/// The request's text, and whether it was made or amended by rule: where there is none, the least that
-/// the API takes; where the model stood in the path (Vertex), it is put first.
+/// The request's text, and whether it was made or amended by rule: where there is none, the least
+/// that the API takes; where the model stood in the path (Vertex), it is put first.
 fn request(dialect: Dialect, stream: bool, told: Option<&str>, json: &Json) -> (String, bool) {
     match told {
         Some(told) if json["model"].is_string() => (told.to_owned(), false),

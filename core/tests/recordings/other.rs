@@ -8,7 +8,7 @@ use tollgate_core::wire::json::Tape;
 
 use super::corpus::{self, Recording};
 use super::requests::{self, other};
-use super::same::cuts;
+use super::same::{check_around, cuts};
 use super::support::config;
 use super::support::events::Cuts;
 use super::support::said::{Answer, Said, Usage};
@@ -56,11 +56,16 @@ pub(crate) fn check_answer(recording: &Recording) -> Outcome {
     let wanted = request.body.contains("include_usage");
     let answer = talk::read(client, &first.answer, wanted);
     compare(recording, &first, &answer, wanted);
+    check_around(recording, &first);
     for cuts in cuts(recording) {
         let other = send(recording, &request, cuts);
         assert_eq!(other.answer.start, first.answer.start, "{cuts:?}");
         let is_same = other.answer.body == first.answer.body;
-        assert!(is_same, "{cuts:?} change the answer: {}", other.answer.text());
+        assert!(
+            is_same,
+            "{cuts:?} change the answer: {}",
+            other.answer.text()
+        );
     }
     match recording.is_made || request.made.is_some() {
         true => Outcome::PassedMade,
@@ -71,7 +76,13 @@ pub(crate) fn check_answer(recording: &Recording) -> Outcome {
 fn send(recording: &Recording, request: &Request, cuts: Cuts) -> Talk {
     let snapshot = config::one(recording.dialect);
     let client = other(recording.dialect);
-    talk::once(snapshot, client, request.body.as_bytes(), &recording.reply, cuts)
+    talk::once(
+        snapshot,
+        client,
+        request.body.as_bytes(),
+        &recording.reply,
+        cuts,
+    )
 }
 
 /// The recorded request in the other API, as the library writes it; where it refuses, one by rule.
@@ -106,9 +117,17 @@ fn compare(recording: &Recording, talk: &Talk, got: &Answer, usage_wanted: bool)
     let has_content = told.choices.iter().any(|said| !said.is_empty());
     if let Some(error) = &told.error {
         let got = got.error.as_ref().expect("an error");
-        assert!(is_told(&got.message, &error.message, client), "{got:?} {error:?}");
+        assert!(
+            is_told(&got.message, &error.message, client),
+            "{got:?} {error:?}"
+        );
         let is_early = !has_content || !recording.is_streamed;
-        assert_eq!(talk.answer.status() >= 400, is_early, "{}", talk.answer.start);
+        assert_eq!(
+            talk.answer.status() >= 400,
+            is_early,
+            "{}",
+            talk.answer.start
+        );
         if recording.reply.status >= 400 {
             check_status(recording.reply.status, talk.answer.status(), client);
         }
@@ -130,7 +149,12 @@ fn compare(recording: &Recording, talk: &Talk, got: &Answer, usage_wanted: bool)
     for (got, told) in got.choices.iter().zip(&told.choices) {
         compare_said(got, told, client);
     }
-    compare_usage(got.usage, told.usage, client, !recording.stream || usage_wanted);
+    compare_usage(
+        got.usage,
+        told.usage,
+        client,
+        !recording.stream || usage_wanted,
+    );
 }
 
 /// The message is kept. An overflow is told to Messages clients as they parse it.
@@ -158,7 +182,13 @@ fn compare_said(got: &Said, told: &Said, client: Dialect) {
     assert_eq!(got.thinking, told.thinking, "thinking");
     assert_eq!(got.signatures, told.signatures, "signatures");
     assert_eq!(got.redacted, told.redacted, "redacted thinking");
-    assert_eq!(got.calls.len(), told.calls.len(), "{:?} {:?}", got.calls, told.calls);
+    assert_eq!(
+        got.calls.len(),
+        told.calls.len(),
+        "{:?} {:?}",
+        got.calls,
+        told.calls
+    );
     for (got, told) in got.calls.iter().zip(&told.calls) {
         assert!(got.is_like(told), "{got:?} {told:?}");
         assert!(got.id == told.id || told.id.is_empty(), "{got:?} {told:?}");

@@ -16,14 +16,24 @@ pub(crate) fn check(recording: &Recording) -> Outcome {
     let other = other(recording.dialect);
     let reply = Reply::json(500, "{}");
     let body = recording.request.as_bytes();
-    let talk = talk::once(config::one(other), recording.dialect, body, &reply, Cuts::Whole);
+    let talk = talk::once(
+        config::one(other),
+        recording.dialect,
+        body,
+        &reply,
+        Cuts::Whole,
+    );
     let Some(got) = &talk.asked else {
         let fault = talk::fault(recording.dialect, &talk.answer);
         assert_eq!(talk.answer.status(), 400, "{fault:?}");
         return Outcome::Refused(fault.message);
     };
     let recorded: Json = serde_json::from_str(&recording.request).unwrap();
-    compare(&read(recording.dialect, &recorded), &read(other, &got.json()), other);
+    compare(
+        &read(recording.dialect, &recorded),
+        &read(other, &got.json()),
+        other,
+    );
     match recording.is_made {
         true => Outcome::PassedMade,
         false => Outcome::Passed,
@@ -49,7 +59,11 @@ pub(crate) fn read(dialect: Dialect, body: &Json) -> Asked {
 /// Panics unless both ask the same, as far as `target` can.
 pub(crate) fn compare(told: &Asked, got: &Asked, target: Dialect) {
     compare_words(got, told);
-    assert_eq!(bare(&got.assistant), bare(&told.assistant), "the assistant's text");
+    assert_eq!(
+        bare(&got.assistant),
+        bare(&told.assistant),
+        "the assistant's text"
+    );
     assert_eq!(got.tools, told.tools, "tools");
     assert_eq!(got.stream, told.stream, "stream");
     assert_eq!(got.stop, told.stop, "stop sequences");
@@ -58,9 +72,16 @@ pub(crate) fn compare(told: &Asked, got: &Asked, target: Dialect) {
         media.sort();
         media
     };
-    assert_eq!(sorted(&got.media), sorted(&told.media), "images and documents");
+    assert_eq!(
+        sorted(&got.media),
+        sorted(&told.media),
+        "images and documents"
+    );
     if told.output_tokens_max.is_some() {
-        assert_eq!(got.output_tokens_max, told.output_tokens_max, "the token limit");
+        assert_eq!(
+            got.output_tokens_max, told.output_tokens_max,
+            "the token limit"
+        );
     }
     if !told.tools.is_empty() {
         assert_eq!(got.choice, told.choice, "tool_choice");
@@ -94,8 +115,8 @@ const OWN_WORDS: [&str; 3] = [
     "</system>",
 ];
 
-/// The system and the user say the same, whoever of them a text is given to, and nothing is added but
-/// the gateway's own words.
+/// The system and the user say the same, whoever of them a text is given to, and nothing is added
+/// but the gateway's own words.
 fn compare_words(got: &Asked, told: &Asked) {
     let mut left: String = got.words.iter().map(|it| bare(it)).collect();
     let mut remove = |words: &str| {
@@ -127,7 +148,8 @@ fn check_answered(got: &Asked, told: &Asked) {
     }
 }
 
-/// An id stays as it is, unless the target has a pattern that it does not fit, or others have the same.
+/// An id stays as it is, unless the target has a pattern that it does not fit, or others have the
+/// same.
 fn is_same_id(got: &str, told: &str, target: Dialect) -> bool {
     let is_changed = got != told && messages::is_id(got);
     let may_change = !messages::is_id(told);

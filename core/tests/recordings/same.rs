@@ -3,6 +3,7 @@
 use serde_json::Value as Json;
 use serde_json::value::RawValue;
 use tollgate_core::dialect::Dialect;
+use tollgate_core::record::Outcome;
 
 use super::corpus::Recording;
 use super::support::config::{self, MODEL};
@@ -10,22 +11,30 @@ use super::support::events::{self, Cuts};
 use super::support::http::Message;
 use super::support::said::{list, text};
 use super::support::talk::{self, Talk};
-use super::table::Outcome;
+use super::table;
 
 /// Sends the recording through, cut in every way.
-pub(crate) fn check(recording: &Recording) -> Outcome {
+pub(crate) fn check(recording: &Recording) -> table::Outcome {
     let first = send(recording, Cuts::Whole);
-    check_request(recording, first.asked.as_ref().expect("the upstream was asked"));
+    check_request(
+        recording,
+        first.asked.as_ref().expect("the upstream was asked"),
+    );
     check_answer(recording, &first);
+    check_around(recording, &first);
     for cuts in cuts(recording) {
         let other = send(recording, cuts);
         assert_eq!(other.answer.start, first.answer.start, "{cuts:?}");
         let is_same = other.answer.body == first.answer.body;
-        assert!(is_same, "{cuts:?} change the answer: {}", other.answer.text());
+        assert!(
+            is_same,
+            "{cuts:?} change the answer: {}",
+            other.answer.text()
+        );
     }
     match recording.is_made {
-        true => Outcome::PassedMade,
-        false => Outcome::Passed,
+        true => table::Outcome::PassedMade,
+        false => table::Outcome::Passed,
     }
 }
 
@@ -68,10 +77,14 @@ fn check_request(recording: &Recording, asked: &Message) {
     wanted["stream_options"]["include_usage"] = true.into();
     assert_eq!(asked.json(), wanted);
     if is_insertion {
-        let same = |one: &mut dyn Iterator<Item = (u8, u8)>| one.take_while(|(a, b)| a == b).count();
+        let same =
+            |one: &mut dyn Iterator<Item = (u8, u8)>| one.take_while(|(a, b)| a == b).count();
         let front = same(&mut got.bytes().zip(expected.bytes()));
         let back = same(&mut got.bytes().rev().zip(expected.bytes().rev()));
-        assert!(front + back >= expected.len(), "more than an insertion: {got}");
+        assert!(
+            front + back >= expected.len(),
+            "more than an insertion: {got}"
+        );
     }
 }
 
@@ -107,7 +120,10 @@ fn check_answer(recording: &Recording, talk: &Talk) {
         assert_eq!(answer.text(), expected);
     } else {
         // Cut off: the terminal error follows.
-        let tail = answer.text().strip_prefix(&expected).expect("the upstream's bytes");
+        let tail = answer
+            .text()
+            .strip_prefix(&expected)
+            .expect("the upstream's bytes");
         let last = events::read(tail);
         assert_eq!(last.len(), 1, "{tail}");
         let error: Json = serde_json::from_str(&last[0].data).unwrap();
@@ -115,9 +131,42 @@ fn check_answer(recording: &Recording, talk: &Talk) {
     }
 }
 
+/// What is around an answer: the fields of its head, and the record of it.
+pub(crate) fn check_around(recording: &Recording, talk: &Talk) {
+    let (answer, record) = (&talk.answer, &talk.record);
+    let id = answer.field("x-request-id").expect("an id of the request");
+    assert_eq!(record.request_id, id.as_bytes());
+    assert_eq!(record.status, Some(answer.status()));
+    assert_eq!(record.response_bytes, answer.body.len() as u64);
+    assert_eq!((record.attempts, record.broken_events), (1, 0));
+    if answer.field("content-type") == Some("text/event-stream") {
+        assert_eq!(answer.field("cache-control"), Some("no-cache"));
+        assert_eq!(answer.field("x-accel-buffering"), Some("no"));
+    }
+    let told = recording.told();
+    let is_whole = told.error.is_none() && told.is_complete && !told.choices.is_empty();
+    assert_eq!(
+        record.outcome == Outcome::Complete,
+        is_whole,
+        "{:?}",
+        record.outcome
+    );
+    if let (true, Some(usage)) = (is_whole, told.usage) {
+        let cached = usage.cache_read + usage.cache_write;
+        let input = record.usage.input.map(|input| input.max(cached));
+        assert_eq!(input, Some(usage.input), "recorded input");
+        assert_eq!(record.usage.output, Some(usage.output), "recorded output");
+    }
+}
+
 /// An error that came in a 200 is a status, in the client's envelope and with the upstream's words.
 fn check_fault(recording: &Recording, answer: &Message) {
-    assert!(answer.status() >= 400, "{}: {}", answer.start, answer.text());
+    assert!(
+        answer.status() >= 400,
+        "{}: {}",
+        answer.start,
+        answer.text()
+    );
     let fault = talk::fault(recording.dialect, answer);
     if let Some(told) = recording.told().error {
         assert!(fault.message.contains(&told.message), "{fault:?} {told:?}");
@@ -128,10 +177,18 @@ fn check_fault(recording: &Recording, answer: &Message) {
 fn expected_stream(recording: &Recording, body: &str) -> String {
     let sent: Json = serde_json::from_str(&recording.request).unwrap();
     let is_wanted = sent["stream_options"]["include_usage"] == true;
-    let mut expected = String::new();
+    let (mut expected, mut begun) = (String::new(), None);
     let mut at = 0;
     for event in events::read(body) {
         let data: Json = serde_json::from_str(&event.data).unwrap_or(Json::Null);
+        if data["type"] == "message_start" {
+            let id = text(&data["message"]["id"]);
+            // Another answer begins in the middle of this one: nothing of it is for the client.
+            if *begun.get_or_insert_with(|| id.clone()) != id {
+                expected.push_str(&body[at..event.range.start]);
+                return expected;
+            }
+        }
         let is_usage = recording.dialect == Dialect::OpenAiChat
             && data["choices"].is_array()
             && list(&data["choices"]).count() == 0

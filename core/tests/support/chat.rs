@@ -1,15 +1,16 @@
-//! Answers in the Chat Completions API: [`check`] is the grammar of a stream as an automaton, for what
-//! the gateway writes; [`told`] puts together what a recorded stream says, in the plainest way.
+//! Answers in the Chat Completions API: [`check`] is the grammar of a stream as an automaton, for
+//! what the gateway writes; [`told`] puts together what a recorded stream says, in the plainest
+//! way.
 
 use serde_json::Value as Json;
 
 use super::events;
 use super::said::{Answer, Call, Fault, Finish, Said, Usage, list, text};
 
-/// Reads a stream, and panics where it breaks the grammar: chunks of one line with one head; per choice
-/// one role in the first delta, calls numbered from 0 by ones with id, type and name in their first
-/// piece alone, one reason that fits, and nothing behind it; the usage chunk if `usage_wanted`;
-/// `[DONE]`. Or an `error`, and nothing. Comments may stand anywhere between.
+/// Reads a stream, and panics where it breaks the grammar: chunks of one line with one head; per
+/// choice one role in the first delta, calls numbered from 0 by ones with id, type and name in
+/// their first piece alone, one reason that fits, and nothing behind it; the usage chunk if
+/// `usage_wanted`; `[DONE]`. Or an `error`, and nothing. Comments may stand anywhere between.
 pub(crate) fn check(stream: &str, usage_wanted: bool) -> Answer {
     let machine = run(stream);
     let answer = &machine.answer;
@@ -106,7 +107,10 @@ impl Machine {
             let is_begin = call["id"].is_string();
             if is_begin {
                 assert_eq!(number, *begun, "{call}");
-                assert!(call["type"] == "function" && text(&call["id"]) != "", "{call}");
+                assert!(
+                    call["type"] == "function" && !text(&call["id"]).is_empty(),
+                    "{call}"
+                );
                 assert_ne!(text(&call["function"]["name"]), "", "{call}");
                 *begun += 1;
             } else {
@@ -119,7 +123,10 @@ impl Machine {
         if let Some(reason) = choice["finish_reason"].as_str() {
             let calls = !said.calls.is_empty();
             let is_odd = (reason == "tool_calls") != calls && reason != "length";
-            assert!(!is_odd || reason == "content_filter", "{reason}, calls: {calls}");
+            assert!(
+                !is_odd || reason == "content_filter",
+                "{reason}, calls: {calls}"
+            );
             said.finish = Some(match reason {
                 "stop" => Finish::Stop,
                 "length" => Finish::Length,
@@ -146,8 +153,15 @@ pub(crate) fn fault(body: &Json) -> Fault {
 pub(crate) fn usage(usage: &Json) -> Option<Usage> {
     let count = |name: &str| usage[name].as_u64();
     let prompt = &usage["prompt_tokens_details"];
-    let cached = ["prompt_cache_hit_tokens", "cached_tokens", "num_cached_tokens"];
-    let (mut input, mut output) = (count("prompt_tokens")?, count("completion_tokens").unwrap_or(0));
+    let cached = [
+        "prompt_cache_hit_tokens",
+        "cached_tokens",
+        "num_cached_tokens",
+    ];
+    let (mut input, mut output) = (
+        count("prompt_tokens")?,
+        count("completion_tokens").unwrap_or(0),
+    );
     let outside = count("total_tokens").map_or(0, |it| it.saturating_sub(input + output));
     let sound = prompt["audio_tokens"].as_u64();
     // Mistral counts sound apart from the prompt; all others who exceed the sum count reasoning so.
@@ -157,9 +171,13 @@ pub(crate) fn usage(usage: &Json) -> Option<Usage> {
         output += outside;
     }
     let read = prompt["cached_tokens"].as_u64();
-    let read = read.or_else(|| cached.into_iter().find_map(count)).unwrap_or(0);
+    let read = read
+        .or_else(|| cached.into_iter().find_map(count))
+        .unwrap_or(0);
     let write = prompt["cache_write_tokens"].as_u64();
-    let write = write.or_else(|| count("cache_creation_input_tokens")).unwrap_or(0);
+    let write = write
+        .or_else(|| count("cache_creation_input_tokens"))
+        .unwrap_or(0);
     Some(Usage {
         // Azure and Gemini tell of more cached tokens than the prompt has.
         input: input.max(read + write),
@@ -222,7 +240,8 @@ fn add(said: &mut Said, message: &Json) {
     }
 }
 
-/// Adds a piece of a call. A call begins with its name, at an index of its own or with an id of its own.
+/// Adds a piece of a call. A call begins with its name, at an index of its own or with an id of its
+/// own.
 fn add_call(said: &mut Said, call: &Json) {
     let body = call.get("function").unwrap_or(&call["custom"]);
     let (id, name) = (text(&call["id"]), text(&body["name"]));
@@ -244,7 +263,8 @@ fn add_call(said: &mut Said, call: &Json) {
         });
         return;
     }
-    // Pieces without an id follow their call: streams number calls in the order in which they begin.
+    // Pieces without an id follow their call: streams number calls in the order in which they
+    // begin.
     let of = known.or_else(|| index.filter(|&it| it < said.calls.len()));
     let last = said.calls.len().saturating_sub(1);
     if let Some(own) = said.calls.get_mut(of.unwrap_or(last)) {

@@ -127,7 +127,10 @@ pub(crate) fn read(dialect: Dialect, answer: &Message, usage_wanted: bool) -> An
         (Dialect::OpenAiChat, true) => chat::check(answer.text(), usage_wanted),
         (Dialect::Anthropic, false) => {
             let body = answer.json();
-            assert!(body["type"] == "message" && body["role"] == "assistant", "{body}");
+            assert!(
+                body["type"] == "message" && body["role"] == "assistant",
+                "{body}"
+            );
             messages::whole(&body)
         }
         (Dialect::OpenAiChat, false) => {

@@ -307,7 +307,11 @@ impl World {
             Op::Write { conn, batch } => {
                 let is_bounded =
                     batch.len() <= BATCH_BYTES_MAX && batch.slices().len() <= BATCH_SLICES_MAX;
-                assert!(is_bounded && !batch.is_empty(), "a batch of {}", batch.len());
+                assert!(
+                    is_bounded && !batch.is_empty(),
+                    "a batch of {}",
+                    batch.len()
+                );
                 let pipe = self.pipe(conn);
                 assert!(pipe.write.is_none(), "two writes in flight");
                 assert!(!pipe.is_shut, "a write after the shutdown");
@@ -323,8 +327,7 @@ impl World {
             Op::Close { conn, abort } => self.close(conn, abort),
             Op::Resolve { ticket, port, .. } => {
                 if self.resolves {
-                    let result: Result<_, ResolveFailure> =
-                        Ok(vec![([127, 0, 0, 1], port).into()]);
+                    let result: Result<_, ResolveFailure> = Ok(vec![([127, 0, 0, 1], port).into()]);
                     self.done.push_back(Completion::Resolve { ticket, result });
                 } else {
                     self.lookups.push(ticket);

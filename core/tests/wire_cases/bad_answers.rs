@@ -12,7 +12,13 @@ use super::support::{DIALECTS, config, http, pairs};
 
 fn send(client: Dialect, upstream: Dialect, stream: bool, reply: &Reply) -> Talk {
     let body = request(client, stream).to_string();
-    talk::once(config::one(upstream), client, body.as_bytes(), reply, Cuts::Seeded(2))
+    talk::once(
+        config::one(upstream),
+        client,
+        body.as_bytes(),
+        reply,
+        Cuts::Seeded(2),
+    )
 }
 
 fn assert_bad_gateway(client: Dialect, talk: &Talk, what: &str) {
@@ -57,7 +63,11 @@ fn an_error_in_a_whole_200_is_a_status() {
         for stream in [false, true] {
             let reply = Reply::json(200, body.to_string());
             let talk = send(client, upstream, stream, &reply);
-            assert_eq!(talk.answer.status(), 429, "{client:?} {upstream:?} {stream}");
+            assert_eq!(
+                talk.answer.status(),
+                429,
+                "{client:?} {upstream:?} {stream}"
+            );
             assert!(fault(client, &talk.answer).message.contains("Slow down."));
         }
     }
@@ -66,7 +76,13 @@ fn an_error_in_a_whole_200_is_a_status() {
 #[test]
 fn events_that_are_no_answer_are_an_error() {
     for (client, upstream) in pairs() {
-        for body in ["", ": comment\n\n", "data: [DONE]\n\n", "data: {}\n\n", "hello\n\n"] {
+        for body in [
+            "",
+            ": comment\n\n",
+            "data: [DONE]\n\n",
+            "data: {}\n\n",
+            "hello\n\n",
+        ] {
             for stream in [true, false] {
                 let what = format!("{client:?} {upstream:?} {stream} {body:?}");
                 let talk = send(client, upstream, stream, &Reply::stream(body));
@@ -112,7 +128,10 @@ fn an_answer_that_is_no_http_is_a_502() {
     ];
     for (client, upstream) in pairs() {
         for answer in answers {
-            let what = format!("{client:?} {upstream:?} {}", String::from_utf8_lossy(answer));
+            let what = format!(
+                "{client:?} {upstream:?} {}",
+                String::from_utf8_lossy(answer)
+            );
             let mut live = Live::new(client, upstream, true);
             live.world.send(live.upstream, answer);
             assert!(live.world.is_closed(live.upstream), "{what}: kept");
@@ -145,14 +164,22 @@ fn a_stream_of_the_wrong_content_type_is_still_understood_or_refused() {
 #[test]
 fn a_stream_to_a_client_that_wants_none_is_put_together() {
     for (client, upstream) in pairs() {
-        let talk = send(client, upstream, false, &Reply::stream(stream(upstream, "Hello there")));
+        let talk = send(
+            client,
+            upstream,
+            false,
+            &Reply::stream(stream(upstream, "Hello there")),
+        );
         assert_eq!(talk.answer.status(), 200, "{client:?} {upstream:?}");
         assert_eq!(talk.answer.field("content-type"), Some("application/json"));
         let said = talk::read(client, &talk.answer, false);
         assert_eq!(said.said().text, "Hello there", "{client:?} {upstream:?}");
         // Cut off, it is no answer.
         let mut live = Live::new(client, upstream, false);
-        live.head().feed(&frame(upstream)).feed(&piece(upstream, "Hel")).end();
+        live.head()
+            .feed(&frame(upstream))
+            .feed(&piece(upstream, "Hel"))
+            .end();
         let (said, answer, _) = live.finish();
         assert_eq!(answer.status(), 502, "{client:?} {upstream:?}");
         assert!(said.error.is_some());

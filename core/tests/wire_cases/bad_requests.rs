@@ -1,5 +1,5 @@
-//! Requests that cannot be answered: a clear error in the caller's API, with the right status and the
-//! JSON path of the fault; the connection stays usable where the framing is intact.
+//! Requests that cannot be answered: a clear error in the caller's API, with the right status and
+//! the JSON path of the fault; the connection stays usable where the framing is intact.
 
 use serde_json::{Value as Json, json};
 use tollgate_core::base::Limits;
@@ -62,7 +62,11 @@ fn bodies_that_are_no_json_are_400() {
 #[test]
 fn json_that_nests_too_deep_is_400() {
     for client in DIALECTS {
-        let deep = format!("{{\"model\": {}1{}}}", "[".repeat(50_000), "]".repeat(50_000));
+        let deep = format!(
+            "{{\"model\": {}1{}}}",
+            "[".repeat(50_000),
+            "]".repeat(50_000)
+        );
         let answer = refused(client, client, post(client, deep.as_bytes()));
         assert_eq!(answer.status(), 400, "{client:?}");
         fault(client, &answer);
@@ -96,16 +100,30 @@ fn faults(client: Dialect) -> Vec<(&'static str, Json, &'static str)> {
         ("messages", json!("hello"), "messages"),
         ("messages", json!([7]), "messages[0]"),
         ("messages", json!([{"role": "user"}]), "messages[0].content"),
-        ("messages", json!([{"role": "user", "content": 7}]), "messages[0].content"),
+        (
+            "messages",
+            json!([{"role": "user", "content": 7}]),
+            "messages[0].content",
+        ),
         ("messages", json!([{"content": "x"}]), "messages[0].role"),
-        ("messages", json!([{"role": "nobody", "content": "x"}]), "messages[0].role"),
+        (
+            "messages",
+            json!([{"role": "nobody", "content": "x"}]),
+            "messages[0].role",
+        ),
         ("temperature", json!("hot"), "temperature"),
         ("stream", json!("yes"), "stream"),
         ("tools", json!({}), "tools"),
-        ("messages", json!([{"role": "user", "content": [{"type": "text"}]}]),
-            "messages[0].content[0].text"),
-        ("messages", json!([{"role": "user", "content": [{"type": "nothing"}]}]),
-            "messages[0].content[0]"),
+        (
+            "messages",
+            json!([{"role": "user", "content": [{"type": "text"}]}]),
+            "messages[0].content[0].text",
+        ),
+        (
+            "messages",
+            json!([{"role": "user", "content": [{"type": "nothing"}]}]),
+            "messages[0].content[0]",
+        ),
     ];
     let own = match client {
         Dialect::Anthropic => vec![
@@ -119,7 +137,11 @@ fn faults(client: Dialect) -> Vec<(&'static str, Json, &'static str)> {
             ("max_tokens", json!("many"), "max_tokens"),
             ("tools", json!([{"type": "function"}]), "tools[0].function"),
             ("tool_choice", json!("perhaps"), "tool_choice"),
-            ("response_format", json!({"type": "poem"}), "response_format.type"),
+            (
+                "response_format",
+                json!({"type": "poem"}),
+                "response_format.type",
+            ),
             ("stop", json!(7), "stop"),
         ],
     };
@@ -147,7 +169,10 @@ fn wrong_types_and_missing_fields_are_400_and_name_their_path() {
             let dotted = path.replace('[', ".").replace(']', "");
             let is_named = message.contains(path) || message.contains(&dotted);
             if answer.status() != 400 || !is_named {
-                bad.push(format!("{client:?} {field}: {value}: {} {message}", answer.start));
+                bad.push(format!(
+                    "{client:?} {field}: {value}: {} {message}",
+                    answer.start
+                ));
             }
             if client == Dialect::OpenAiChat && answer.json()["error"]["param"].is_null() {
                 bad.push(format!("{client:?} {field}: {value}: no param"));
@@ -179,20 +204,36 @@ fn unknown_paths_wrong_methods_and_types_are_told_in_the_callers_shape() {
         if client == Dialect::Anthropic {
             fields.extend(version);
         }
-        for path in ["/v1/nothing", "/v2/messages", "/v1/embeddings", "/v1/chat/completions/x"] {
+        for path in [
+            "/v1/nothing",
+            "/v2/messages",
+            "/v1/embeddings",
+            "/v1/chat/completions/x",
+        ] {
             let bytes = http::request(path, &fields, body.as_bytes());
             let answer = refused(client, client, bytes);
             assert_eq!(answer.status(), 404, "{client:?} {path}");
             let is_chat = path.contains("/chat/") || client == Dialect::OpenAiChat;
-            let shape = if is_chat { Dialect::OpenAiChat } else { Dialect::Anthropic };
+            let shape = if is_chat {
+                Dialect::OpenAiChat
+            } else {
+                Dialect::Anthropic
+            };
             fault(shape, &answer);
         }
-        let get = format!("GET {} HTTP/1.1\r\nhost: gateway\r\n\r\n", talk::path(client));
+        let get = format!(
+            "GET {} HTTP/1.1\r\nhost: gateway\r\n\r\n",
+            talk::path(client)
+        );
         let answer = refused(client, client, get.into_bytes());
         assert_eq!(answer.status(), 405, "{client:?}");
         assert_eq!(answer.field("allow"), Some("POST"), "{client:?}");
         fault(client, &answer);
-        for content_type in ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data"] {
+        for content_type in [
+            "text/plain",
+            "application/x-www-form-urlencoded",
+            "multipart/form-data",
+        ] {
             let fields = [("content-type", content_type)];
             let bytes = http::request(talk::path(client), &fields, body.as_bytes());
             let answer = refused(client, client, bytes);
@@ -214,15 +255,30 @@ fn oversized_heads_are_refused_and_the_connection_ends() {
     let limits = Limits::default().http1;
     let long = "x".repeat(limits.head_bytes_max);
     let target = "x".repeat(limits.target_bytes_max + 1);
-    let many: String = (0..=limits.fields_max).map(|at| format!("x-{at}: 1\r\n")).collect();
+    let many: String = (0..=limits.fields_max)
+        .map(|at| format!("x-{at}: 1\r\n"))
+        .collect();
     let heads = [
-        (431, format!("POST /v1/messages HTTP/1.1\r\nhost: g\r\nx-long: {long}\r\n\r\n")),
-        (414, format!("POST /v1/messages?{target} HTTP/1.1\r\nhost: g\r\n\r\n")),
-        (431, format!("POST /v1/messages HTTP/1.1\r\nhost: g\r\n{many}\r\n")),
+        (
+            431,
+            format!("POST /v1/messages HTTP/1.1\r\nhost: g\r\nx-long: {long}\r\n\r\n"),
+        ),
+        (
+            414,
+            format!("POST /v1/messages?{target} HTTP/1.1\r\nhost: g\r\n\r\n"),
+        ),
+        (
+            431,
+            format!("POST /v1/messages HTTP/1.1\r\nhost: g\r\n{many}\r\n"),
+        ),
         (400, "POST /v1/messages HTTP/1.1\r\n\r\n".to_owned()),
         (400, "nonsense\r\n\r\n".to_owned()),
-        (400, "POST /v1/messages HTTP/1.1\r\nhost: g\r\ncontent-length: 1\r\n\
-               transfer-encoding: chunked\r\n\r\n".to_owned()),
+        (
+            400,
+            "POST /v1/messages HTTP/1.1\r\nhost: g\r\ncontent-length: 1\r\n\
+               transfer-encoding: chunked\r\n\r\n"
+                .to_owned(),
+        ),
     ];
     for (status, head) in heads {
         let mut world = World::new(config::one(Dialect::Anthropic));
@@ -247,7 +303,11 @@ fn pipelined_requests_are_answered_in_order_also_behind_a_bad_one() {
         let mut world = World::new(config::one(client));
         let conn = world.client();
         let good = request(client, false).to_string();
-        let bytes = [post(client, b"{"), post(client, good.as_bytes()), post(client, b"[]")];
+        let bytes = [
+            post(client, b"{"),
+            post(client, good.as_bytes()),
+            post(client, b"[]"),
+        ];
         world.send(conn, bytes.concat());
         let upstream = world.upstream();
         let answer = super::fixtures::whole(client, "Hi").to_string();
@@ -265,12 +325,20 @@ fn a_clients_own_request_id_is_honoured() {
         let fields = [("x-request-id", "my-own-id.7")];
         let bytes = http::request(talk::path(client), &fields, b"{");
         let answer = refused(client, client, bytes);
-        assert_eq!(answer.field("x-request-id"), Some("my-own-id.7"), "{client:?}");
+        assert_eq!(
+            answer.field("x-request-id"),
+            Some("my-own-id.7"),
+            "{client:?}"
+        );
         // One that could not stand in a field or in JSON is not.
         let fields = [("x-request-id", "a \"b\" \\")];
         let bytes = http::request(talk::path(client), &fields, b"{");
         let answer = refused(client, client, bytes);
-        assert_ne!(answer.field("x-request-id"), Some("a \"b\" \\"), "{client:?}");
+        assert_ne!(
+            answer.field("x-request-id"),
+            Some("a \"b\" \\"),
+            "{client:?}"
+        );
         fault(client, &answer);
     }
 }

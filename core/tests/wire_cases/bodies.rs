@@ -31,7 +31,11 @@ fn case_25_large_requests_and_answers_pass() {
         let asked = talk.asked.unwrap().json();
         assert!(asked.to_string().contains(&text), "{client:?} {upstream:?}");
         let answer = talk::read(client, &talk.answer, false);
-        assert_eq!(answer.said().text.len(), text.len(), "{client:?} {upstream:?}");
+        assert_eq!(
+            answer.said().text.len(),
+            text.len(),
+            "{client:?} {upstream:?}"
+        );
     }
 }
 
@@ -112,7 +116,11 @@ pub(crate) fn check_next(
     let before = http::read(world.written(conn)).len();
     world.send(conn, &b"GET /health HTTP/1.1\r\nhost: gateway\r\n\r\n"[..]);
     let all = http::read(world.written(conn));
-    assert_eq!(all.len(), before + 1, "{dialect:?}: the connection is of no use");
+    assert_eq!(
+        all.len(),
+        before + 1,
+        "{dialect:?}: the connection is of no use"
+    );
     assert_eq!(all[before].status(), 200, "{dialect:?}");
 }
 

@@ -12,26 +12,43 @@ use super::support::talk::{self, Reply};
 use super::support::world::World;
 use super::support::{config, http, pairs};
 
-const TEXT: &str = "Gr\u{00fc}\u{00df}e \u{4f60}\u{597d} \u{1f980}\u{1f3f4}\u{200d}\u{2620}\u{fe0f}!";
+const TEXT: &str =
+    "Gr\u{00fc}\u{00df}e \u{4f60}\u{597d} \u{1f980}\u{1f3f4}\u{200d}\u{2620}\u{fe0f}!";
 
 /// The ways of vendors to write one and the same stream.
 fn spellings(stream: &str) -> Vec<(&'static str, String)> {
     let no_event_lines = |text: &str| {
         let lines = text.split_inclusive('\n');
-        lines.filter(|line| !line.starts_with("event:")).collect::<String>()
+        lines
+            .filter(|line| !line.starts_with("event:"))
+            .collect::<String>()
     };
     vec![
         ("plain", stream.to_owned()),
         ("CRLF", stream.replace('\n', "\r\n")),
         ("CR", stream.replace('\n', "\r")),
-        ("no space", stream.replace("data: ", "data:").replace("event: ", "event:")),
-        ("comments", stream.replace("\n\n", "\n\n: a comment\n\n:\n\n")),
+        (
+            "no space",
+            stream
+                .replace("data: ", "data:")
+                .replace("event: ", "event:"),
+        ),
+        (
+            "comments",
+            stream.replace("\n\n", "\n\n: a comment\n\n:\n\n"),
+        ),
         ("BOM", format!("\u{feff}{stream}")),
         ("no last newline", stream.trim_end_matches('\n').to_owned()),
-        ("one last newline", format!("{}\n", stream.trim_end_matches('\n'))),
+        (
+            "one last newline",
+            format!("{}\n", stream.trim_end_matches('\n')),
+        ),
         ("blank lines", stream.replace("\n\n", "\n\n\n\n")),
         ("no event lines", no_event_lines(stream)),
-        ("other fields", stream.replace("data: ", "id: 7\nretry: 100\nx: y\ndata: ")),
+        (
+            "other fields",
+            stream.replace("data: ", "id: 7\nretry: 100\nx: y\ndata: "),
+        ),
         // A line end within the JSON, where it may stand, makes two lines of data.
         ("lines of data", stream.replace(",\"", ",\ndata: \"")),
     ]
@@ -77,12 +94,21 @@ fn case_09_bytes_pass_untouched_in_the_same_api() {
             let request = request.to_string();
             let reply = Reply::stream(body.clone());
             let snapshot = config::one(dialect);
-            let talk = talk::once(snapshot, dialect, request.as_bytes(), &reply, Cuts::Seeded(9));
+            let talk = talk::once(
+                snapshot,
+                dialect,
+                request.as_bytes(),
+                &reply,
+                Cuts::Seeded(9),
+            );
             let got = talk.answer.text();
             // What follows the answer's own end means nothing.
             let is_same = body.starts_with(got) && got.len() + 64 > body.len();
             assert!(is_same, "{dialect:?} {spelling}: {got:?}\n{body:?}");
-            assert!(got.contains("[DONE]") || got.contains("message_stop"), "{got}");
+            assert!(
+                got.contains("[DONE]") || got.contains("message_stop"),
+                "{got}"
+            );
         }
     }
 }
@@ -97,12 +123,19 @@ fn case_09_every_offset_of_a_short_stream_can_be_a_border() {
             let mut world = World::new(config::one(upstream));
             let conn = world.client();
             let text = request(client, true).to_string();
-            world.send(conn, http::request(talk::path(client), &[], text.as_bytes()));
+            world.send(
+                conn,
+                http::request(talk::path(client), &[], text.as_bytes()),
+            );
             let to = world.upstream();
             world.send(to, bytes[..at].to_vec());
             world.send(to, bytes[at..].to_vec());
             let other = http::only(world.written(conn));
-            assert_eq!(other.text(), whole.text(), "{client:?} {upstream:?} at {at}");
+            assert_eq!(
+                other.text(),
+                whole.text(),
+                "{client:?} {upstream:?} at {at}"
+            );
         }
     }
 }
@@ -118,7 +151,9 @@ fn case_09_a_large_event_passes_and_one_over_the_cap_is_a_clean_error() {
             let what = format!("{client:?} {upstream:?} {is_whole}");
             let snapshot = config::with(upstream, limits.clone());
             let mut live = Live::with(snapshot, client, &request(client, true));
-            live.head().feed(&frame(upstream)).feed(&piece(upstream, "Begin. "));
+            live.head()
+                .feed(&frame(upstream))
+                .feed(&piece(upstream, "Begin. "));
             for part in piece(upstream, text).as_bytes().chunks(1500) {
                 live.feed(core::str::from_utf8(part).unwrap());
             }

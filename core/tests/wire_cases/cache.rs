@@ -13,7 +13,10 @@ use super::support::{config, http, pairs};
 fn conversation(client: Dialect, turns: usize) -> String {
     let mut messages = Vec::new();
     for turn in 0..turns {
-        let (id, input) = (format!("call_{turn}"), format!("{{\"n\": {turn}.50, \"b\": 1}}"));
+        let (id, input) = (
+            format!("call_{turn}"),
+            format!("{{\"n\": {turn}.50, \"b\": 1}}"),
+        );
         messages.push(json!({"role": "user", "content": format!("Turn {turn} \u{00e9}\u{1f980}")}));
         match client {
             Dialect::Anthropic => {
@@ -63,10 +66,18 @@ fn case_10_a_longer_conversation_begins_with_the_bytes_of_the_shorter() {
             let talk = talk::once(snapshot, client, text.as_bytes(), &reply, Cuts::Whole);
             talk.asked.unwrap().text().to_owned()
         };
-        assert_eq!(body(3), body(3), "{client:?} {upstream:?}: not the same twice");
+        assert_eq!(
+            body(3),
+            body(3),
+            "{client:?} {upstream:?}: not the same twice"
+        );
         for turns in 1..5 {
             let (short, long) = (body(turns), body(turns + 1));
-            let same = short.bytes().zip(long.bytes()).take_while(|(a, b)| a == b).count();
+            let same = short
+                .bytes()
+                .zip(long.bytes())
+                .take_while(|(a, b)| a == b)
+                .count();
             // All up to the last message, whose place another one takes.
             let end = short.find("And?").unwrap() - 60;
             assert!(same >= end, "{client:?} {upstream:?}: {}", &short[same..]);
@@ -91,7 +102,10 @@ fn case_10_cache_control_is_carried_from_everywhere() {
     ]);
     let same = asked(Dialect::Anthropic, Dialect::Anthropic, &body).unwrap();
     assert_eq!(same["messages"], body["messages"]);
-    assert_eq!((&same["system"], &same["tools"]), (&body["system"], &body["tools"]));
+    assert_eq!(
+        (&same["system"], &same["tools"]),
+        (&body["system"], &body["tools"])
+    );
     // A Chat endpoint in front of such a model takes them on parts.
     let chat = asked(Dialect::Anthropic, Dialect::OpenAiChat, &body).unwrap();
     let count = |body: &Json| body.to_string().matches("\"cache_control\"").count();
@@ -146,13 +160,19 @@ fn case_21_betas_and_unknown_fields_go_on_as_they_are() {
         let of = asked.fields.iter().filter(|it| it.0 == name);
         of.map(|it| it.1.as_str()).collect::<Vec<_>>()
     };
-    assert_eq!(all("anthropic-beta"), ["one-2025-01-01,two-2025-02-02", "three-2025-03-03"]);
+    assert_eq!(
+        all("anthropic-beta"),
+        ["one-2025-01-01,two-2025-02-02", "three-2025-03-03"]
+    );
     assert_eq!(all("anthropic-version"), ["2023-06-01"]);
     assert_eq!(all("x-claude-code-session-id"), ["s-1"]);
     assert_eq!(all("x-api-key"), ["sk-of-the-provider"]);
     assert_eq!((all("x-secret").len(), all("authorization").len()), (0, 0));
     let sent = core::str::from_utf8(body).unwrap();
-    assert_eq!(asked.text(), sent.replace("\"asked\"", "\"upstream-model\""));
+    assert_eq!(
+        asked.text(),
+        sent.replace("\"asked\"", "\"upstream-model\"")
+    );
     // Toward the other API neither the betas nor the fields that they allow.
     let request = http::request("/v1/messages?beta=true", &fields, body);
     let reply = Reply::json(200, whole(Dialect::OpenAiChat, "Hi").to_string());

@@ -17,11 +17,23 @@ fn case_05_a_change_of_type_begins_a_block_and_loses_nothing() {
             "function": {"name": "one", "arguments": text}}])
     };
     let chunks = [
-        chunk(json!({"role": "assistant", "reasoning_content": "Hm"}), None),
-        chunk(json!({"reasoning_content": "m.", "content": "First "}), None),
+        chunk(
+            json!({"role": "assistant", "reasoning_content": "Hm"}),
+            None,
+        ),
+        chunk(
+            json!({"reasoning_content": "m.", "content": "First "}),
+            None,
+        ),
         chunk(json!({"content": "text."}), None),
-        chunk(json!({"content": " More.", "tool_calls": piece("{\"x\"")}), None),
-        chunk(json!({"tool_calls": [{"index": 0, "function": {"arguments": ":1}"}}]}), None),
+        chunk(
+            json!({"content": " More.", "tool_calls": piece("{\"x\"")}),
+            None,
+        ),
+        chunk(
+            json!({"tool_calls": [{"index": 0, "function": {"arguments": ":1}"}}]}),
+            None,
+        ),
         chunk(json!({"content": " After."}), None),
     ];
     let stream = stream_of(Dialect::OpenAiChat, &chunks, "tool_calls");
@@ -47,13 +59,20 @@ fn case_05_blocks_of_messages_become_the_members_of_chat() {
                 json!({"type": "signature_delta", "signature": "sig"}),
             ],
         ),
-        block(1, json!({"type": "text", "text": ""}), &[text("One. "), text("Two. ")]),
+        block(
+            1,
+            json!({"type": "text", "text": ""}),
+            &[text("One. "), text("Two. ")],
+        ),
         block(2, json!({"type": "text", "text": ""}), &[text("Three.")]),
     ];
     let stream = stream_of(Dialect::Anthropic, &events.concat(), "end_turn");
     let answer = read(Dialect::OpenAiChat, Dialect::Anthropic, &stream);
     let said = answer.said();
-    assert_eq!((said.thinking.as_str(), said.text.as_str()), ("Hmm.", "One. Two. Three."));
+    assert_eq!(
+        (said.thinking.as_str(), said.text.as_str()),
+        ("Hmm.", "One. Two. Three.")
+    );
     assert_eq!(said.signatures, ["sig"]);
 }
 
@@ -83,7 +102,10 @@ fn case_22_empty_text_is_dropped_toward_messages() {
     ]);
     let asked = asked(Dialect::OpenAiChat, Dialect::Anthropic, &body).unwrap();
     let text = asked.to_string();
-    assert!(!text.contains("\"text\":\"\"") && !text.contains("\"content\":\"\""), "{text}");
+    assert!(
+        !text.contains("\"text\":\"\"") && !text.contains("\"content\":\"\""),
+        "{text}"
+    );
     assert!(!text.contains("\"content\":[]"), "{text}");
     assert!(text.contains("Hi") && text.contains("There"), "{text}");
 }
@@ -116,9 +138,8 @@ fn case_22_calls_without_content_and_arguments_are_valid() {
 
 #[test]
 fn case_22_results_in_a_row_are_one_turn_of_the_user() {
-    let call = |id: &str| {
-        json!({"id": id, "type": "function", "function": {"name": "one", "arguments": "{}"}})
-    };
+    let function = json!({"name": "one", "arguments": "{}"});
+    let call = |id: &str| json!({"id": id, "type": "function", "function": function});
     let mut body = request(Dialect::OpenAiChat, false);
     body["tools"] = json!([{"type": "function", "function": {"name": "one"}}]);
     body["messages"] = json!([
@@ -132,13 +153,23 @@ fn case_22_results_in_a_row_are_one_turn_of_the_user() {
     let messages = got["messages"].as_array().unwrap();
     assert_eq!(messages.len(), 3, "{got}");
     let last = messages[2]["content"].as_array().unwrap();
-    let types: Vec<_> = last.iter().map(|block| block["type"].as_str().unwrap()).collect();
+    let types: Vec<_> = last
+        .iter()
+        .map(|block| block["type"].as_str().unwrap())
+        .collect();
     assert_eq!(types, ["tool_result", "tool_result", "text"], "{got}");
     // And the other way: one turn becomes messages of the role tool, before what the user says.
     let back = asked_back(&got);
     let messages = back["messages"].as_array().unwrap();
-    let roles: Vec<_> = messages.iter().map(|it| it["role"].as_str().unwrap()).collect();
-    assert_eq!(roles, ["user", "assistant", "tool", "tool", "user"], "{back}");
+    let roles: Vec<_> = messages
+        .iter()
+        .map(|it| it["role"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        roles,
+        ["user", "assistant", "tool", "tool", "user"],
+        "{back}"
+    );
     assert_eq!(asked::chat(&back).results, asked::chat(&body).results);
 }
 
@@ -148,14 +179,18 @@ fn asked_back(messages: &Json) -> Json {
 
 #[test]
 fn case_22_every_call_is_answered_once_or_refused_clearly() {
-    let call = json!({"id": "a", "type": "function", "function": {"name": "one", "arguments": "{}"}});
+    let call =
+        json!({"id": "a", "type": "function", "function": {"name": "one", "arguments": "{}"}});
     let result = |id: &str| json!({"role": "tool", "tool_call_id": id, "content": "A"});
     let user = json!({"role": "user", "content": "Go"});
     let turn = json!({"role": "assistant", "content": null, "tool_calls": [call]});
     let histories = [
         ("no result", json!([user, turn, user])),
         ("two results", json!([user, turn, result("a"), result("a")])),
-        ("a result of nothing", json!([user, turn, result("a"), result("z")])),
+        (
+            "a result of nothing",
+            json!([user, turn, result("a"), result("z")]),
+        ),
         ("a result before its call", json!([user, result("a"), turn])),
     ];
     for (what, history) in histories {
@@ -193,8 +228,14 @@ fn case_22_a_result_without_content_is_kept() {
         ]);
         let got = asked(Dialect::Anthropic, Dialect::OpenAiChat, &body).unwrap();
         let last = &got["messages"][2];
-        assert_eq!((&last["role"], &last["tool_call_id"]), (&json!("tool"), &json!("a")));
-        assert!(last["content"].is_string() || last["content"].is_array(), "{got}");
+        assert_eq!(
+            (&last["role"], &last["tool_call_id"]),
+            (&json!("tool"), &json!("a"))
+        );
+        assert!(
+            last["content"].is_string() || last["content"].is_array(),
+            "{got}"
+        );
         let call = &got["messages"][1]["tool_calls"][0]["function"];
         assert_eq!(call["arguments"], "{}", "{got}");
     }

@@ -24,11 +24,7 @@ enum Break {
     Cut(End),
 }
 
-const BREAKS: [Break; 3] = [
-    Break::Clean,
-    Break::Cut(End::Fin),
-    Break::Cut(End::Reset),
-];
+const BREAKS: [Break; 3] = [Break::Clean, Break::Cut(End::Fin), Break::Cut(End::Reset)];
 
 fn break_off(live: &mut Live, how: Break) {
     match how {
@@ -44,7 +40,12 @@ fn assert_truncated(live: Live, what: &str) -> String {
     assert_eq!(answer.status(), 200, "{what}");
     assert!(said.error.is_some() && !said.is_complete, "{what}: {text}");
     assert_eq!(said.choices.iter().find_map(|it| it.finish), None, "{what}");
-    for end in ["message_delta", "message_stop", "[DONE]", "finish_reason\":\""] {
+    for end in [
+        "message_delta",
+        "message_stop",
+        "[DONE]",
+        "finish_reason\":\"",
+    ] {
         assert!(!text.contains(end), "{what}: {end} in {text}");
     }
     assert!(matches!(record.outcome, Outcome::Failed { .. }), "{what}");
@@ -55,10 +56,16 @@ fn assert_truncated(live: Live, what: &str) -> String {
 fn case_01_truncated_upstream_is_never_a_complete_answer() {
     for (client, upstream) in pairs() {
         for how in BREAKS {
-            for half in ["", "data: {\"type\": \"content_bl", "event: content_block_del"] {
+            for half in [
+                "",
+                "data: {\"type\": \"content_bl",
+                "event: content_block_del",
+            ] {
                 let what = format!("{client:?} {upstream:?} {how:?} {half:?}");
                 let mut live = Live::new(client, upstream, true);
-                live.head().feed(&frame(upstream)).feed(&piece(upstream, "Let me"));
+                live.head()
+                    .feed(&frame(upstream))
+                    .feed(&piece(upstream, "Let me"));
                 if !half.is_empty() {
                     live.feed(half);
                 }
@@ -83,7 +90,8 @@ fn case_01_a_half_written_call_is_never_closed_as_if_complete() {
             match upstream {
                 Dialect::Anthropic => {
                     let begin = json!({"type": "tool_use", "id": "t1", "name": "rm", "input": {}});
-                    let piece = json!({"type": "input_json_delta", "partial_json": "{\"path\":\"/"});
+                    let piece =
+                        json!({"type": "input_json_delta", "partial_json": "{\"path\":\"/"});
                     let mut open = block(0, begin, &[piece]);
                     open.pop();
                     live.feed(&(start() + &open.concat()));
@@ -91,7 +99,10 @@ fn case_01_a_half_written_call_is_never_closed_as_if_complete() {
                 Dialect::OpenAiChat => {
                     let call = json!([{"index": 0, "id": "t1", "type": "function",
                         "function": {"name": "rm", "arguments": "{\"path\":\"/"}}]);
-                    live.feed(&chunk(json!({"role": "assistant", "tool_calls": call}), None));
+                    live.feed(&chunk(
+                        json!({"role": "assistant", "tool_calls": call}),
+                        None,
+                    ));
                 }
             }
             break_off(&mut live, how);
@@ -106,7 +117,8 @@ fn case_01_a_truncated_whole_answer_is_a_502() {
     for (client, upstream) in pairs() {
         for end in [End::Fin, End::Reset] {
             let mut live = Live::new(client, upstream, false);
-            let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 500\r\n\r\n";
+            let head =
+                "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 500\r\n\r\n";
             let half = super::fixtures::whole(upstream, "Hello").to_string();
             live.world.send(live.upstream, format!("{head}{half}"));
             live.cut(end);
@@ -145,8 +157,14 @@ fn case_01_a_missing_done_after_the_finish_is_no_error() {
         let answer = live.answer().unwrap();
         assert!(answer.is_complete, "{client:?}");
         let said = live.begun();
-        assert_eq!((said.error, said.choices[0].finish), (None, Some(Finish::Stop)));
-        assert!(live.world.is_closed(live.upstream), "kept though it said no end");
+        assert_eq!(
+            (said.error, said.choices[0].finish),
+            (None, Some(Finish::Stop))
+        );
+        assert!(
+            live.world.is_closed(live.upstream),
+            "kept though it said no end"
+        );
         live.world.finish();
     }
 }
@@ -174,8 +192,14 @@ fn case_02_an_error_before_content_becomes_a_status() {
                     };
                     assert_eq!(talk.answer.status(), expected, "{what}");
                     let fault = fault(client, &talk.answer);
-                    assert!(fault.message.contains("No capacity left."), "{what}: {fault:?}");
-                    assert!(matches!(talk.record.outcome, Outcome::Failed { .. }), "{what}");
+                    assert!(
+                        fault.message.contains("No capacity left."),
+                        "{what}: {fault:?}"
+                    );
+                    assert!(
+                        matches!(talk.record.outcome, Outcome::Failed { .. }),
+                        "{what}"
+                    );
                 }
             }
         }
@@ -186,10 +210,19 @@ fn case_02_an_error_before_content_becomes_a_status() {
 fn case_02_an_error_after_content_stays_in_the_stream() {
     for (client, upstream) in pairs() {
         let mut live = Live::new(client, upstream, true);
-        live.head().feed(&frame(upstream)).feed(&piece(upstream, "Well, "));
-        live.feed(&error_event(upstream, "overloaded_error", "No capacity left."));
+        live.head()
+            .feed(&frame(upstream))
+            .feed(&piece(upstream, "Well, "));
+        live.feed(&error_event(
+            upstream,
+            "overloaded_error",
+            "No capacity left.",
+        ));
         let text = assert_truncated(live, &format!("{client:?} {upstream:?}"));
-        assert!(text.contains("No capacity left.") && text.contains("Well, "), "{text}");
+        assert!(
+            text.contains("No capacity left.") && text.contains("Well, "),
+            "{text}"
+        );
     }
 }
 
@@ -205,10 +238,18 @@ fn case_31_one_broken_event_is_skipped_and_counted() {
         for broken in broken {
             let what = format!("{client:?} {upstream:?} {broken:?}");
             let mut live = Live::new(client, upstream, true);
-            live.head().feed(&frame(upstream)).feed(&piece(upstream, "Hel"));
-            live.feed(broken).feed(&piece(upstream, "lo")).feed(&ending(upstream)).end();
+            live.head()
+                .feed(&frame(upstream))
+                .feed(&piece(upstream, "Hel"));
+            live.feed(broken)
+                .feed(&piece(upstream, "lo"))
+                .feed(&ending(upstream))
+                .end();
             let text = live.text();
-            assert!(!text.contains(broken), "{what}: it went on to the client: {text}");
+            assert!(
+                !text.contains(broken),
+                "{what}: it went on to the client: {text}"
+            );
             let (said, _, record) = live.finish();
             assert!(said.is_complete && said.error.is_none(), "{what}");
             assert_eq!(said.said().text, "Hello", "{what}");
@@ -219,11 +260,15 @@ fn case_31_one_broken_event_is_skipped_and_counted() {
 
 #[test]
 fn case_31_many_broken_events_in_a_row_are_an_error() {
-    let broken_max = tollgate_core::base::Limits::default().shard.broken_events_max;
+    let broken_max = tollgate_core::base::Limits::default()
+        .shard
+        .broken_events_max;
     for (client, upstream) in pairs() {
         let what = format!("{client:?} {upstream:?}");
         let mut live = Live::new(client, upstream, true);
-        live.head().feed(&frame(upstream)).feed(&piece(upstream, "Hel"));
+        live.head()
+            .feed(&frame(upstream))
+            .feed(&piece(upstream, "Hel"));
         for _ in 0..broken_max {
             live.feed("data: {]\n\n");
         }
@@ -251,11 +296,15 @@ fn an_unknown_event_is_not_a_broken_one() {
     for client in super::support::DIALECTS {
         let upstream = Dialect::Anthropic;
         let mut live = Live::new(client, upstream, true);
-        live.head().feed(&frame(upstream)).feed(&piece(upstream, "Hel"));
+        live.head()
+            .feed(&frame(upstream))
+            .feed(&piece(upstream, "Hel"));
         if client != upstream {
             live.feed(&event(json!({"type": "a_new_event", "what": "ever"})));
         }
-        live.feed(&piece(upstream, "lo")).feed(&ending(upstream)).end();
+        live.feed(&piece(upstream, "lo"))
+            .feed(&ending(upstream))
+            .end();
         let (said, _, record) = live.finish();
         assert_eq!(said.said().text, "Hello");
         assert_eq!(record.broken_events, 0);
@@ -269,7 +318,13 @@ fn an_answer_that_ends_with_the_connection_is_whole_if_it_says_so() {
         let reply = Reply::new(200, "text/event-stream", body, Framing::Close);
         let request = super::fixtures::request(client, true).to_string();
         let snapshot = config::one(upstream);
-        let talk = talk::once(snapshot, client, request.as_bytes(), &reply, Cuts::Seeded(3));
+        let talk = talk::once(
+            snapshot,
+            client,
+            request.as_bytes(),
+            &reply,
+            Cuts::Seeded(3),
+        );
         let said = talk::read(client, &talk.answer, false);
         assert!(said.is_complete, "{client:?} {upstream:?}");
         assert_eq!(said.said().text, "Hello there");

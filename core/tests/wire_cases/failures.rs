@@ -27,8 +27,18 @@ const fn row(status: u16, kind: &'static str, messages: (u16, &'static str), cha
 }
 
 const ROWS: [Row; 12] = [
-    row(400, "invalid_request_error", (400, "invalid_request_error"), 400),
-    row(401, "authentication_error", (401, "authentication_error"), 401),
+    row(
+        400,
+        "invalid_request_error",
+        (400, "invalid_request_error"),
+        400,
+    ),
+    row(
+        401,
+        "authentication_error",
+        (401, "authentication_error"),
+        401,
+    ),
     row(403, "permission_error", (403, "permission_error"), 403),
     row(404, "not_found_error", (404, "not_found_error"), 404),
     row(408, "timeout_error", (504, "timeout_error"), 504),
@@ -44,7 +54,13 @@ const ROWS: [Row; 12] = [
 
 fn send(client: Dialect, upstream: Dialect, stream: bool, reply: &Reply) -> Talk {
     let body = request(client, stream).to_string();
-    talk::once(config::one(upstream), client, body.as_bytes(), reply, Cuts::Whole)
+    talk::once(
+        config::one(upstream),
+        client,
+        body.as_bytes(),
+        reply,
+        Cuts::Whole,
+    )
 }
 
 #[test]
@@ -89,7 +105,12 @@ fn case_17_the_vendors_request_id_reaches_a_client_of_its_api() {
 fn case_17_bodies_that_are_no_json_are_wrapped() {
     let page = "<!DOCTYPE html><html><head><title>502 Bad Gateway</title></head></html>";
     for (client, upstream) in pairs() {
-        for (status, body) in [(502, page), (503, ""), (500, "upstream connect error"), (504, page)] {
+        for (status, body) in [
+            (502, page),
+            (503, ""),
+            (500, "upstream connect error"),
+            (504, page),
+        ] {
             let what = format!("{client:?} {upstream:?} {status} {body:?}");
             let reply = Reply::new(status, "text/html", body, Framing::Length);
             let talk = send(client, upstream, true, &reply);

@@ -1,5 +1,10 @@
 //! Requests, answers and events of both APIs, and a conversation that goes on step by step.
 
+#![allow(
+    clippy::needless_pass_by_value,
+    reason = "fixtures are written in place"
+)]
+
 use serde_json::{Value as Json, json};
 use tollgate_core::config::Snapshot;
 use tollgate_core::dialect::Dialect;
@@ -48,7 +53,10 @@ pub(crate) fn usage_chunk() -> String {
 
 /// An event of a Messages stream.
 pub(crate) fn event(data: Json) -> String {
-    format!("event: {}\ndata: {data}\n\n", data["type"].as_str().unwrap())
+    format!(
+        "event: {}\ndata: {data}\n\n",
+        data["type"].as_str().unwrap()
+    )
 }
 
 /// The first event of a Messages stream.
@@ -130,15 +138,16 @@ pub(crate) fn ending(upstream: Dialect) -> String {
             let stopped = event(json!({"type": "content_block_stop", "index": 0}));
             stopped + &stop("end_turn").concat()
         }
-        Dialect::OpenAiChat => {
-            chunk(json!({}), Some("stop")) + &usage_chunk() + "data: [DONE]\n\n"
-        }
+        Dialect::OpenAiChat => chunk(json!({}), Some("stop")) + &usage_chunk() + "data: [DONE]\n\n",
     }
 }
 
 /// An answer that says `text`, streamed in two pieces.
 pub(crate) fn stream(upstream: Dialect, text: &str) -> String {
-    let half = text.char_indices().nth(text.chars().count() / 2).map_or(0, |it| it.0);
+    let half = text
+        .char_indices()
+        .nth(text.chars().count() / 2)
+        .map_or(0, |it| it.0);
     let (one, two) = text.split_at(half);
     let pieces = [one, two].into_iter().filter(|it| !it.is_empty());
     let pieces: String = pieces.map(|it| piece(upstream, it)).collect();
@@ -207,7 +216,10 @@ impl Live {
         let mut world = World::new(snapshot);
         let conn = world.client();
         let body = body.to_string();
-        world.send(conn, http::request(talk::path(client), &[], body.as_bytes()));
+        world.send(
+            conn,
+            http::request(talk::path(client), &[], body.as_bytes()),
+        );
         let upstream = world.upstream();
         Live {
             world,
@@ -276,7 +288,16 @@ impl Live {
 
 /// The error of an answer that failed by its status.
 pub(crate) fn fault(client: Dialect, answer: &Message) -> Fault {
-    assert!(answer.status() >= 400, "{}: {}", answer.start, answer.text());
-    assert!(answer.field("x-request-id").is_some_and(|id| !id.is_empty()));
+    assert!(
+        answer.status() >= 400,
+        "{}: {}",
+        answer.start,
+        answer.text()
+    );
+    assert!(
+        answer
+            .field("x-request-id")
+            .is_some_and(|id| !id.is_empty())
+    );
     talk::fault(client, answer)
 }

@@ -33,7 +33,10 @@ fn world(snapshot: Snapshot, client: Dialect, stream: bool) -> (World, Conn) {
     let body = request(client, stream).to_string();
     world.reach = Reach::Silent;
     world.resolves = false;
-    world.send(conn, http::request(talk::path(client), &[], body.as_bytes()));
+    world.send(
+        conn,
+        http::request(talk::path(client), &[], body.as_bytes()),
+    );
     (world, conn)
 }
 
@@ -45,7 +48,12 @@ fn case_13_leaving_while_the_name_is_looked_up() {
             snapshot.providers[0].base.host = "provider.example".into();
             let (world, conn) = world(snapshot, client, true);
             assert!(world.upstreams().is_empty());
-            leave(world, conn, end, &format!("{client:?} {upstream:?} {end:?}"));
+            leave(
+                world,
+                conn,
+                end,
+                &format!("{client:?} {upstream:?} {end:?}"),
+            );
         }
     }
 }
@@ -56,7 +64,12 @@ fn case_13_leaving_while_connecting() {
         for end in ENDS {
             let (world, conn) = world(config::one(upstream), client, true);
             assert_eq!(world.upstreams().len(), 1);
-            leave(world, conn, end, &format!("{client:?} {upstream:?} {end:?}"));
+            leave(
+                world,
+                conn,
+                end,
+                &format!("{client:?} {upstream:?} {end:?}"),
+            );
         }
     }
 }
@@ -76,14 +89,22 @@ fn case_13_leaving_while_waiting_and_in_mid_answer() {
                 leave(live.world, live.client, end, &what);
                 // In the middle.
                 let mut live = Live::new(client, upstream, stream);
-                live.head().feed(&frame(upstream)).feed(&piece(upstream, "Hel"));
+                live.head()
+                    .feed(&frame(upstream))
+                    .feed(&piece(upstream, "Hel"));
                 leave(live.world, live.client, end, &what);
             }
             // In the middle of a whole answer.
             let mut live = Live::new(client, upstream, false);
-            let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n{";
+            let head =
+                "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n{";
             live.world.send(live.upstream, head.as_bytes());
-            leave(live.world, live.client, end, &format!("{client:?} {upstream:?} whole"));
+            leave(
+                live.world,
+                live.client,
+                end,
+                &format!("{client:?} {upstream:?} whole"),
+            );
         }
     }
 }
@@ -105,7 +126,9 @@ fn case_13_leaving_while_the_request_is_sent() {
 #[test]
 fn case_13_usage_told_before_the_client_left_is_recorded() {
     let mut live = Live::new(Dialect::OpenAiChat, Dialect::Anthropic, true);
-    live.head().feed(&frame(Dialect::Anthropic)).feed(&piece(Dialect::Anthropic, "Hel"));
+    live.head()
+        .feed(&frame(Dialect::Anthropic))
+        .feed(&piece(Dialect::Anthropic, "Hel"));
     let client = live.client;
     live.world.hang_up(client, End::Fin);
     let record = live.world.finish().remove(0);
@@ -117,7 +140,9 @@ fn case_13_usage_told_before_the_client_left_is_recorded() {
 fn case_13_a_client_that_takes_nothing_stops_its_upstream() {
     for (client, upstream) in pairs() {
         let mut live = Live::new(client, upstream, true);
-        live.head().feed(&frame(upstream)).feed(&piece(upstream, "Hel"));
+        live.head()
+            .feed(&frame(upstream))
+            .feed(&piece(upstream, "Hel"));
         let (conn, from) = (live.client, live.upstream);
         live.world.stall(conn, true);
         let text = "x".repeat(1000);
@@ -128,7 +153,10 @@ fn case_13_a_client_that_takes_nothing_stops_its_upstream() {
         }
         let held = live.world.usage().buffered_bytes;
         assert!(fed < 10_000, "{client:?} {upstream:?}: no back-pressure");
-        assert!(held < 1024 * 1024, "{client:?} {upstream:?}: {held} bytes held");
+        assert!(
+            held < 1024 * 1024,
+            "{client:?} {upstream:?}: {held} bytes held"
+        );
         // It takes again: the upstream is read again. Or it is gone, after its time.
         live.world.stall(conn, false);
         assert!(live.world.is_read(from), "{client:?} {upstream:?}");
@@ -137,7 +165,10 @@ fn case_13_a_client_that_takes_nothing_stops_its_upstream() {
             live.feed(&piece(upstream, &text));
         }
         live.world.pass(core::time::Duration::from_secs(61));
-        assert!(live.world.is_closed(conn), "{client:?} {upstream:?}: never given up");
+        assert!(
+            live.world.is_closed(conn),
+            "{client:?} {upstream:?}: never given up"
+        );
         assert!(live.world.is_closed(from), "{client:?} {upstream:?}");
         assert_eq!(live.world.finish().len(), 1);
     }

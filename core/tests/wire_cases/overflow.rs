@@ -36,8 +36,14 @@ const SPELLINGS: [(&str, Option<&str>); 8] = [
         "the request exceeds the available context size. try increasing the context size",
         Some("prompt is too long: "),
     ),
-    ("Your input exceeds the context window of this model.", Some("prompt is too long: ")),
-    ("Input is too long for requested model.", Some("prompt is too long: ")),
+    (
+        "Your input exceeds the context window of this model.",
+        Some("prompt is too long: "),
+    ),
+    (
+        "Input is too long for requested model.",
+        Some("prompt is too long: "),
+    ),
 ];
 
 #[test]
@@ -59,11 +65,19 @@ fn case_16_an_overflow_is_one_class_in_every_spelling() {
                 assert_eq!(talk.answer.text(), body, "{what}");
             } else if client == Dialect::Anthropic {
                 let start = parsed.unwrap();
-                assert!(fault.message.starts_with(start), "{what}: {}", fault.message);
+                assert!(
+                    fault.message.starts_with(start),
+                    "{what}: {}",
+                    fault.message
+                );
             } else {
                 let code = &talk.answer.json()["error"]["code"];
                 assert_eq!(code, "context_length_exceeded", "{what}");
-                assert!(fault.message.contains(spelling), "{what}: {}", fault.message);
+                assert!(
+                    fault.message.contains(spelling),
+                    "{what}: {}",
+                    fault.message
+                );
             }
         }
     }
@@ -81,7 +95,11 @@ fn case_16_an_overflow_within_a_stream_is_a_status_too() {
         assert_eq!(talk.answer.status(), 400, "{client:?} {upstream:?}");
         let fault = fault(client, &talk.answer);
         if client == Dialect::Anthropic {
-            assert!(fault.message.starts_with("prompt is too long: "), "{}", fault.message);
+            assert!(
+                fault.message.starts_with("prompt is too long: "),
+                "{}",
+                fault.message
+            );
         }
     }
 }
@@ -89,7 +107,11 @@ fn case_16_an_overflow_within_a_stream_is_a_status_too() {
 #[test]
 fn case_16_a_body_that_is_too_large_is_413() {
     for (client, upstream) in pairs() {
-        let body = error_body(upstream, "request_too_large", "Request exceeds the maximum size");
+        let body = error_body(
+            upstream,
+            "request_too_large",
+            "Request exceeds the maximum size",
+        );
         let reply = Reply::json(413, body.to_string());
         let request = request(client, true).to_string();
         let snapshot = config::one(upstream);

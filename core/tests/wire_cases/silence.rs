@@ -23,11 +23,21 @@ fn case_18_a_silent_stream_shows_signs_of_life() {
         let mut live = Live::new(client, upstream, true);
         live.head();
         live.world.pass(9 * SECOND);
-        assert_eq!(live.world.written(live.client), b"", "{what}: the status is out too early");
+        assert_eq!(
+            live.world.written(live.client),
+            b"",
+            "{what}: the status is out too early"
+        );
         live.world.pass(2 * SECOND);
-        let answer = live.answer().unwrap_or_else(|| panic!("{what}: nothing after the hold"));
+        let answer = live
+            .answer()
+            .unwrap_or_else(|| panic!("{what}: nothing after the hold"));
         assert_eq!(answer.status(), 200, "{what}");
-        assert_eq!(answer.field("content-type"), Some("text/event-stream"), "{what}");
+        assert_eq!(
+            answer.field("content-type"),
+            Some("text/event-stream"),
+            "{what}"
+        );
         assert_eq!(answer.field("cache-control"), Some("no-cache"), "{what}");
         assert_eq!(answer.field("x-accel-buffering"), Some("no"), "{what}");
         for _ in 0..4 {
@@ -51,7 +61,9 @@ fn case_18_an_upstream_that_sends_no_head_is_no_reason_for_silence() {
         assert!(live.answer().is_some(), "{what}: no head past the hold");
         live.world.pass(15 * SECOND);
         assert!(signs(&live.text()) >= 1, "{what}: no sign of life");
-        live.head().feed(&frame(upstream)).feed(&piece(upstream, "Hello"));
+        live.head()
+            .feed(&frame(upstream))
+            .feed(&piece(upstream, "Hello"));
         live.feed(&ending(upstream)).end();
         let (said, _, _) = live.finish();
         assert_eq!(said.said().text, "Hello", "{what}");
@@ -62,7 +74,9 @@ fn case_18_an_upstream_that_sends_no_head_is_no_reason_for_silence() {
 fn case_18_a_sign_of_life_never_stands_within_an_event() {
     for (client, upstream) in pairs() {
         let mut live = Live::new(client, upstream, true);
-        live.head().feed(&frame(upstream)).feed(&piece(upstream, "Hel"));
+        live.head()
+            .feed(&frame(upstream))
+            .feed(&piece(upstream, "Hel"));
         let whole = piece(upstream, "lo");
         for at in 1..whole.len() {
             if at % 20 == 0 {
@@ -85,7 +99,11 @@ fn case_18_past_the_hold_errors_are_told_in_the_stream() {
         let mut live = Live::new(client, upstream, true);
         live.head();
         live.world.pass(11 * SECOND);
-        live.feed(&error_event(upstream, "overloaded_error", "No capacity left."));
+        live.feed(&error_event(
+            upstream,
+            "overloaded_error",
+            "No capacity left.",
+        ));
         let (said, answer, _) = live.finish();
         assert_eq!(answer.status(), 200, "{client:?} {upstream:?}");
         let error = said.error.expect("an error");
@@ -100,7 +118,10 @@ fn case_18_each_event_goes_out_by_itself() {
         live.head().feed(&frame(upstream));
         for word in ["one", "two", "three"] {
             live.feed(&piece(upstream, word));
-            assert!(live.text().contains(word), "{client:?} {upstream:?}: {word} is held back");
+            assert!(
+                live.text().contains(word),
+                "{client:?} {upstream:?}: {word} is held back"
+            );
             live.begun();
         }
         live.feed(&ending(upstream)).end();
@@ -118,7 +139,10 @@ const fn alive(upstream: Dialect) -> &'static str {
 
 /// The client is told of a timeout by a status, or within its stream.
 fn assert_timed_out(live: Live, is_early: bool, what: &str) {
-    assert!(live.world.is_closed(live.upstream), "{what}: the upstream goes on");
+    assert!(
+        live.world.is_closed(live.upstream),
+        "{what}: the upstream goes on"
+    );
     let client = live.dialect;
     let (said, answer, _) = live.finish();
     assert!(said.error.is_some() && !said.is_complete, "{what}");
@@ -151,7 +175,9 @@ fn silence_ends_each_phase_in_its_own_time() {
             assert_timed_out(live, false, &format!("{what}, no content"));
             // Silence within the answer: comments are no data.
             let mut live = Live::new(client, upstream, stream);
-            live.head().feed(&frame(upstream)).feed(&piece(upstream, "Hel"));
+            live.head()
+                .feed(&frame(upstream))
+                .feed(&piece(upstream, "Hel"));
             for _ in 0..13 {
                 live.world.pass(10 * SECOND);
                 if !live.world.is_closed(live.upstream) {

@@ -71,7 +71,10 @@ fn case_07_thinking_survives_a_chat_client_that_sends_it_back() {
     let details = &chat["messages"][1]["reasoning_details"];
     assert!(details.to_string().contains(SIGNATURE), "{chat}");
     let back = asked(Dialect::OpenAiChat, Dialect::Anthropic, &chat).unwrap();
-    let (got, told) = (&back["messages"][1]["content"], &body["messages"][1]["content"]);
+    let (got, told) = (
+        &back["messages"][1]["content"],
+        &body["messages"][1]["content"],
+    );
     assert_eq!(got[0], told[0], "{back}");
     assert_eq!(got[1], told[1], "{back}");
 }
@@ -80,7 +83,8 @@ fn case_07_thinking_survives_a_chat_client_that_sends_it_back() {
 fn case_07_no_signature_is_invented_and_foreign_ones_are_not_shown() {
     let mut body = request(Dialect::OpenAiChat, false);
     let detail = |format: &str| {
-        json!([{"type": "reasoning.text", "text": "Hm.", "signature": "foreign", "format": format}])
+        let kind = "reasoning.text";
+        json!([{"type": kind, "text": "Hm.", "signature": "foreign", "format": format}])
     };
     let turns = [
         json!({"role": "assistant", "content": "Well.", "reasoning_content": "Hm."}),
@@ -94,8 +98,13 @@ fn case_07_no_signature_is_invented_and_foreign_ones_are_not_shown() {
         body["messages"] = json!([
             {"role": "user", "content": "Go"}, turn, {"role": "user", "content": "On"},
         ]);
-        let got = asked(Dialect::OpenAiChat, Dialect::Anthropic, &body).unwrap().to_string();
-        assert!(!got.contains("signature") && !got.contains("foreign"), "{got}");
+        let got = asked(Dialect::OpenAiChat, Dialect::Anthropic, &body)
+            .unwrap()
+            .to_string();
+        assert!(
+            !got.contains("signature") && !got.contains("foreign"),
+            "{got}"
+        );
         assert!(!got.contains("\"thinking\""), "{got}");
         assert!(got.contains("Well."), "{got}");
     }
@@ -116,7 +125,11 @@ fn case_07_an_invalid_signature_is_stripped_and_tried_once_more() {
     let last = *world.upstreams().last().unwrap();
     let sent = http::read(world.written(last));
     let again = sent.last().unwrap();
-    let tries: usize = world.upstreams().iter().map(|&it| http::read(world.written(it)).len()).sum();
+    let tries: usize = world
+        .upstreams()
+        .iter()
+        .map(|&it| http::read(world.written(it)).len())
+        .sum();
     assert_eq!(tries, 2, "one more try");
     assert!(!again.text().contains("\"thinking\""), "{}", again.text());
     assert!(again.text().contains("Well."), "{}", again.text());

@@ -63,7 +63,10 @@ fn case_03_interleaved_calls_are_kept_apart() {
     );
     for client in DIALECTS {
         let answer = read(client, Dialect::OpenAiChat, &stream);
-        let expected = [call("a", "one", "{\"x\": 1}"), call("b", "two", "{\"y\": 2}")];
+        let expected = [
+            call("a", "one", "{\"x\": 1}"),
+            call("b", "two", "{\"y\": 2}"),
+        ];
         assert_eq!(made(&answer), expected, "{client:?}");
         assert_eq!(answer.said().finish, Some(Finish::Calls));
     }
@@ -102,8 +105,10 @@ fn case_03_every_vendors_way_of_telling_a_call_is_understood() {
     // Id and type repeated in every piece, an empty name later, several calls in one chunk.
     let repeated = chat_stream(
         &[
-            calls(json!([whole(0, json!("a"), "one", "{\"x\""),
-                whole(1, json!("b"), "two", "")])),
+            calls(json!([
+                whole(0, json!("a"), "one", "{\"x\""),
+                whole(1, json!("b"), "two", "")
+            ])),
             calls(json!([whole(0, json!("a"), "", ":1}")])),
             calls(json!([whole(1, json!("b"), "", "{\"y\":2}")])),
         ],
@@ -217,7 +222,10 @@ fn case_04_a_call_that_is_announced_and_does_not_come_is_an_error() {
         (Dialect::OpenAiChat, Dialect::Anthropic, messages),
     ] {
         let answer = read(client, upstream, &stream);
-        assert!(answer.error.is_some(), "{client:?}: an empty turn: {answer:?}");
+        assert!(
+            answer.error.is_some(),
+            "{client:?}: an empty turn: {answer:?}"
+        );
     }
 }
 
@@ -228,7 +236,10 @@ fn case_06_nothing_is_begun_that_says_nothing() {
         "function": {"name": "one", "arguments": "{}"}}]);
     let stream = chat_stream(
         &[
-            chunk(json!({"role": "assistant", "content": "", "tool_calls": []}), None),
+            chunk(
+                json!({"role": "assistant", "content": "", "tool_calls": []}),
+                None,
+            ),
             chunk(json!({"content": null, "reasoning_content": ""}), None),
             chunk(json!({"content": "", "tool_calls": piece}), None),
             chunk(json!({"content": "", "tool_calls": []}), None),
@@ -238,16 +249,32 @@ fn case_06_nothing_is_begun_that_says_nothing() {
     let body = request(Dialect::Anthropic, true).to_string();
     let reply = Reply::stream(stream);
     let snapshot = config::one(upstream);
-    let talk = talk::once(snapshot, Dialect::Anthropic, body.as_bytes(), &reply, Cuts::Whole);
+    let talk = talk::once(
+        snapshot,
+        Dialect::Anthropic,
+        body.as_bytes(),
+        &reply,
+        Cuts::Whole,
+    );
     let answer = talk::read(Dialect::Anthropic, &talk.answer, false);
     assert_eq!(answer.said().calls.len(), 1);
     let text = talk.answer.text();
-    assert_eq!(text.matches("event: content_block_start").count(), 1, "{text}");
+    assert_eq!(
+        text.matches("event: content_block_start").count(),
+        1,
+        "{text}"
+    );
     assert_eq!(text.matches("event: message_start").count(), 1, "{text}");
     // Content and an empty list of calls.
-    let stream = chat_stream(&[chunk(json!({"content": "Hi", "tool_calls": []}), None)], "stop");
+    let stream = chat_stream(
+        &[chunk(json!({"content": "Hi", "tool_calls": []}), None)],
+        "stop",
+    );
     let answer = read(Dialect::Anthropic, upstream, &stream);
-    assert_eq!((answer.said().text.as_str(), answer.said().calls.len()), ("Hi", 0));
+    assert_eq!(
+        (answer.said().text.as_str(), answer.said().calls.len()),
+        ("Hi", 0)
+    );
 }
 
 #[test]
@@ -264,7 +291,7 @@ fn case_06_pings_may_stand_anywhere() {
             live.feed(ping).feed(event);
         }
         live.end();
-        // Toward a client of the same API they pass, also before `message_start`.
+        // Toward a client of the same API they pass, also before the first event.
         let (said, _, _) = live.finish();
         assert_eq!(said.said().text, "Hello", "{client:?} {upstream:?}");
     }

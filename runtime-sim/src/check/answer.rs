@@ -52,9 +52,19 @@ impl Response {
             }
         }
         let passes = kind == Kind::Generate(dialect);
-        let stream = is_events.then(|| Stream::new(dialect, passes && has_broken(&journal.sent, marker)));
+        let stream =
+            is_events.then(|| Stream::new(dialect, passes && has_broken(&journal.sent, marker)));
         let marker = marker.to_owned();
-        Ok(Response { marker, dialect, is_stream, is_head, kind, head, body: Vec::new(), stream })
+        Ok(Response {
+            marker,
+            dialect,
+            is_stream,
+            is_head,
+            kind,
+            head,
+            body: Vec::new(),
+            stream,
+        })
     }
 
     pub(crate) fn closes(&self) -> bool {
@@ -137,7 +147,10 @@ impl Response {
         }
         let journal = shared.journal.borrow();
         let delivered = shared.delivered.borrow();
-        let attempts = journal.sent.get(&self.marker).map_or(&[][..], Vec::as_slice);
+        let attempts = journal
+            .sent
+            .get(&self.marker)
+            .map_or(&[][..], Vec::as_slice);
         let fits = |sent: &Sent| {
             let sent_arguments = sent.arguments.as_deref().unwrap_or_default();
             if !is_complete {
@@ -155,13 +168,17 @@ impl Response {
             "the client was told {text:?} {arguments:?} ({how}, stream {}); upstreams sent \
              {attempts:?}, of which were read {:?}",
             self.is_stream,
-            attempts.iter().map(|sent| delivered.get(sent.link)).collect::<Vec<_>>()
+            attempts
+                .iter()
+                .map(|sent| delivered.get(sent.link))
+                .collect::<Vec<_>>()
         ))
     }
 }
 
 fn has_broken(sent: &std::collections::BTreeMap<String, Vec<Sent>>, marker: &str) -> bool {
-    sent.get(marker).is_some_and(|attempts| attempts.iter().any(|sent| sent.is_broken))
+    sent.get(marker)
+        .is_some_and(|attempts| attempts.iter().any(|sent| sent.is_broken))
 }
 
 fn same_json(one: &str, other: &str) -> bool {
@@ -201,7 +218,9 @@ fn whole(dialect: Dialect, value: &Value) -> Result<(String, String), String> {
             let message = &choice["message"];
             text += message["content"].as_str().unwrap_or_default();
             for call in message["tool_calls"].as_array().into_iter().flatten() {
-                arguments += call["function"]["arguments"].as_str().ok_or("no arguments")?;
+                arguments += call["function"]["arguments"]
+                    .as_str()
+                    .ok_or("no arguments")?;
             }
         }
     }

@@ -76,14 +76,21 @@ impl Contract {
             Op::HandOff { conn, .. } => {
                 let conn_id = *conn;
                 let conn = self.idle(conn_id)?;
-                ensure(!conn.was_read, || format!("{conn_id:?} handed off after a read"))?;
+                ensure(!conn.was_read, || {
+                    format!("{conn_id:?} handed off after a read")
+                })?;
                 conn.is_handing_off = true;
                 Ok(())
             }
             Op::Connect { conn, .. } => {
-                let fresh = Conn { is_connecting: true, ..Conn::default() };
+                let fresh = Conn {
+                    is_connecting: true,
+                    ..Conn::default()
+                };
                 let old = self.conns.insert(*conn, fresh);
-                ensure(old.is_none(), || format!("Connect with {conn:?}, which is open"))
+                ensure(old.is_none(), || {
+                    format!("Connect with {conn:?}, which is open")
+                })
             }
             Op::Read { conn, class, buf } => {
                 let room = buf.capacity() - buf.len();
@@ -93,7 +100,9 @@ impl Contract {
                 ensure(!conn.is_reading, || format!("{conn_id:?}: two reads"))?;
                 match class {
                     ReadClass::Quiet { room } => {
-                        ensure(*room > 0, || format!("{conn_id:?}: a quiet read of nothing"))?;
+                        ensure(*room > 0, || {
+                            format!("{conn_id:?}: a quiet read of nothing")
+                        })?;
                         ensure(held < QUIET_BYTES_MAX, || {
                             format!("{conn_id:?}: a quiet read holds {held} bytes")
                         })?;
@@ -111,7 +120,9 @@ impl Contract {
                 let conn_id = *conn;
                 let conn = self.idle(conn_id)?;
                 ensure(!conn.is_writing, || format!("{conn_id:?}: two writes"))?;
-                ensure(!conn.is_shut, || format!("{conn_id:?}: a write after Shutdown"))?;
+                ensure(!conn.is_shut, || {
+                    format!("{conn_id:?}: a write after Shutdown")
+                })?;
                 ensure(bytes > 0 && bytes <= BATCH_BYTES_MAX, || {
                     format!("{conn_id:?}: a batch of {bytes} bytes")
                 })?;
@@ -124,7 +135,9 @@ impl Contract {
             Op::Shutdown { conn } => {
                 let conn_id = *conn;
                 let conn = self.idle(conn_id)?;
-                ensure(!conn.is_writing, || format!("{conn_id:?}: Shutdown during a write"))?;
+                ensure(!conn.is_writing, || {
+                    format!("{conn_id:?}: Shutdown during a write")
+                })?;
                 ensure(!conn.is_shut, || format!("{conn_id:?}: two Shutdowns"))?;
                 conn.is_shut = true;
                 conn.is_shutting = true;
@@ -136,7 +149,9 @@ impl Contract {
                     return Err(format!("Close of {conn_id:?}, which is unknown"));
                 };
                 ensure(!conn.is_closing, || format!("{conn_id:?}: two Closes"))?;
-                ensure(!conn.is_handing_off, || format!("{conn_id:?}: Close after HandOff"))?;
+                ensure(!conn.is_handing_off, || {
+                    format!("{conn_id:?}: Close after HandOff")
+                })?;
                 conn.is_closing = true;
                 Ok(())
             }
@@ -147,10 +162,14 @@ impl Contract {
 
     fn accept(&mut self, listener: ListenerId, conn: ConnId) -> Checked {
         let is_listening = listener == PEERS || !self.unlistened.contains(&listener);
-        ensure(is_listening, || format!("Accept on {listener:?}, which is unlistened"))?;
-        let is_known = self.conns.contains_key(&conn)
-            || self.accepts.values().any(|&waiting| waiting == conn);
-        ensure(!is_known, || format!("Accept with {conn:?}, which is in use"))?;
+        ensure(is_listening, || {
+            format!("Accept on {listener:?}, which is unlistened")
+        })?;
+        let is_known =
+            self.conns.contains_key(&conn) || self.accepts.values().any(|&waiting| waiting == conn);
+        ensure(!is_known, || {
+            format!("Accept with {conn:?}, which is in use")
+        })?;
         let old = self.accepts.insert(listener, conn);
         ensure(old.is_none(), || format!("two Accepts on {listener:?}"))
     }
@@ -165,20 +184,38 @@ impl Contract {
         let Some(conn) = self.conns.get_mut(&id) else {
             return Err(format!("an operation on {id:?}, which is unknown"));
         };
-        ensure(!conn.is_closing, || format!("{id:?}: an operation after Close"))?;
-        ensure(!conn.is_handing_off, || format!("{id:?}: an operation after HandOff"))?;
-        ensure(conn.is_open, || format!("{id:?}: an operation before it is open"))?;
+        ensure(!conn.is_closing, || {
+            format!("{id:?}: an operation after Close")
+        })?;
+        ensure(!conn.is_handing_off, || {
+            format!("{id:?}: an operation after HandOff")
+        })?;
+        ensure(conn.is_open, || {
+            format!("{id:?}: an operation before it is open")
+        })?;
         Ok(conn)
     }
 
     /// The world completes an operation.
     pub(crate) fn completion(&mut self, completion: &Completion) -> Checked {
         match completion {
-            Completion::Accept { listener, conn, result } => {
+            Completion::Accept {
+                listener,
+                conn,
+                result,
+            } => {
                 let waiting = self.accepts.remove(listener);
-                ensure(waiting == Some(*conn), || format!("no Accept of {conn:?} in flight"))?;
+                ensure(waiting == Some(*conn), || {
+                    format!("no Accept of {conn:?} in flight")
+                })?;
                 if result.is_ok() {
-                    self.conns.insert(*conn, Conn { is_open: true, ..Conn::default() });
+                    self.conns.insert(
+                        *conn,
+                        Conn {
+                            is_open: true,
+                            ..Conn::default()
+                        },
+                    );
                 }
                 Ok(())
             }
@@ -187,7 +224,10 @@ impl Contract {
                 ensure(was, || format!("no Unlisten of {listener:?} in flight"))
             }
             Completion::HandOff { conn } => {
-                let was = self.conns.remove(conn).is_some_and(|conn| conn.is_handing_off);
+                let was = self
+                    .conns
+                    .remove(conn)
+                    .is_some_and(|conn| conn.is_handing_off);
                 ensure(was, || format!("no HandOff of {conn:?} in flight"))
             }
             Completion::Connect { conn, result } => self.done(*conn, "Connect", |conn| {
@@ -200,23 +240,29 @@ impl Contract {
             Completion::Write { conn, .. } => {
                 self.done(*conn, "Write", |conn| core::mem::take(&mut conn.is_writing))
             }
-            Completion::Shutdown { conn, .. } => {
-                self.done(*conn, "Shutdown", |conn| core::mem::take(&mut conn.is_shutting))
-            }
+            Completion::Shutdown { conn, .. } => self.done(*conn, "Shutdown", |conn| {
+                core::mem::take(&mut conn.is_shutting)
+            }),
             Completion::Close { conn } => {
                 let Some(state) = self.conns.remove(conn) else {
                     return Err(format!("Close of {conn:?} completes, which is unknown"));
                 };
-                ensure(state.is_closing, || format!("no Close of {conn:?} in flight"))?;
+                ensure(state.is_closing, || {
+                    format!("no Close of {conn:?} in flight")
+                })?;
                 let is_last = !state.is_connecting
                     && !state.is_reading
                     && !state.is_writing
                     && !state.is_shutting;
-                ensure(is_last, || format!("{conn:?}: Close completes before others"))
+                ensure(is_last, || {
+                    format!("{conn:?}: Close completes before others")
+                })
             }
             Completion::Resolve { ticket, .. } => {
                 let was = self.tickets.remove(ticket);
-                ensure(was == Some(Work::Resolve), || format!("no Resolve {ticket:?}"))
+                ensure(was == Some(Work::Resolve), || {
+                    format!("no Resolve {ticket:?}")
+                })
             }
             Completion::Host { ticket, .. } => {
                 let was = self.tickets.remove(ticket);
@@ -233,6 +279,8 @@ impl Contract {
     /// The machine says that it is drained.
     pub(crate) fn drained(&self) -> Checked {
         let open = self.open() - self.unlistening.len();
-        ensure(open == 0, || format!("Drained while {open} things are open: {self:?}"))
+        ensure(open == 0, || {
+            format!("Drained while {open} things are open: {self:?}")
+        })
     }
 }

@@ -18,15 +18,22 @@ pub(crate) struct Head {
 
 impl Head {
     pub(crate) fn field(&self, name: &str) -> Option<&str> {
-        self.fields.iter().find(|(field, _)| field == name).map(|(_, value)| value.as_str())
+        self.fields
+            .iter()
+            .find(|(field, _)| field == name)
+            .map(|(_, value)| value.as_str())
     }
 
     pub(crate) fn closes(&self) -> bool {
-        self.field("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"))
+        self.field("connection")
+            .is_some_and(|value| value.eq_ignore_ascii_case("close"))
     }
 
     fn count(&self, name: &str) -> usize {
-        self.fields.iter().filter(|(field, _)| field == name).count()
+        self.fields
+            .iter()
+            .filter(|(field, _)| field == name)
+            .count()
     }
 }
 
@@ -68,12 +75,16 @@ impl Reader {
                     return Ok(Some(Part::End));
                 }
                 State::Length(left) => {
-                    let Some(body) = self.take(left) else { return Ok(None) };
+                    let Some(body) = self.take(left) else {
+                        return Ok(None);
+                    };
                     self.state = State::Length(left - body.len());
                     return Ok(Some(Part::Body(body)));
                 }
                 State::ChunkSize => {
-                    let Some(line) = self.line()? else { return Ok(None) };
+                    let Some(line) = self.line()? else {
+                        return Ok(None);
+                    };
                     let is_hex = !line.is_empty()
                         && line.len() <= 8
                         && line.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -81,23 +92,33 @@ impl Reader {
                         return Err(format!("the chunk size {line:?}"));
                     }
                     let size = usize::from_str_radix(&line, 16).map_err(|it| it.to_string())?;
-                    self.state = if size == 0 { State::Trailer } else { State::Chunk(size) };
+                    self.state = if size == 0 {
+                        State::Trailer
+                    } else {
+                        State::Chunk(size)
+                    };
                 }
                 State::Chunk(0) => self.state = State::ChunkEnd,
                 State::Chunk(left) => {
-                    let Some(body) = self.take(left) else { return Ok(None) };
+                    let Some(body) = self.take(left) else {
+                        return Ok(None);
+                    };
                     self.state = State::Chunk(left - body.len());
                     return Ok(Some(Part::Body(body)));
                 }
                 State::ChunkEnd => {
-                    let Some(line) = self.line()? else { return Ok(None) };
+                    let Some(line) = self.line()? else {
+                        return Ok(None);
+                    };
                     if !line.is_empty() {
                         return Err(format!("{line:?} behind a chunk"));
                     }
                     self.state = State::ChunkSize;
                 }
                 State::Trailer => {
-                    let Some(line) = self.line()? else { return Ok(None) };
+                    let Some(line) = self.line()? else {
+                        return Ok(None);
+                    };
                     if line.is_empty() {
                         self.state = State::Head;
                         return Ok(Some(Part::End));
@@ -113,12 +134,16 @@ impl Reader {
     }
 
     fn line(&mut self) -> Result<Option<String>, String> {
-        let Some(end) = self.input.windows(2).position(|at| at == b"\r\n") else { return Ok(None) };
+        let Some(end) = self.input.windows(2).position(|at| at == b"\r\n") else {
+            return Ok(None);
+        };
         let line: Vec<u8> = self.input.drain(..end + 2).take(end).collect();
         if line.iter().any(|&byte| byte == b'\n' || byte == b'\r') {
             return Err(format!("a bare line end in {line:?}"));
         }
-        String::from_utf8(line).map(Some).map_err(|error| error.to_string())
+        String::from_utf8(line)
+            .map(Some)
+            .map_err(|error| error.to_string())
     }
 
     fn head(&mut self, is_head: bool) -> Result<Option<Part>, String> {
@@ -139,7 +164,9 @@ impl Reader {
                 return Err(format!("the field line {line:?}"));
             };
             let is_token = !name.is_empty()
-                && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+                && name
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
             if !is_token || value.bytes().any(|byte| byte < 0x20 && byte != b'\t') {
                 return Err(format!("the field line {line:?}"));
             }
@@ -152,9 +179,14 @@ impl Reader {
 }
 
 fn status(line: &str) -> Result<u16, String> {
-    let code = line.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3));
+    let code = line
+        .strip_prefix("HTTP/1.1 ")
+        .and_then(|rest| rest.get(..3));
     let is_followed = line.as_bytes().get(12) == Some(&b' ');
-    match code.and_then(|code| code.parse().ok()).filter(|_| is_followed) {
+    match code
+        .and_then(|code| code.parse().ok())
+        .filter(|_| is_followed)
+    {
         Some(status @ 100..600) => Ok(status),
         _ => Err(format!("the status line {line:?}")),
     }
@@ -170,7 +202,11 @@ fn framing(head: &Head, is_head: bool) -> Result<State, String> {
         if lengths + codings > 0 {
             return Err(format!("a framing where there is no body: {head:?}"));
         }
-        return Ok(if head.status < 200 { State::Head } else { State::Length(0) });
+        return Ok(if head.status < 200 {
+            State::Head
+        } else {
+            State::Length(0)
+        });
     }
     if is_head {
         return Ok(State::Length(0));
@@ -190,7 +226,8 @@ fn framing(head: &Head, is_head: bool) -> Result<State, String> {
 
 /// Digits only: `parse` would take a sign too.
 fn length_is_plain(head: &Head) -> bool {
-    head.field("content-length").is_some_and(|text| text.bytes().all(|it| it.is_ascii_digit()))
+    head.field("content-length")
+        .is_some_and(|text| text.bytes().all(|it| it.is_ascii_digit()))
 }
 
 #[cfg(test)]
@@ -212,8 +249,12 @@ mod tests {
     #[test]
     fn what_is_legal_is_read_and_what_is_not_is_refused() {
         let chunked = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n";
-        assert_eq!(parts(chunked).unwrap()[1..], [Part::Body(b"a".to_vec()), Part::End]);
-        let sized = "HTTP/1.1 404 Not Found\r\ncontent-length: 2\r\n\r\nabHTTP/1.1 100 Continue\r\n\r\n";
+        assert_eq!(
+            parts(chunked).unwrap()[1..],
+            [Part::Body(b"a".to_vec()), Part::End]
+        );
+        let sized =
+            "HTTP/1.1 404 Not Found\r\ncontent-length: 2\r\n\r\nabHTTP/1.1 100 Continue\r\n\r\n";
         assert_eq!(parts(sized).unwrap().len(), 5);
         for wrong in [
             "HTTP/1.1 20 OK\r\ncontent-length: 0\r\n\r\n",

@@ -11,7 +11,10 @@ const EXPANSION: usize = 8;
 pub(crate) fn check(usage: &Usage, closing: usize, limits: &Limits) -> Result<(), String> {
     let shard = &limits.shard;
     if usage.clients > shard.clients_max {
-        return Err(format!("{} clients of {}", usage.clients, shard.clients_max));
+        return Err(format!(
+            "{} clients of {}",
+            usage.clients, shard.clients_max
+        ));
     }
     if usage.upstreams > shard.upstreams_max.saturating_add(closing) {
         return Err(format!(
@@ -26,7 +29,10 @@ pub(crate) fn check(usage: &Usage, closing: usize, limits: &Limits) -> Result<()
         return Err(format!("more exchanges than clients: {usage:?}"));
     }
     if usage.tickets > shard.host_jobs_max {
-        return Err(format!("{} tickets of {}", usage.tickets, shard.host_jobs_max));
+        return Err(format!(
+            "{} tickets of {}",
+            usage.tickets, shard.host_jobs_max
+        ));
     }
     let input = limits.http1.head_bytes_max + 2 * READ_BYTES_MAX + shard.pipelined_bytes_max;
     let client = input + shard.client_queue_bytes_max + EXPANSION * READ_BYTES_MAX;
@@ -37,7 +43,10 @@ pub(crate) fn check(usage: &Usage, closing: usize, limits: &Limits) -> Result<()
         + EXPANSION * READ_BYTES_MAX;
     let bound = usage.clients * client + usage.upstreams * upstream + usage.exchanges * exchange;
     if usage.buffered_bytes > bound {
-        return Err(format!("{} bytes held, of {bound} at most: {usage:?}", usage.buffered_bytes));
+        return Err(format!(
+            "{} bytes held, of {bound} at most: {usage:?}",
+            usage.buffered_bytes
+        ));
     }
     Ok(())
 }

@@ -25,7 +25,11 @@ pub(crate) struct Checker {
 
 impl Checker {
     pub(crate) fn new(shared: Shared, limits: Limits) -> Checker {
-        Checker { shared, limits, records: BTreeMap::new() }
+        Checker {
+            shared,
+            limits,
+            records: BTreeMap::new(),
+        }
     }
 
     pub(crate) fn records(&self) -> u64 {
@@ -33,7 +37,10 @@ impl Checker {
     }
 
     pub(crate) fn complete(&self) -> u64 {
-        self.records.values().filter(|outcome| **outcome == Outcome::Complete).count() as u64
+        self.records
+            .values()
+            .filter(|outcome| **outcome == Outcome::Complete)
+            .count() as u64
     }
 
     /// Nothing is left, and every request has its record.
@@ -48,7 +55,10 @@ impl Checker {
                 return Err(Violation::new("leak", format!("at the end: {usage:?}")));
             }
             if let Some(timeout) = machine.poll_timeout() {
-                return Err(Violation::new("leak", format!("a timer at {timeout} at the end")));
+                return Err(Violation::new(
+                    "leak",
+                    format!("a timer at {timeout} at the end"),
+                ));
             }
         }
         let journal = self.shared.journal.borrow();
@@ -57,9 +67,15 @@ impl Checker {
         for (marker, asked) in &journal.asked {
             let read = delivered.get(asked.link).copied().unwrap_or(0);
             if self.is_accepted(asked, read) && !self.records.contains_key(marker) {
-                return Err(Violation::new("record", format!("{marker} has no record: {asked:?}")));
+                return Err(Violation::new(
+                    "record",
+                    format!("{marker} has no record: {asked:?}"),
+                ));
             }
-            let is_complete = journal.seen.get(marker).is_some_and(|seen| seen.is_complete);
+            let is_complete = journal
+                .seen
+                .get(marker)
+                .is_some_and(|seen| seen.is_complete);
             if is_faultless && !is_complete {
                 let seen = journal.seen.get(marker);
                 let message = format!("no fault, and yet: {marker} {asked:?} {seen:?}");
@@ -102,19 +118,24 @@ impl<M: Observed> Observer<M> for std::rc::Rc<core::cell::RefCell<Checker>> {
             Some(asked) => asked.kind,
             None => return fail(format!("for a request that nobody made: {access:?}")),
         };
-        if checker.records.insert(marker.clone(), access.outcome.clone()).is_some() {
+        if checker
+            .records
+            .insert(marker.clone(), access.outcome.clone())
+            .is_some()
+        {
             return fail(format!("a second one for {marker}: {access:?}"));
         }
         if access.duration > EXCHANGE_TIME_MAX {
-            return Err(Violation::new("liveness", format!("{marker} took {:?}", access.duration)));
+            return Err(Violation::new(
+                "liveness",
+                format!("{marker} took {:?}", access.duration),
+            ));
         }
         let is_complete = access.outcome == Outcome::Complete;
         if is_complete && matches!(kind, Kind::Bad | Kind::Malformed) {
             return fail(format!("complete, and was {kind:?}: {access:?}"));
         }
-        if is_complete
-            && matches!(kind, Kind::Generate(_))
-            && !checker.shared.is_finished(&marker)
+        if is_complete && matches!(kind, Kind::Generate(_)) && !checker.shared.is_finished(&marker)
         {
             return fail(format!("complete, but no upstream finished: {access:?}"));
         }

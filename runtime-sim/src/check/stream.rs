@@ -68,13 +68,19 @@ impl Stream {
         if self.input.iter().all(|&byte| byte == b'\n') || self.allows_broken {
             return Ok(());
         }
-        Err(format!("left over: {:?}", String::from_utf8_lossy(&self.input)))
+        Err(format!(
+            "left over: {:?}",
+            String::from_utf8_lossy(&self.input)
+        ))
     }
 
     fn event(&mut self, event: &str) -> Result<(), String> {
         let mut name = None;
         let mut data: Option<String> = None;
-        for line in event.split('\n').filter(|line| !line.is_empty() && !line.starts_with(':')) {
+        for line in event
+            .split('\n')
+            .filter(|line| !line.is_empty() && !line.starts_with(':'))
+        {
             match line.split_once(": ") {
                 Some(("event", value)) if name.is_none() => name = Some(value.to_owned()),
                 Some(("data", value)) => match &mut data {
@@ -88,7 +94,11 @@ impl Stream {
             }
         }
         let Some(data) = data else {
-            return if name.is_some() { Err(format!("{event:?}: no data")) } else { Ok(()) };
+            return if name.is_some() {
+                Err(format!("{event:?}: no data"))
+            } else {
+                Ok(())
+            };
         };
         if matches!(self.state, State::Complete | State::Failed) {
             return Err(format!("{event:?} after the end"));
@@ -109,7 +119,9 @@ impl Stream {
     }
 
     fn messages(&mut self, name: Option<&str>, data: &str) -> Result<(), String> {
-        let Some(value) = self.json(data)? else { return Ok(()) };
+        let Some(value) = self.json(data)? else {
+            return Ok(());
+        };
         let kind = value["type"].as_str().unwrap_or_default();
         if name != Some(kind) {
             return Err(format!("named {name:?}"));
@@ -149,7 +161,9 @@ impl Stream {
     }
 
     fn block_start(&mut self, value: &Value) -> Result<(), String> {
-        let Some(index) = value["index"].as_u64() else { return Err("no index".to_owned()) };
+        let Some(index) = value["index"].as_u64() else {
+            return Err("no index".to_owned());
+        };
         if self.open.is_some() || index != self.blocks.len() as u64 {
             return Err("blocks overlap, or are numbered wrongly".to_owned());
         }
@@ -164,7 +178,9 @@ impl Stream {
         if index.is_none() || self.open != index {
             return Err("for a block that is not open".to_owned());
         }
-        let block = index.and_then(|index| self.blocks.get(&index)).map_or("", String::as_str);
+        let block = index
+            .and_then(|index| self.blocks.get(&index))
+            .map_or("", String::as_str);
         let delta = &value["delta"];
         match (delta["type"].as_str().unwrap_or_default(), block) {
             ("text_delta", "text") => self.text += delta["text"].as_str().ok_or("no text")?,
@@ -187,7 +203,9 @@ impl Stream {
             self.state = State::Complete;
             return Ok(());
         }
-        let Some(value) = self.json(data)? else { return Ok(()) };
+        let Some(value) = self.json(data)? else {
+            return Ok(());
+        };
         if value["error"]["message"].is_string() {
             self.state = State::Failed;
             return Ok(());
@@ -235,15 +253,17 @@ mod tests {
     }
 
     const START: &str = "event: message_start\ndata: {\"type\":\"message_start\"}\n\n";
-    const FINISH: &str =
-        "event: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"x\"}}\n\n";
+    const FINISH: &str = "event: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"x\"}}\n\n";
     const STOP: &str = "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n";
     const PING: &str = "event: ping\ndata: {\"type\":\"ping\"}\n\n";
 
     #[test]
     fn messages_have_their_order() {
         let anthropic = |events: &[&str]| state(Dialect::Anthropic, events);
-        assert_eq!(anthropic(&[PING, START, ": x\n\n", FINISH, STOP]), Ok(State::Complete));
+        assert_eq!(
+            anthropic(&[PING, START, ": x\n\n", FINISH, STOP]),
+            Ok(State::Complete)
+        );
         assert_eq!(anthropic(&[START, FINISH]), Ok(State::Finished));
         assert!(anthropic(&[START, START]).is_err());
         assert!(anthropic(&[START, STOP]).is_err());
@@ -264,10 +284,16 @@ mod tests {
         let finish = chunk("{\"delta\":{},\"finish_reason\":\"stop\"}");
         let done = "data: [DONE]\n\n";
         let chat = |events: &[&str]| state(Dialect::OpenAiChat, events);
-        assert_eq!(chat(&[&text, &finish, &chunk(""), done]), Ok(State::Complete));
+        assert_eq!(
+            chat(&[&text, &finish, &chunk(""), done]),
+            Ok(State::Complete)
+        );
         assert!(chat(&[&text, done]).is_err());
         assert!(chat(&[&text, &finish, &text]).is_err());
         assert!(chat(&[&finish, done, done]).is_err());
-        assert_eq!(chat(&["data: {\"error\":{\"message\":\"x\"}}\n\n"]), Ok(State::Failed));
+        assert_eq!(
+            chat(&["data: {\"error\":{\"message\":\"x\"}}\n\n"]),
+            Ok(State::Failed)
+        );
     }
 }

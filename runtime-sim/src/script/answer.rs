@@ -22,7 +22,18 @@ pub(crate) struct Event {
 }
 
 const WORDS: [&str; 12] = [
-    "toll", " gate", "\n", "é", "“…”", "\\", "\"", "\u{1F6A7}", " data: ", "\t", "</p>", "0123456789",
+    "toll",
+    " gate",
+    "\n",
+    "é",
+    "“…”",
+    "\\",
+    "\"",
+    "\u{1F6A7}",
+    " data: ",
+    "\t",
+    "</p>",
+    "0123456789",
 ];
 
 impl Answer {
@@ -43,7 +54,11 @@ impl Answer {
             let (start, end) = text.split_at(text.len() / 2);
             vec![start.to_owned(), end.to_owned()]
         });
-        Answer { pieces, arguments, marker: marker.to_owned() }
+        Answer {
+            pieces,
+            arguments,
+            marker: marker.to_owned(),
+        }
     }
 
     pub(crate) fn text(&self) -> String {
@@ -103,11 +118,19 @@ impl Answer {
     }
 
     fn stop_reason(&self) -> &'static str {
-        if self.arguments.is_some() { "tool_use" } else { "end_turn" }
+        if self.arguments.is_some() {
+            "tool_use"
+        } else {
+            "end_turn"
+        }
     }
 
     fn finish_reason(&self) -> &'static str {
-        if self.arguments.is_some() { "tool_calls" } else { "stop" }
+        if self.arguments.is_some() {
+            "tool_calls"
+        } else {
+            "stop"
+        }
     }
 
     fn messages_events(&self) -> Vec<Event> {
@@ -134,8 +157,10 @@ impl Answer {
         }
         push(json!({ "type": "content_block_stop", "index": 0 }));
         if let Some(arguments) = &self.arguments {
-            push(json!({ "type": "content_block_start", "index": 1, "content_block": {
-                "type": "tool_use", "id": "toolu_1", "name": "weather", "input": {} } }));
+            push(
+                json!({ "type": "content_block_start", "index": 1, "content_block": {
+                "type": "tool_use", "id": "toolu_1", "name": "weather", "input": {} } }),
+            );
             for piece in arguments {
                 push(json!({ "type": "content_block_delta", "index": 1,
                     "delta": { "type": "input_json_delta", "partial_json": piece } }));
@@ -156,7 +181,10 @@ impl Answer {
                 "index": 0, "delta": delta, "logprobs": null, "finish_reason": finish,
             }]));
             let bytes = format!("data: {data}\n\n").into_bytes();
-            events.push(Event { bytes, is_finish: finish.is_some() });
+            events.push(Event {
+                bytes,
+                is_finish: finish.is_some(),
+            });
         };
         push(json!({ "role": "assistant", "content": "" }), None);
         for piece in &self.pieces {
@@ -178,9 +206,15 @@ impl Answer {
                 "prompt_tokens": 5, "completion_tokens": 9, "total_tokens": 14,
             });
             let bytes = format!("data: {data}\n\n").into_bytes();
-            events.push(Event { bytes, is_finish: true });
+            events.push(Event {
+                bytes,
+                is_finish: true,
+            });
         }
-        events.push(Event { bytes: b"data: [DONE]\n\n".to_vec(), is_finish: true });
+        events.push(Event {
+            bytes: b"data: [DONE]\n\n".to_vec(),
+            is_finish: true,
+        });
         events
     }
 

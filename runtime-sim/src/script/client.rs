@@ -66,14 +66,20 @@ impl ClientPeer {
         let total: usize = asks.iter().map(|ask| ask.bytes.len()).sum();
         let is_slow = faults.strikes(Fault::SlowSender, &mut rng);
         let pause = [1, 50, 500, 20_000][rng.below(4) as usize];
-        let pace = (1 + rng.below(total as u64 / 4 + 1) as usize, Duration::from_millis(pause));
+        let pace = (
+            1 + rng.below(total as u64 / 4 + 1) as usize,
+            Duration::from_millis(pause),
+        );
         let when = match rng.below(3) {
             0 => When::Sent(rng.below(total as u64 + 1)),
             1 => When::Received(1 + rng.below(4000)),
             _ => When::After(Duration::from_millis(rng.below(5000))),
         };
         let vanishes = faults.strikes(Fault::Vanish, &mut rng);
-        let vanish = Vanish { when, by_reset: rng.chance(1, 2) };
+        let vanish = Vanish {
+            when,
+            by_reset: rng.chance(1, 2),
+        };
         let is_pipelining = faults.strikes(Fault::Pipelining, &mut rng);
         drop(faults);
         ClientPeer {
@@ -97,7 +103,9 @@ impl ClientPeer {
 
     /// Hands over the next request.
     fn ask(&mut self, io: &mut PeerIo) {
-        let Some(ask) = self.asks.get(self.asked) else { return };
+        let Some(ask) = self.asks.get(self.asked) else {
+            return;
+        };
         let begin = io.sent + self.outgoing.len() as u64;
         let asked = Asked {
             link: io.link,
@@ -107,7 +115,11 @@ impl ClientPeer {
             head_end: begin + ask.head_len as u64,
             before: self.asked,
         };
-        self.shared.journal.borrow_mut().asked.insert(ask.marker.clone(), asked);
+        self.shared
+            .journal
+            .borrow_mut()
+            .asked
+            .insert(ask.marker.clone(), asked);
         self.outgoing.extend_from_slice(&ask.bytes);
         self.asked += 1;
         self.send(io);
@@ -121,7 +133,11 @@ impl ClientPeer {
         let most = self.pace.map_or(usize::MAX, |(count, _)| count);
         let mut count = most.min(self.outgoing.len());
         let mut is_last = false;
-        if let Some(Vanish { when: When::Sent(at), .. }) = self.vanish {
+        if let Some(Vanish {
+            when: When::Sent(at),
+            ..
+        }) = self.vanish
+        {
             let left = at.saturating_sub(io.sent) as usize;
             is_last = left <= count;
             count = count.min(left);
@@ -156,7 +172,9 @@ impl ClientPeer {
         while !self.is_over {
             let ask = self.asks.get(self.answered);
             let is_head = ask.is_some_and(|ask| ask.is_head);
-            let Some(part) = self.reader.next(is_head)? else { return Ok(()) };
+            let Some(part) = self.reader.next(is_head)? else {
+                return Ok(());
+            };
             match part {
                 Part::Head(head) if head.status < 200 => {}
                 Part::Head(head) => {
@@ -166,8 +184,15 @@ impl ClientPeer {
                     let marker = ask.map_or("", |ask| &ask.marker);
                     let response = Response::new(&self.shared, marker, is_head, head)?;
                     let status = response.status();
-                    let seen = Seen { status, ..Seen::default() };
-                    self.shared.journal.borrow_mut().seen.insert(marker.to_owned(), seen);
+                    let seen = Seen {
+                        status,
+                        ..Seen::default()
+                    };
+                    self.shared
+                        .journal
+                        .borrow_mut()
+                        .seen
+                        .insert(marker.to_owned(), seen);
                     self.response = Some(response);
                 }
                 Part::Body(bytes) => {
@@ -182,7 +207,9 @@ impl ClientPeer {
     }
 
     fn response_end(&mut self, io: &mut PeerIo) -> Result<(), String> {
-        let Some(response) = self.response.take() else { return Ok(()) };
+        let Some(response) = self.response.take() else {
+            return Ok(());
+        };
         let is_complete = response.end(&self.shared)?;
         let marker = self.asks.get(self.answered).map_or("", |ask| &ask.marker);
         if let Some(seen) = self.shared.journal.borrow_mut().seen.get_mut(marker) {
@@ -217,10 +244,18 @@ impl Peer for ClientPeer {
         if is_slow {
             io.read_slowly(Some((count, pause)));
         }
-        if let Some(Vanish { when: When::After(time), .. }) = self.vanish {
+        if let Some(Vanish {
+            when: When::After(time),
+            ..
+        }) = self.vanish
+        {
             io.wake(time, TOKEN_VANISH);
         }
-        let at_once = if self.is_pipelining { self.asks.len() } else { 1 };
+        let at_once = if self.is_pipelining {
+            self.asks.len()
+        } else {
+            1
+        };
         for _ in 0..at_once {
             if !self.is_over {
                 self.ask(io);
@@ -238,7 +273,10 @@ impl Peer for ClientPeer {
             let marker = self.asks.get(self.answered).map_or("?", |ask| &ask.marker);
             self.shared.fail("answer", format!("{marker}: {message}"));
         }
-        if let Some(Vanish { when: When::Received(at), .. }) = self.vanish
+        if let Some(Vanish {
+            when: When::Received(at),
+            ..
+        }) = self.vanish
             && self.received >= at
             && !self.is_over
         {
@@ -251,7 +289,8 @@ impl Peer for ClientPeer {
         if end == End::Fin {
             let is_junk = self.response.is_none() && self.reader.is_within();
             if is_junk && !was_over {
-                self.shared.fail("answer", format!("{}: half a head, then FIN", self.name));
+                self.shared
+                    .fail("answer", format!("{}: half a head, then FIN", self.name));
             }
             io.close();
         }

@@ -88,16 +88,19 @@ impl Journal {
 
 impl Shared {
     pub(crate) fn fail(&self, check: &'static str, message: impl Into<String>) {
-        self.journal.borrow_mut().fail(Violation::new(check, message));
+        self.journal
+            .borrow_mut()
+            .fail(Violation::new(check, message));
     }
 
     /// Whether the machine has read all of some upstream's answer to `marker`.
     pub(crate) fn is_finished(&self, marker: &str) -> bool {
         let journal = self.journal.borrow();
         let delivered = self.delivered.borrow();
-        journal.sent.get(marker).is_some_and(|attempts| {
-            attempts.iter().any(|sent| is_delivered(sent, &delivered))
-        })
+        journal
+            .sent
+            .get(marker)
+            .is_some_and(|attempts| attempts.iter().any(|sent| is_delivered(sent, &delivered)))
     }
 }
 

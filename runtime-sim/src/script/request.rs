@@ -32,7 +32,11 @@ impl Ask {
     pub(crate) fn draw(marker: String, faults: &mut Faults, rng: &mut Rng) -> Ask {
         let is_bad = faults.strikes(Fault::BadRequest, rng);
         let is_large = faults.strikes(Fault::LargeBody, rng);
-        let padding = if is_large { rng.below(40_000) } else { rng.below(200) };
+        let padding = if is_large {
+            rng.below(40_000)
+        } else {
+            rng.below(200)
+        };
         if is_bad {
             return bad(marker, rng);
         }
@@ -40,7 +44,11 @@ impl Ask {
             return admin(marker, rng);
         }
         let anthropic = rng.chance(1, 2);
-        let dialect = if anthropic { Dialect::Anthropic } else { Dialect::OpenAiChat };
+        let dialect = if anthropic {
+            Dialect::Anthropic
+        } else {
+            Dialect::OpenAiChat
+        };
         let (model, kind) = MODELS[rng.below(MODELS.len() as u64) as usize];
         let is_stream = rng.chance(2, 3);
         let body = body(&marker, dialect, model, is_stream, padding as usize, rng);
@@ -53,7 +61,15 @@ impl Ask {
         } else {
             bytes.extend_from_slice(&body);
         }
-        Ask { marker, bytes, head_len, dialect, is_stream, is_head: false, kind }
+        Ask {
+            marker,
+            bytes,
+            head_len,
+            dialect,
+            is_stream,
+            is_head: false,
+            kind,
+        }
     }
 }
 
@@ -120,12 +136,19 @@ fn admin(marker: String, rng: &mut Rng) -> Ask {
     let path = paths[rng.below(paths.len() as u64) as usize];
     let is_head = rng.chance(1, 3);
     let method = if is_head { "HEAD" } else { "GET" };
-    let bytes = format!(
-        "{method} {path} HTTP/1.1\r\nhost: gateway\r\nx-request-id: {marker}\r\n\r\n"
-    )
-    .into_bytes();
+    let bytes =
+        format!("{method} {path} HTTP/1.1\r\nhost: gateway\r\nx-request-id: {marker}\r\n\r\n")
+            .into_bytes();
     let (head_len, dialect) = (bytes.len(), Dialect::OpenAiChat);
-    Ask { marker, bytes, head_len, dialect, is_stream: false, is_head, kind: Kind::Admin }
+    Ask {
+        marker,
+        bytes,
+        head_len,
+        dialect,
+        is_stream: false,
+        is_head,
+        kind: Kind::Admin,
+    }
 }
 
 fn bad(marker: String, rng: &mut Rng) -> Ask {
@@ -136,29 +159,64 @@ fn bad(marker: String, rng: &mut Rng) -> Ask {
              content-type: application/json\r\n{fields}\r\n{body}"
         )
     };
-    let sized = |path: &str, body: &str| {
-        post(path, &format!("content-length: {}\r\n", body.len()), body)
-    };
+    let sized =
+        |path: &str, body: &str| post(path, &format!("content-length: {}\r\n", body.len()), body);
     let chat = "/v1/chat/completions";
     let (text, kind) = match rng.below(13) {
         0 => (sized("/v1/messages", "{\"model\": "), Kind::Bad),
         1 => (sized(chat, r#"{"messages":[]}"#), Kind::Bad),
-        2 => (sized(chat, &good.replace("demo", "nothing-like-it")), Kind::Bad),
+        2 => (
+            sized(chat, &good.replace("demo", "nothing-like-it")),
+            Kind::Bad,
+        ),
         3 => (sized("/v1/nothing", good), Kind::Bad),
-        4 => (format!("GET {chat} HTTP/1.1\r\nhost: g\r\nx-request-id: {marker}\r\n\r\n"), Kind::Bad),
-        5 => (sized(chat, good).replace("application/json", "text/plain"), Kind::Bad),
+        4 => (
+            format!("GET {chat} HTTP/1.1\r\nhost: g\r\nx-request-id: {marker}\r\n\r\n"),
+            Kind::Bad,
+        ),
+        5 => (
+            sized(chat, good).replace("application/json", "text/plain"),
+            Kind::Bad,
+        ),
         6 => (sized("/v1/messages", "[1, 2]"), Kind::Bad),
         7 => (post(chat, "content-length: 99999999999\r\n", ""), Kind::Bad),
-        8 => (post(chat, "content-length: 5\r\ncontent-length: 6\r\n", good), Kind::Malformed),
-        9 => (sized(chat, good).replace("host: gateway\r\n", ""), Kind::Malformed),
+        8 => (
+            post(chat, "content-length: 5\r\ncontent-length: 6\r\n", good),
+            Kind::Malformed,
+        ),
+        9 => (
+            sized(chat, good).replace("host: gateway\r\n", ""),
+            Kind::Malformed,
+        ),
         10 => (sized(chat, good).replace("\r\n", "\n"), Kind::Malformed),
-        11 => (post(chat, "transfer-encoding: chunked\r\n", "zz\r\n"), Kind::Malformed),
-        _ => ("\u{16}\u{3}\u{1}not http at all\r\n\r\n".to_owned(), Kind::Malformed),
+        11 => (
+            post(chat, "transfer-encoding: chunked\r\n", "zz\r\n"),
+            Kind::Malformed,
+        ),
+        _ => (
+            "\u{16}\u{3}\u{1}not http at all\r\n\r\n".to_owned(),
+            Kind::Malformed,
+        ),
     };
     let bytes = text.into_bytes();
-    let end = bytes.windows(4).position(|at| at == b"\r\n\r\n").map(|at| at + 4);
+    let end = bytes
+        .windows(4)
+        .position(|at| at == b"\r\n\r\n")
+        .map(|at| at + 4);
     let is_messages = bytes.windows(12).any(|at| at == b"/v1/messages");
-    let dialect = if is_messages { Dialect::Anthropic } else { Dialect::OpenAiChat };
+    let dialect = if is_messages {
+        Dialect::Anthropic
+    } else {
+        Dialect::OpenAiChat
+    };
     let head_len = end.unwrap_or(bytes.len());
-    Ask { marker, bytes, head_len, dialect, is_stream: false, is_head: false, kind }
+    Ask {
+        marker,
+        bytes,
+        head_len,
+        dialect,
+        is_stream: false,
+        is_head: false,
+        kind,
+    }
 }

@@ -76,7 +76,10 @@ impl ServerPeer {
     }
 
     fn strikes(&mut self, fault: Fault) -> bool {
-        self.shared.faults.borrow_mut().strikes(fault, &mut self.rng)
+        self.shared
+            .faults
+            .borrow_mut()
+            .strikes(fault, &mut self.rng)
     }
 
     fn below(&mut self, bound: usize) -> usize {
@@ -110,24 +113,38 @@ impl ServerPeer {
     }
 
     fn begin(&mut self, io: &mut PeerIo, request: &Request) {
-        let attempt =
-            self.shared.journal.borrow().sent.get(&request.marker).map_or(0, Vec::len);
+        let attempt = self
+            .shared
+            .journal
+            .borrow()
+            .sent
+            .get(&request.marker)
+            .map_or(0, Vec::len);
         let mut hash = self.seed ^ attempt as u64;
         for byte in request.marker.bytes() {
             hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3);
         }
         self.rng = Rng::new(Seed(hash));
         let answer = Answer::draw(&request.marker, attempt, &mut self.rng);
-        self.shared.journal.borrow_mut().sent.entry(request.marker.clone()).or_default().push(Sent {
-            link: io.link,
-            dialect: self.dialect,
-            text: answer.text(),
-            arguments: answer.arguments(),
-            finish_at: None,
-            is_broken: false,
-        });
+        self.shared
+            .journal
+            .borrow_mut()
+            .sent
+            .entry(request.marker.clone())
+            .or_default()
+            .push(Sent {
+                link: io.link,
+                dialect: self.dialect,
+                text: answer.text(),
+                arguments: answer.arguments(),
+                finish_at: None,
+                is_broken: false,
+            });
         io.tag(Some(request.marker.clone()));
-        self.serving = Some(Serving { marker: request.marker.clone(), attempt });
+        self.serving = Some(Serving {
+            marker: request.marker.clone(),
+            attempt,
+        });
         self.turn += 1;
         self.steps = self.plan(request, &answer);
         self.go_on(io);
@@ -147,14 +164,23 @@ impl ServerPeer {
             let count = [1, 2, 20][self.below(3)];
             for _ in 0..count {
                 let bytes = b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n".to_vec();
-                steps.push_back(Step { bytes, ..Step::default() });
+                steps.push_back(Step {
+                    bytes,
+                    ..Step::default()
+                });
             }
         }
         if self.strikes(Fault::ErrorStatus) {
             self.plan_error(&mut steps);
         } else if self.strikes(Fault::Html) {
             let status = ["200 OK", "502 Bad Gateway", "404 Not Found"][self.below(3)];
-            whole(&mut steps, status, "text/html", b"<html>no</html>".to_vec(), false);
+            whole(
+                &mut steps,
+                status,
+                "text/html",
+                b"<html>no</html>".to_vec(),
+                false,
+            );
         } else if request.stream != self.strikes(Fault::WrongShape) {
             self.plan_stream(&mut steps, request, answer);
         } else {
@@ -172,16 +198,38 @@ impl ServerPeer {
 
     fn plan_error(&mut self, steps: &mut VecDeque<Step>) {
         let statuses = [
-            "400 Bad Request", "401 Unauthorized", "404 Not Found", "429 Too Many Requests",
-            "500 Internal Server Error", "503 Service Unavailable", "529 Overloaded",
+            "400 Bad Request",
+            "401 Unauthorized",
+            "404 Not Found",
+            "429 Too Many Requests",
+            "500 Internal Server Error",
+            "503 Service Unavailable",
+            "529 Overloaded",
             "302 Found",
         ];
         let status = statuses[self.below(statuses.len())];
-        let waits = ["", "\r\nretry-after: 2", "\r\nretry-after: soon", "\r\nretry-after-ms: 10"];
+        let waits = [
+            "",
+            "\r\nretry-after: 2",
+            "\r\nretry-after: soon",
+            "\r\nretry-after-ms: 10",
+        ];
         let status = format!("{status}{}", waits[self.below(waits.len())]);
         match self.below(4) {
-            0 => whole(steps, &status, "text/html", b"<html>busy</html>".to_vec(), false),
-            1 => whole(steps, &status, "application/json", b"{\"detail\":".to_vec(), false),
+            0 => whole(
+                steps,
+                &status,
+                "text/html",
+                b"<html>busy</html>".to_vec(),
+                false,
+            ),
+            1 => whole(
+                steps,
+                &status,
+                "application/json",
+                b"{\"detail\":".to_vec(),
+                false,
+            ),
             _ => {
                 let body = error(self.dialect).to_string().into_bytes();
                 whole(steps, &status, "application/json", body, false);
@@ -198,14 +246,23 @@ impl ServerPeer {
         if self.strikes(Fault::ErrorEvent) {
             let at = self.below(events.len());
             events.truncate(at);
-            events.push(Event { bytes: error_event(self.dialect), is_finish: false });
+            events.push(Event {
+                bytes: error_event(self.dialect),
+                is_finish: false,
+            });
         }
         if self.strikes(Fault::BrokenEvent) {
             let count = 1 + self.below(6);
             let at = self.below(events.len());
             for _ in 0..count {
                 let bytes = b"data: {\"broken\n\n".to_vec();
-                events.insert(at, Event { bytes, is_finish: false });
+                events.insert(
+                    at,
+                    Event {
+                        bytes,
+                        is_finish: false,
+                    },
+                );
             }
             self.note(|sent| sent.is_broken = true);
         }
@@ -215,12 +272,17 @@ impl ServerPeer {
             ends_early = self.rng.chance(1, 2);
         }
         let is_chunked = self.rng.chance(7, 8);
-        let framing =
-            if is_chunked { "transfer-encoding: chunked" } else { "connection: close" };
-        let head = format!(
-            "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n{framing}\r\n\r\n"
-        );
-        steps.push_back(Step { bytes: head.into_bytes(), ..Step::default() });
+        let framing = if is_chunked {
+            "transfer-encoding: chunked"
+        } else {
+            "connection: close"
+        };
+        let head =
+            format!("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n{framing}\r\n\r\n");
+        steps.push_back(Step {
+            bytes: head.into_bytes(),
+            ..Step::default()
+        });
         let mut pauses_left = 8;
         let mut rest = events.into_iter().peekable();
         while rest.peek().is_some() {
@@ -237,9 +299,15 @@ impl ServerPeer {
             steps.push_back(step);
         }
         if !is_chunked || ends_early {
-            steps.push_back(Step { then: Then::Close, ..Step::default() });
+            steps.push_back(Step {
+                then: Then::Close,
+                ..Step::default()
+            });
         } else {
-            steps.push_back(Step { bytes: b"0\r\n\r\n".to_vec(), ..Step::default() });
+            steps.push_back(Step {
+                bytes: b"0\r\n\r\n".to_vec(),
+                ..Step::default()
+            });
         }
     }
 
@@ -262,7 +330,11 @@ impl ServerPeer {
         let then = [Then::Continue, Then::Close, Then::Reset][self.below(3)];
         let then = if is_silent { Then::Continue } else { then };
         let after = Duration::from_millis(self.rng.below(2000));
-        steps.push_back(Step { after, then, ..Step::default() });
+        steps.push_back(Step {
+            after,
+            then,
+            ..Step::default()
+        });
         true
     }
 
@@ -270,16 +342,30 @@ impl ServerPeer {
     fn plan_end(&mut self, steps: &mut VecDeque<Step>) {
         if self.strikes(Fault::AnswerJunk) {
             let bytes = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n".to_vec();
-            steps.push_back(Step { bytes, ..Step::default() });
+            steps.push_back(Step {
+                bytes,
+                ..Step::default()
+            });
         }
         let is_closed = self.strikes(Fault::CloseAfter);
         let idle = Duration::from_millis(self.rng.below(20_000));
         let closes_idle = self.strikes(Fault::CloseIdle);
         let then = if is_closed { Then::Close } else { Then::Done };
-        steps.push_back(Step { then, ..Step::default() });
+        steps.push_back(Step {
+            then,
+            ..Step::default()
+        });
         if closes_idle && !is_closed {
-            let then = if self.rng.chance(1, 2) { Then::Close } else { Then::Reset };
-            steps.push_back(Step { after: idle, then, ..Step::default() });
+            let then = if self.rng.chance(1, 2) {
+                Then::Close
+            } else {
+                Then::Reset
+            };
+            steps.push_back(Step {
+                after: idle,
+                then,
+                ..Step::default()
+            });
         }
     }
 
@@ -311,7 +397,11 @@ fn whole(
     .into_bytes();
     bytes.extend_from_slice(&body);
     let finish_at = is_answer.then_some(bytes.len());
-    steps.push_back(Step { bytes, finish_at, ..Step::default() });
+    steps.push_back(Step {
+        bytes,
+        finish_at,
+        ..Step::default()
+    });
 }
 
 fn one_chunk(events: impl Iterator<Item = Event>, is_chunked: bool) -> Step {
@@ -325,13 +415,21 @@ fn one_chunk(events: impl Iterator<Item = Event>, is_chunked: bool) -> Step {
         }
     }
     if !is_chunked {
-        return Step { bytes: data, finish_at, ..Step::default() };
+        return Step {
+            bytes: data,
+            finish_at,
+            ..Step::default()
+        };
     }
     let mut bytes = format!("{:x}\r\n", data.len()).into_bytes();
     let finish_at = finish_at.map(|at| at + bytes.len());
     bytes.extend_from_slice(&data);
     bytes.extend_from_slice(b"\r\n");
-    Step { bytes, finish_at, ..Step::default() }
+    Step {
+        bytes,
+        finish_at,
+        ..Step::default()
+    }
 }
 
 impl Peer for ServerPeer {
@@ -354,7 +452,9 @@ impl Peer for ServerPeer {
         if token != self.turn || self.is_over {
             return;
         }
-        let Some(step) = self.steps.pop_front() else { return };
+        let Some(step) = self.steps.pop_front() else {
+            return;
+        };
         if let Some(at) = step.finish_at {
             let at = io.sent + at as u64;
             self.note(|sent| {
@@ -386,7 +486,9 @@ impl Peer for ServerPeer {
 
 /// Takes one request out of `input`, once it is whole. It must be one that a strict server takes.
 fn take_request(input: &mut Vec<u8>, dialect: Dialect) -> Result<Option<Request>, String> {
-    let Some(end) = input.windows(4).position(|at| at == b"\r\n\r\n") else { return Ok(None) };
+    let Some(end) = input.windows(4).position(|at| at == b"\r\n\r\n") else {
+        return Ok(None);
+    };
     let head = core::str::from_utf8(&input[..end]).map_err(|_| "a head that is not text")?;
     let mut lines = head.split("\r\n");
     let start = lines.next().unwrap_or_default();
@@ -422,8 +524,14 @@ fn take_request(input: &mut Vec<u8>, dialect: Dialect) -> Result<Option<Request>
     input.drain(..begin + length);
     let marker = marker_of(&body).ok_or_else(|| format!("no marker in {body}"))?;
     let stream = body["stream"].as_bool().unwrap_or(false);
-    let with_usage = body["stream_options"]["include_usage"].as_bool().unwrap_or(false);
-    Ok(Some(Request { marker, stream, with_usage }))
+    let with_usage = body["stream_options"]["include_usage"]
+        .as_bool()
+        .unwrap_or(false);
+    Ok(Some(Request {
+        marker,
+        stream,
+        with_usage,
+    }))
 }
 
 /// The marker in the last message, as text or as a part.

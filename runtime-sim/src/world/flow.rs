@@ -47,13 +47,22 @@ impl<M: Machine> World<M> {
 
     fn post(&mut self, id: LinkId, way: Way, arrivals: Vec<(Instant, Parcel)>) {
         for (at, parcel) in arrivals {
-            self.queue.push(at, Event::Arrive { link: id, way, parcel });
+            self.queue.push(
+                at,
+                Event::Arrive {
+                    link: id,
+                    way,
+                    parcel,
+                },
+            );
         }
     }
 
     pub(super) fn signal_peer(&mut self, id: LinkId, parcel: Parcel) {
         let mut arrivals = Vec::new();
-        self.links[id].to_peer.signal(self.now, parcel, &mut arrivals);
+        self.links[id]
+            .to_peer
+            .signal(self.now, parcel, &mut arrivals);
         self.post(id, Way::ToPeer, arrivals);
     }
 
@@ -65,7 +74,9 @@ impl<M: Machine> World<M> {
         if pipe.arrived.is_empty() && !pipe.has_fin && !pipe.has_reset {
             return;
         }
-        let Some((class, mut buf)) = link.read.take() else { return };
+        let Some((class, mut buf)) = link.read.take() else {
+            return;
+        };
         let room = match class {
             ReadClass::Quiet { room } => {
                 buf.reserve(room as usize);
@@ -88,23 +99,42 @@ impl<M: Machine> World<M> {
     pub(super) fn pump_write(&mut self, id: LinkId) {
         let link = &mut self.links[id];
         let Some(conn) = link.conn else { return };
-        let Some(mut batch) = link.write.take() else { return };
+        let Some(mut batch) = link.write.take() else {
+            return;
+        };
         if link.to_shard.has_reset {
             let result = Err(IoFailure::BrokenPipe);
-            self.complete_later(id, Completion::Write { conn, batch, result });
+            self.complete_later(
+                id,
+                Completion::Write {
+                    conn,
+                    batch,
+                    result,
+                },
+            );
             return;
         }
         let mut arrivals = Vec::new();
         loop {
             let room = link.to_peer.room();
-            let Some(slice) = batch.slices().first().filter(|_| room > 0) else { break };
+            let Some(slice) = batch.slices().first().filter(|_| room > 0) else {
+                break;
+            };
             let part = slice.slice(..room.min(slice.len()));
             let count = part.len();
-            link.to_peer.send(self.now, part, &mut self.rng, &mut arrivals);
+            link.to_peer
+                .send(self.now, part, &mut self.rng, &mut arrivals);
             batch.advance(count);
         }
         if batch.is_empty() {
-            self.complete_later(id, Completion::Write { conn, batch, result: Ok(()) });
+            self.complete_later(
+                id,
+                Completion::Write {
+                    conn,
+                    batch,
+                    result: Ok(()),
+                },
+            );
         } else {
             link.write = Some(batch);
         }
@@ -124,7 +154,8 @@ impl<M: Machine> World<M> {
             if front.is_empty() {
                 link.backlog.pop_front();
             }
-            link.to_shard.send(self.now, part, &mut self.rng, &mut arrivals);
+            link.to_shard
+                .send(self.now, part, &mut self.rng, &mut arrivals);
         }
         if link.backlog.is_empty() && core::mem::take(&mut link.wants_fin) {
             link.to_shard.signal(self.now, Parcel::Fin, &mut arrivals);
@@ -150,7 +181,8 @@ impl<M: Machine> World<M> {
             && !link.to_peer.arrived.is_empty()
         {
             if !core::mem::replace(&mut link.is_read_timed, true) {
-                self.queue.push(self.now + pause, Event::PeerRead { link: id });
+                self.queue
+                    .push(self.now + pause, Event::PeerRead { link: id });
             }
             return;
         }
@@ -210,14 +242,17 @@ impl<M: Machine> World<M> {
     }
 
     /// Lets the peer act, and does what it wants.
-    pub(super) fn call_peer(
-        &mut self,
-        id: LinkId,
-        call: impl FnOnce(&mut dyn Peer, &mut PeerIo),
-    ) {
+    pub(super) fn call_peer(&mut self, id: LinkId, call: impl FnOnce(&mut dyn Peer, &mut PeerIo)) {
         let link = &mut self.links[id];
-        let Some(mut peer) = link.peer.take() else { return };
-        let mut io = PeerIo { now: self.now, link: id, sent: link.sent, actions: Vec::new() };
+        let Some(mut peer) = link.peer.take() else {
+            return;
+        };
+        let mut io = PeerIo {
+            now: self.now,
+            link: id,
+            sent: link.sent,
+            actions: Vec::new(),
+        };
         call(peer.as_mut(), &mut io);
         let link = &mut self.links[id];
         link.peer = Some(peer);
@@ -253,7 +288,9 @@ impl<M: Machine> World<M> {
                 link.backlog.clear();
                 self.peer_over(id);
                 let mut arrivals = Vec::new();
-                self.links[id].to_shard.signal(self.now, Parcel::Reset, &mut arrivals);
+                self.links[id]
+                    .to_shard
+                    .signal(self.now, Parcel::Reset, &mut arrivals);
                 self.post(id, Way::ToShard, arrivals);
             }
             Action::ReadRate(rate) => {

@@ -36,7 +36,10 @@ impl<M: Machine> World<M> {
 
     /// When a completion that is made now reaches its machine.
     fn soon(&mut self) -> tollgate_core::base::Instant {
-        let is_slow = self.faults.borrow_mut().strikes(Fault::SlowCompletions, &mut self.rng);
+        let is_slow = self
+            .faults
+            .borrow_mut()
+            .strikes(Fault::SlowCompletions, &mut self.rng);
         let micros = if is_slow { 5000 } else { 20 };
         self.now + Duration::from_micros(self.rng.below(micros))
     }
@@ -59,28 +62,61 @@ impl<M: Machine> World<M> {
     }
 
     pub(super) fn try_accept(&mut self, shard: usize, listener: ListenerId) {
-        let Some(listening) = self.listening.get_mut(&(shard, listener)) else { return };
-        let Some(conn) = listening.accept.filter(|_| !listening.backlog.is_empty()) else { return };
+        let Some(listening) = self.listening.get_mut(&(shard, listener)) else {
+            return;
+        };
+        let Some(conn) = listening.accept.filter(|_| !listening.backlog.is_empty()) else {
+            return;
+        };
         listening.accept = None;
-        let fails = self.faults.borrow_mut().strikes(Fault::AcceptFails, &mut self.rng);
+        let fails = self
+            .faults
+            .borrow_mut()
+            .strikes(Fault::AcceptFails, &mut self.rng);
         if fails && self.rng.chance(1, 2) {
             let result = Err(IoFailure::DescriptorsExhausted);
-            self.complete_soon(shard, Completion::Accept { listener, conn, result });
+            self.complete_soon(
+                shard,
+                Completion::Accept {
+                    listener,
+                    conn,
+                    result,
+                },
+            );
             return;
         }
-        let Some(id) = listening.backlog.pop_front() else { return };
+        let Some(id) = listening.backlog.pop_front() else {
+            return;
+        };
         if fails {
             self.end_peer(id, End::Reset);
             let result = Err(IoFailure::Reset);
-            self.complete_soon(shard, Completion::Accept { listener, conn, result });
+            self.complete_soon(
+                shard,
+                Completion::Accept {
+                    listener,
+                    conn,
+                    result,
+                },
+            );
             return;
         }
         self.conns.insert((shard, conn), id);
         self.links[id].conn = Some(conn);
         let port = 10_000 + (id % 50_000) as u16;
         let peer = Peer::Tcp(SocketAddr::from((Ipv4Addr::new(198, 51, 100, 1), port)));
-        self.trace.line(self.now, format_args!("link {id} is {conn:?} of shard {shard}"));
-        self.complete_later(id, Completion::Accept { listener, conn, result: Ok(peer) });
+        self.trace.line(
+            self.now,
+            format_args!("link {id} is {conn:?} of shard {shard}"),
+        );
+        self.complete_later(
+            id,
+            Completion::Accept {
+                listener,
+                conn,
+                result: Ok(peer),
+            },
+        );
     }
 
     fn unlisten(&mut self, shard: usize, listener: ListenerId) {
@@ -92,18 +128,31 @@ impl<M: Machine> World<M> {
         }
         if let Some(conn) = accept {
             let result = Err(IoFailure::Canceled);
-            self.complete_soon(shard, Completion::Accept { listener, conn, result });
+            self.complete_soon(
+                shard,
+                Completion::Accept {
+                    listener,
+                    conn,
+                    result,
+                },
+            );
         }
         self.complete_soon(shard, Completion::Unlisten { listener });
     }
 
     fn hand_off(&mut self, shard: usize, conn: ConnId, to: usize) {
-        let Some(id) = self.conns.remove(&(shard, conn)) else { return };
+        let Some(id) = self.conns.remove(&(shard, conn)) else {
+            return;
+        };
         self.complete_later(id, Completion::HandOff { conn });
         let link = &mut self.links[id];
         link.shard = to;
         link.conn = None;
-        self.listening.entry((to, PEERS)).or_default().backlog.push_back(id);
+        self.listening
+            .entry((to, PEERS))
+            .or_default()
+            .backlog
+            .push_back(id);
         self.try_accept(to, PEERS);
     }
 
@@ -121,36 +170,57 @@ impl<M: Machine> World<M> {
         self.links.push(link);
         self.delivered.borrow_mut().push(0);
         self.conns.insert((shard, conn), id);
-        self.trace.line(self.now, format_args!("link {id} is {conn:?} of shard {shard}"));
+        self.trace.line(
+            self.now,
+            format_args!("link {id} is {conn:?} of shard {shard}"),
+        );
         let micros = 100 + self.rng.below(30_000);
-        let failures = [IoFailure::Refused, IoFailure::Unreachable, IoFailure::TimedOut];
+        let failures = [
+            IoFailure::Refused,
+            IoFailure::Unreachable,
+            IoFailure::TimedOut,
+        ];
         let failure = failures[self.rng.below(3) as usize];
         if hangs {
             return;
         }
-        let result = if is_there && !is_refused { Ok(()) } else { Err(failure) };
+        let result = if is_there && !is_refused {
+            Ok(())
+        } else {
+            Err(failure)
+        };
         let at = self.now + Duration::from_micros(micros);
         self.queue.push(at, Event::Connected { link: id, result });
     }
 
     fn read(&mut self, shard: usize, conn: ConnId, class: ReadClass, buf: BytesMut) {
-        let Some(&id) = self.conns.get(&(shard, conn)) else { return };
+        let Some(&id) = self.conns.get(&(shard, conn)) else {
+            return;
+        };
         self.links[id].read = Some((class, buf));
         self.pump_read(id);
     }
 
     fn write(&mut self, shard: usize, conn: ConnId, batch: WriteBatch) {
-        let Some(&id) = self.conns.get(&(shard, conn)) else { return };
+        let Some(&id) = self.conns.get(&(shard, conn)) else {
+            return;
+        };
         self.links[id].write = Some(batch);
         self.pump_write(id);
     }
 
     fn shutdown(&mut self, shard: usize, conn: ConnId) {
-        let Some(&id) = self.conns.get(&(shard, conn)) else { return };
+        let Some(&id) = self.conns.get(&(shard, conn)) else {
+            return;
+        };
         let link = &mut self.links[id];
         link.is_shut = true;
         let is_reset = link.to_shard.has_reset;
-        let result = if is_reset { Err(IoFailure::Other(107)) } else { Ok(()) };
+        let result = if is_reset {
+            Err(IoFailure::Other(107))
+        } else {
+            Ok(())
+        };
         if !is_reset {
             self.signal_peer(id, Parcel::Fin);
         }
@@ -158,7 +228,9 @@ impl<M: Machine> World<M> {
     }
 
     fn close(&mut self, shard: usize, conn: ConnId, abort: bool) {
-        let Some(&id) = self.conns.get(&(shard, conn)) else { return };
+        let Some(&id) = self.conns.get(&(shard, conn)) else {
+            return;
+        };
         let link = &mut self.links[id];
         link.is_closing = true;
         let was_connecting = core::mem::take(&mut link.is_connecting);
@@ -178,7 +250,14 @@ impl<M: Machine> World<M> {
         }
         if let Some(batch) = write {
             let result = Err(IoFailure::Canceled);
-            self.complete_later(id, Completion::Write { conn, batch, result });
+            self.complete_later(
+                id,
+                Completion::Write {
+                    conn,
+                    batch,
+                    result,
+                },
+            );
         }
         if resets {
             self.signal_peer(id, Parcel::Reset);
@@ -197,9 +276,10 @@ impl<M: Machine> World<M> {
         let result = match self.names.get(host.as_ref()) {
             _ if fails => Err(ResolveFailure::Unavailable),
             None => Err(ResolveFailure::NotFound),
-            Some(addresses) => {
-                Ok(addresses.iter().map(|it| SocketAddr::new(it.ip(), port)).collect())
-            }
+            Some(addresses) => Ok(addresses
+                .iter()
+                .map(|it| SocketAddr::new(it.ip(), port))
+                .collect()),
         };
         let at = self.now + Duration::from_millis(millis);
         let completion = Completion::Resolve { ticket, result };
@@ -207,9 +287,15 @@ impl<M: Machine> World<M> {
     }
 
     fn host(&mut self, shard: usize, ticket: TicketId, work: Work) {
-        let is_slow = self.faults.borrow_mut().strikes(Fault::HostSlow, &mut self.rng);
+        let is_slow = self
+            .faults
+            .borrow_mut()
+            .strikes(Fault::HostSlow, &mut self.rng);
         let micros = self.rng.below(if is_slow { 5_000_000 } else { 500 });
-        let completion = Completion::Host { ticket, done: work.run() };
+        let completion = Completion::Host {
+            ticket,
+            done: work.run(),
+        };
         let at = self.now + Duration::from_micros(micros);
         self.queue.push(at, Event::Complete { shard, completion });
     }
