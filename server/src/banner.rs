@@ -6,10 +6,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use tollgate_core::config::{DEMO, ListenAddress, RouteTarget, RuntimeChoice, Snapshot};
 
 use crate::gateway::Gateway;
+use crate::say::say;
 use crate::settings::Settings;
 
-/// Says it, on stderr. With a config file its author knows what is there, and only the first line and
-/// what may surprise is said.
+/// Says it, on stderr. With a config file its author knows what is there, and only the first line
+/// and what may surprise is said.
 pub(crate) fn print(gateway: &Gateway, settings: &Settings, snapshot: &Snapshot) {
     let mut text = start_line(gateway.addresses(), gateway.driver(), settings.workers);
     if settings.runtime != RuntimeChoice::Smol && gateway.driver().contains("epoll") {
@@ -28,7 +29,7 @@ pub(crate) fn print(gateway: &Gateway, settings: &Settings, snapshot: &Snapshot)
             text += &clients(&base, snapshot);
         }
     }
-    eprint!("{text}");
+    say!("{}", text.trim_end());
 }
 
 /// How a client of this machine reaches `address`; `None` for a Unix socket, which has no URL.
@@ -63,8 +64,8 @@ fn start_line(addresses: &[ListenAddress], driver: &str, workers: usize) -> Stri
 fn providers(snapshot: &Snapshot, notes: &[String]) -> String {
     if snapshot.providers.is_empty() {
         return format!(
-            "\nNo provider's key is in the environment (ANTHROPIC_API_KEY, OPENAI_API_KEY, …): there \
-             is the built-in model `{DEMO}`.\n"
+            "\nNo provider's key is in the environment (ANTHROPIC_API_KEY, OPENAI_API_KEY, …): \
+             there is the built-in model `{DEMO}`.\n"
         );
     }
     let mut text = "\nProviders (`provider/model` leads to any model of theirs):\n".to_owned();
@@ -83,10 +84,10 @@ fn providers(snapshot: &Snapshot, notes: &[String]) -> String {
         if patterns.is_empty() {
             patterns.push(&any);
         }
-        let _ = writeln!(text, "  {name:<12} {}", patterns.join(" "));
-    }
-    for note in notes {
-        let _ = writeln!(text, "  {note}");
+        let told = format!("provider {name}: ");
+        let note = notes.iter().find_map(|note| note.strip_prefix(&told));
+        let note = note.map_or(String::new(), |note| format!(" ({note})"));
+        let _ = writeln!(text, "  {name:<12} {}{note}", patterns.join(" "));
     }
     text
 }
@@ -129,8 +130,8 @@ fn clients(base: &str, snapshot: &Snapshot) -> String {
          CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC=1\n  \
          Anthropic SDK  export ANTHROPIC_BASE_URL={base} ANTHROPIC_API_KEY=tollgate\n  \
          OpenAI SDK     export OPENAI_BASE_URL={base}/v1 OPENAI_API_KEY=tollgate\n\n\
-         `tollgate init` writes a config to start from, `tollgate exec -- COMMAND` does all of this \
-         for one command.\n"
+         `tollgate init` writes a config to start from, `tollgate exec -- COMMAND` does all of \
+         this for one command.\n"
     )
 }
 

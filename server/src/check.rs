@@ -8,12 +8,13 @@ use tollgate_core::config::Loaded;
 use crate::cli::CheckArgs;
 use crate::environment;
 use crate::fault::Fault;
+use crate::say::say;
 
 /// Checks the config; what it amounts to goes to stdout, warnings to stderr.
 pub(crate) fn run(args: &CheckArgs) -> Result<ExitCode, Fault> {
     let loaded = environment::load(Some(&args.config))?;
     for warning in &loaded.warnings {
-        eprintln!("warning: {warning}");
+        say!("warning: {warning}");
     }
     // Whoever closed the pipe reads the exit code.
     let _ = writeln!(io::stdout(), "ok: {}", summary(&loaded));

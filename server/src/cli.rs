@@ -39,8 +39,8 @@ pub(crate) struct ServeArgs {
     /// The config file [else the variable TOLLGATE_CONFIG names it]
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// Where to listen instead of the config's listeners: 127.0.0.1:4180, [::1]:4180 or unix:/path;
-    /// may be repeated
+    /// Where to listen instead of the config's listeners: `127.0.0.1:4180`, `[::1]:4180` or
+    /// `unix:/path`; may be repeated
     #[arg(long, value_name = "ADDRESS", value_parser = ListenAddress::parse)]
     pub(crate) listen: Vec<ListenAddress>,
     /// The runtime that serves [default: auto]

@@ -1,5 +1,5 @@
-//! `tollgate exec`: a gateway for one command. It listens on a free port of this machine, the command
-//! finds it by the variables that API clients read, and it ends with the command.
+//! `tollgate exec`: a gateway for one command. It listens on a free port of this machine, the
+//! command finds it by the variables that API clients read, and it ends with the command.
 
 use std::env;
 use std::ffi::OsString;
@@ -22,6 +22,7 @@ use crate::banner::base_url;
 use crate::cli::ExecArgs;
 use crate::fault::Fault;
 use crate::gateway::{Event, Gateway};
+use crate::say::say;
 use crate::seed;
 use crate::settings::Settings;
 use crate::signals;
@@ -44,7 +45,7 @@ pub(crate) fn run(args: &ExecArgs) -> Result<ExitCode, Fault> {
     let snapshot = Arc::new(snapshot);
     let gateway = Gateway::start(&settings, &snapshot, false, sender.clone())?;
     for warning in &settings.warnings {
-        eprintln!("warning: {warning}");
+        say!("warning: {warning}");
     }
     let base = gateway.addresses().iter().find_map(base_url);
     let base = base.ok_or_else(|| "clients need an address with a port".to_owned())?;
@@ -57,7 +58,7 @@ pub(crate) fn run(args: &ExecArgs) -> Result<ExitCode, Fault> {
     let child = match command.spawn() {
         Ok(child) => child,
         Err(error) => {
-            eprintln!("error: cannot run {}: {error}", program.to_string_lossy());
+            say!("error: cannot run {}: {error}", program.to_string_lossy());
             return Ok(ExitCode::from(match error.kind() {
                 ErrorKind::NotFound => NOT_FOUND,
                 _ => NOT_RUNNABLE,
@@ -89,8 +90,8 @@ fn settings(args: &ExecArgs) -> Result<Settings, Fault> {
     Ok(settings)
 }
 
-/// A key for this run, without which nobody else on this machine gets in. Where a provider wants the
-/// clients' own credentials there is none: a request has one place for either.
+/// A key for this run, without which nobody else on this machine gets in. Where a provider wants
+/// the clients' own credentials there is none: a request has one place for either.
 fn own_key(snapshot: &mut Snapshot) -> Result<Option<String>, String> {
     let own = |credentials: &Credentials| matches!(credentials, Credentials::Client);
     if snapshot
@@ -168,7 +169,7 @@ fn serve(
                 let reason = result
                     .err()
                     .map_or(String::new(), |error| format!(": {error}"));
-                eprintln!("error: the gateway stopped{reason}");
+                say!("error: the gateway stopped{reason}");
                 pass_on(&process, Signal::TERM, is_interactive);
                 break false;
             }

@@ -1,5 +1,5 @@
-//! [`Gateway`]: shards, their runtime and their host as one thing that is started, told of a new config,
-//! and drained.
+//! [`Gateway`]: shards, their runtime and their host as one thing that is started, told of a new
+//! config, and drained.
 
 use std::io;
 use std::sync::Arc;

@@ -9,6 +9,7 @@ use tollgate_core::config::STARTER;
 
 use crate::cli::InitArgs;
 use crate::fault::Fault;
+use crate::say::say;
 
 /// Writes the starter. A file that exists is left alone.
 pub(crate) fn run(args: &InitArgs) -> Result<ExitCode, Fault> {
@@ -27,6 +28,6 @@ pub(crate) fn run(args: &InitArgs) -> Result<ExitCode, Fault> {
     })?;
     file.write_all(STARTER.as_bytes())
         .map_err(|error| format!("cannot write {name}: {error}"))?;
-    eprintln!("wrote {name}; now edit it, then: tollgate --config {name}");
+    say!("wrote {name}; now edit it, then: tollgate --config {name}");
     Ok(ExitCode::SUCCESS)
 }

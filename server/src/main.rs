@@ -1,8 +1,10 @@
-//! `tollgate`, the program: command line, config file, signals, and the services that a gateway needs
-//! from its host. Every decision about a request is made in `tollgate-core`, and its sockets are served
-//! by `tollgate-monoio` or `tollgate-smol`; here is only what these two are given.
+//! `tollgate`, the program: command line, config file, signals, and the services that a gateway
+//! needs from its host. Every decision about a request is made in `tollgate-core`, and its sockets
+//! are served by `tollgate-monoio` or `tollgate-smol`; here is only what these two are given.
 //!
 //! stdout is for data (what `translate` and `init -` print), all else goes to stderr.
+
+#![warn(clippy::print_stderr, clippy::print_stdout)]
 
 mod banner;
 mod check;
@@ -15,6 +17,7 @@ mod host;
 mod init;
 mod roots;
 mod runtime;
+mod say;
 mod seed;
 mod serve;
 mod settings;
@@ -26,6 +29,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::cli::{Cli, Command};
+use crate::say::say;
 
 #[cfg(feature = "mimalloc")]
 #[global_allocator]
@@ -41,7 +45,7 @@ fn main() -> ExitCode {
         Some(Command::Translate(args)) => translate::run(&args),
     };
     result.unwrap_or_else(|fault| {
-        eprintln!("{fault}");
+        say!("{fault}");
         ExitCode::FAILURE
     })
 }

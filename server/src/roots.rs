@@ -1,5 +1,5 @@
-//! Which certificates are trusted: the system's, or those that `SSL_CERT_FILE` and `SSL_CERT_DIR` name.
-//! Where the system has none (an empty container), core has a list of its own.
+//! Which certificates are trusted: the system's, or those that `SSL_CERT_FILE` and `SSL_CERT_DIR`
+//! name. Where the system has none (an empty container), core has a list of its own.
 
 use std::env;
 

@@ -1,18 +1,21 @@
 //! `tollgate` without a command: serves until it is told to end.
 //!
 //! The main thread waits for events: SIGHUP reads the config again, SIGTERM and SIGINT drain, and a
-//! second one of these ends the process at once.
+//! second one of these ends the process at once. A SIGHUP because the terminal is gone drains too.
 
+use std::io::{IsTerminal, stderr, stdin, stdout};
 use std::process::{self, ExitCode};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver};
 
 use rustix::process::{Resource, Signal, getrlimit, setrlimit};
+use tollgate_core::config::Snapshot;
 
 use crate::banner;
 use crate::cli::ServeArgs;
 use crate::fault::Fault;
 use crate::gateway::{Event, Gateway};
+use crate::say::say;
 use crate::settings::{Settings, processors};
 use crate::signals;
 
@@ -27,11 +30,13 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Fault> {
     let pin = settings.workers > 1 && settings.workers <= processors();
     let gateway = Gateway::start(&settings, &snapshot, pin, sender)?;
     banner::print(&gateway, &settings, &snapshot);
+    let terminal = Terminal::new();
     let mut served = Served {
         args,
         gateway,
         settings,
         snapshot,
+        terminal,
     };
     let result = served.until_stopped(&events);
     served.gateway.flush();
@@ -44,7 +49,8 @@ struct Served<'a> {
     gateway: Gateway,
     /// As at the start: what cannot change without a restart is compared with it.
     settings: Settings,
-    snapshot: Arc<tollgate_core::config::Snapshot>,
+    snapshot: Arc<Snapshot>,
+    terminal: Terminal,
 }
 
 impl Served<'_> {
@@ -52,17 +58,18 @@ impl Served<'_> {
         let mut is_draining = false;
         loop {
             match events.recv() {
-                Ok(Event::Signal(Signal::HUP)) if !is_draining => self.reload(),
-                Ok(Event::Signal(Signal::HUP) | Event::ChildExited) => {}
+                Ok(Event::Signal(Signal::HUP)) if is_draining => {}
+                Ok(Event::Signal(Signal::HUP)) if !self.terminal.is_gone() => self.reload(),
+                Ok(Event::ChildExited) => {}
                 Ok(Event::Signal(signal)) if is_draining => {
-                    eprintln!("{}: ending at once", signals::name(signal));
+                    say!("{}: ending at once", signals::name(signal));
                     self.gateway.flush();
                     process::exit(i32::from(signals::exit_code(signal.as_raw())));
                 }
                 Ok(Event::Signal(signal)) => {
                     is_draining = true;
                     let after = self.snapshot.limits.timers.drain;
-                    eprintln!(
+                    say!(
                         "{}: draining, for {} s at most; once more ends at once",
                         signals::name(signal),
                         after.as_secs_f32()
@@ -80,26 +87,26 @@ impl Served<'_> {
 
     fn reload(&mut self) {
         let Some(file) = &self.settings.file else {
-            eprintln!("SIGHUP: there is no config file to read again");
+            say!("SIGHUP: there is no config file to read again");
             return;
         };
         let file = file.display();
         let mut later = match Settings::load(self.args) {
             Ok(later) => later,
             Err(fault) => {
-                eprintln!("{fault}\nSIGHUP: {file} has faults, the config from before stays");
+                say!("{fault}\nSIGHUP: {file} has faults, the config from before stays");
                 return;
             }
         };
         for warning in &later.warnings {
-            eprintln!("warning: {warning}");
+            say!("warning: {warning}");
         }
         let fixed = self.settings.fixed_differences(&later);
         self.snapshot = Arc::new(std::mem::take(&mut later.snapshot));
         self.gateway.reload(&self.snapshot, later.log);
         match fixed.as_slice() {
-            [] => eprintln!("SIGHUP: took over {file}"),
-            fixed => eprintln!(
+            [] => say!("SIGHUP: took over {file}"),
+            fixed => say!(
                 "SIGHUP: took over {file}, but for what needs a restart: {}",
                 fixed.join(", ")
             ),
@@ -107,13 +114,36 @@ impl Served<'_> {
     }
 }
 
-/// Each connection takes a descriptor, and the usual limit of 1024 is for programs that use `select`.
+/// The terminal that the program was started from, if it was.
+struct Terminal {
+    was_there: bool,
+}
+
+impl Terminal {
+    fn new() -> Terminal {
+        Terminal {
+            was_there: Terminal::is_there(),
+        }
+    }
+
+    /// Whether it was hung up: its descriptors are no terminal's any more.
+    fn is_gone(&self) -> bool {
+        self.was_there && !Terminal::is_there()
+    }
+
+    fn is_there() -> bool {
+        stdin().is_terminal() || stdout().is_terminal() || stderr().is_terminal()
+    }
+}
+
+/// Each connection takes a descriptor, and the usual limit of 1024 is for programs that use
+/// `select`.
 fn raise_descriptor_limit() {
     let mut limit = getrlimit(Resource::Nofile);
     if limit.current != limit.maximum {
         limit.current = limit.maximum;
         if let Err(error) = setrlimit(Resource::Nofile, limit) {
-            eprintln!("warning: the limit of open files stays as it is: {error}");
+            say!("warning: the limit of open files stays as it is: {error}");
         }
     }
 }

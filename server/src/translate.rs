@@ -1,5 +1,6 @@
 //! `tollgate translate`: one request or answer from one API to another, as the gateway would do it.
-//! Input comes from stdin, the translation goes to stdout, and what is to be said about it to stderr.
+//! Input comes from stdin, the translation goes to stdout, and what is to be said about it to
+//! stderr.
 
 use std::io::{self, Read, Write};
 use std::process::ExitCode;
@@ -15,6 +16,7 @@ use tollgate_core::wire::sse;
 
 use crate::cli::TranslateArgs;
 use crate::fault::Fault;
+use crate::say::say;
 
 /// Read at once from a stream, which is translated as it comes.
 const READ_BYTES: usize = 64 * 1024;
@@ -83,7 +85,7 @@ fn request(
         .encode_request(&request, &target)
         .map_err(|failure| refused(&failure))?;
     for path in &encoded.dropped {
-        eprintln!("dropped: {path}");
+        say!("dropped: {path}");
     }
     Ok(encoded.body)
 }
@@ -155,7 +157,8 @@ struct Stream {
 }
 
 impl Stream {
-    /// Translates the whole events in `input`, and tells how much of it will not be looked at again.
+    /// Translates the whole events in `input`, and tells how much of it will not be looked at
+    /// again.
     fn take(&mut self, input: &Bytes, is_end: bool) -> Result<usize, String> {
         loop {
             let frame = match is_end {
@@ -169,7 +172,7 @@ impl Stream {
             let data = frame.data.into_bytes(input);
             if let Err(broken) = self.decoder.event(name, &data, &mut self.deltas) {
                 self.broken_events += 1;
-                eprintln!("skipped an event: {}", broken.reason);
+                say!("skipped an event: {}", broken.reason);
             }
             self.write();
         }

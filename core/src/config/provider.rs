@@ -184,9 +184,14 @@ fn provider(
         Some(text) => authorization_of(&text, findings),
         None => default_authorization(known, dialect),
     };
-    let mut headers = known.map(known_headers).unwrap_or_default();
+    // What belongs to the API itself holds for whoever speaks it.
+    let vendor = known.or_else(|| match dialect {
+        Dialect::Anthropic => Known::find("anthropic"),
+        Dialect::OpenAiChat => None,
+    });
+    let mut headers = vendor.map(known_headers).unwrap_or_default();
     read_headers(name, &mut section, &mut headers, findings);
-    let client_headers = client_headers(&mut section, known, findings);
+    let client_headers = client_headers(&mut section, vendor, findings);
     let tls = trust(&mut section, &base, shared, findings);
     let proxy = proxy(&mut section, &base, shared, findings);
     let mut timers = shared.timers.clone();

@@ -100,6 +100,15 @@ impl Dialect {
         }
     }
 
+    /// Whether an upstream refused a request for the signatures of earlier reasoning in it, which it
+    /// would answer without that reasoning.
+    pub fn is_signature_refusal(self, failure: &Failure) -> bool {
+        match self {
+            Dialect::Anthropic => anthropic::failure::is_signature_refusal(failure),
+            Dialect::OpenAiChat => false,
+        }
+    }
+
     /// Writes an error answer for a client, and gives its status.
     pub fn encode_failure(self, failure: &Failure, request_id: &str, out: &mut OutBuf) -> u16 {
         match self {

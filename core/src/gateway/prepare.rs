@@ -9,7 +9,7 @@ use crate::base::limits::JsonLimits;
 use crate::base::{JsonStr, OutBuf};
 use crate::config::{Resolved, Snapshot, Upstream};
 use crate::dialect::{Dialect, Target};
-use crate::ir::{Class, Failure, Request};
+use crate::ir::{Class, Failure, PartKind, Request};
 use crate::wire::coding::{self, CodingError, Codings};
 use crate::wire::json::{Tape, Value};
 
@@ -66,6 +66,57 @@ impl Prepared {
             Destination::Upstream(prompt) => prompt.body = Vec::new(),
         }
     }
+}
+
+impl Prepared {
+    /// Writes the body anew without earlier reasoning. Says whether there was any.
+    pub(super) fn strip_reasoning(&mut self, snapshot: &Snapshot, tape: &mut Tape) -> bool {
+        let Destination::Upstream(prompt) = &mut self.destination else {
+            return false;
+        };
+        let Some(provider) = snapshot.providers.get(prompt.upstream.provider) else {
+            return false;
+        };
+        let body = Bytes::from(prompt.body.concat());
+        let stripped = without_reasoning(provider.dialect, &body, prompt, tape, snapshot);
+        let Some(mut stripped) = stripped else {
+            return false;
+        };
+        prompt.body_len = stripped.len() as u64;
+        prompt.body = take_parts(&mut stripped);
+        true
+    }
+}
+
+fn without_reasoning(
+    dialect: Dialect,
+    body: &Bytes,
+    prompt: &Prompt,
+    tape: &mut Tape,
+    snapshot: &Snapshot,
+) -> Option<OutBuf> {
+    let root = tape.parse(body, &snapshot.limits.json).ok()?;
+    let mut request = dialect.decode_request(root).ok()?;
+    let is_reasoning = |kind: &PartKind| {
+        matches!(
+            kind,
+            PartKind::Thinking(_) | PartKind::RedactedThinking { .. }
+        )
+    };
+    let mut count = 0;
+    for message in &mut request.messages {
+        let before = message.parts.len();
+        message.parts.retain(|part| !is_reasoning(&part.kind));
+        count += before - message.parts.len();
+    }
+    let model = request.model.clone();
+    let target = Target {
+        model: &model,
+        traits: &prompt.upstream.traits,
+        extra: &prompt.upstream.extra,
+    };
+    let encoded = dialect.encode_request(&request, &target).ok()?;
+    (count > 0).then_some(encoded.body)
 }
 
 impl Prepare {

@@ -65,7 +65,6 @@ fn what_was_told_as_messages_does_is_told_the_same_again() {
         (429, "rate_limit_error"),
         (500, "api_error"),
         (502, "api_error"),
-        (503, "api_error"),
         (504, "timeout_error"),
         (529, "overloaded_error"),
     ] {

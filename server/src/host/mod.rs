@@ -1,5 +1,5 @@
-//! [`Services`]: what the shards ask of their host. All of it happens on plain threads; a shard's thread
-//! never waits for any of it.
+//! [`Services`]: what the shards ask of their host. All of it happens on plain threads; a shard's
+//! thread never waits for any of it.
 
 mod line;
 mod pool;
@@ -28,15 +28,15 @@ pub(crate) struct Services {
 }
 
 impl Services {
-    /// Starts what needs a thread from the beginning.
+    /// Starts the threads.
     ///
     /// # Errors
-    /// The system refuses a thread.
+    /// The system refuses one.
     pub(crate) fn start(log: AccessLog) -> Result<Services, String> {
         Ok(Services {
             recorder: Recorder::start(log)?,
-            resolver: Resolver::new(),
-            workers: Workers::new(),
+            resolver: Resolver::start()?,
+            workers: Workers::start()?,
         })
     }
 

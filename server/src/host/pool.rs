@@ -1,5 +1,7 @@
-//! [`Pool`]: a bounded number of threads that run jobs in the order they came. A thread is started when
-//! a job would wait and the bound allows it, and stays.
+//! [`Pool`]: a few threads that run jobs in the order they came.
+//!
+//! All threads are started with the pool. A thread that a worker started would inherit the processor
+//! that the worker is pinned to, and be in its way there.
 //!
 //! The queue has no bound of its own: the shards have credits for what they ask of a host
 //! (`Limits::shard.host_jobs_max` each), and those bound it.
@@ -11,75 +13,58 @@ use std::thread;
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// Threads that run jobs.
-pub(super) struct Pool {
-    name: &'static str,
-    threads_max: usize,
-    shared: Arc<Shared>,
-}
+/// Threads that run jobs. They end with it, once the queue is empty.
+pub(super) struct Pool(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
     queue: Mutex<Queue>,
-    /// A job came.
-    came: Condvar,
+    /// A job came, or none will come any more.
+    changed: Condvar,
 }
 
 #[derive(Default)]
 struct Queue {
     jobs: VecDeque<Job>,
-    /// Threads that wait for a job.
-    idle: usize,
-    threads: usize,
+    is_closed: bool,
 }
 
 impl Pool {
-    /// A pool without threads; they will be called `name`.
-    pub(super) fn new(name: &'static str, threads_max: usize) -> Pool {
-        Pool {
-            name,
-            threads_max: threads_max.max(1),
-            shared: Arc::default(),
+    /// Starts `threads` threads called `name`.
+    ///
+    /// # Errors
+    /// The system refuses one.
+    pub(super) fn start(name: &str, threads: usize) -> Result<Pool, String> {
+        let pool = Pool(Arc::default());
+        for _ in 0..threads {
+            let shared = Arc::clone(&pool.0);
+            thread::Builder::new()
+                .name(name.to_owned())
+                .spawn(move || shared.run())
+                .map_err(|error| format!("cannot start a thread: {error}"))?;
         }
+        Ok(pool)
     }
 
-    /// Runs `job`, some time later and on another thread; on this one only if the system has no thread
-    /// to give at all.
+    /// Runs `job` on one of the threads.
     pub(super) fn submit(&self, job: Job) {
-        let mut queue = self.shared.lock();
-        queue.jobs.push_back(job);
-        if queue.idle >= queue.jobs.len() {
-            self.shared.came.notify_one();
-            return;
-        }
-        if queue.threads >= self.threads_max {
-            return;
-        }
-        let shared = Arc::clone(&self.shared);
-        let run = move || shared.run();
-        if thread::Builder::new()
-            .name(self.name.to_owned())
-            .spawn(run)
-            .is_ok()
-        {
-            queue.threads += 1;
-        } else if queue.threads == 0 {
-            let job = queue.jobs.pop_back();
-            drop(queue);
-            if let Some(job) = job {
-                job();
-            }
-        }
+        self.0.lock().jobs.push_back(job);
+        self.0.changed.notify_one();
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.0.lock().is_closed = true;
+        self.0.changed.notify_all();
     }
 }
 
 impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let queue = self.shared.lock();
+        let jobs = self.0.lock().jobs.len();
         f.debug_struct("Pool")
-            .field("name", &self.name)
-            .field("threads", &queue.threads)
-            .field("jobs", &queue.jobs.len())
+            .field("jobs", &jobs)
             .finish_non_exhaustive()
     }
 }
@@ -91,24 +76,24 @@ impl Shared {
     }
 
     fn run(&self) {
-        loop {
-            let job = self.next();
+        while let Some(job) = self.next() {
             job();
         }
     }
 
-    fn next(&self) -> Job {
+    fn next(&self) -> Option<Job> {
         let mut queue = self.lock();
         loop {
             if let Some(job) = queue.jobs.pop_front() {
-                return job;
+                return Some(job);
             }
-            queue.idle += 1;
+            if queue.is_closed {
+                return None;
+            }
             queue = self
-                .came
+                .changed
                 .wait(queue)
                 .unwrap_or_else(PoisonError::into_inner);
-            queue.idle -= 1;
         }
     }
 }
@@ -119,23 +104,27 @@ mod tests {
 
     use super::*;
 
+    fn pool(threads: usize) -> Pool {
+        Pool::start("test", threads).unwrap_or_else(|error| panic!("{error}"))
+    }
+
     #[test]
-    fn every_job_runs_and_threads_are_bounded() {
-        let pool = Pool::new("test", 3);
+    fn every_job_runs_also_when_the_pool_is_given_up() {
+        let pool = pool(3);
         let (sender, receiver) = mpsc::channel();
         for number in 0..100 {
             let sender = sender.clone();
             pool.submit(Box::new(move || sender.send(number).unwrap_or_default()));
         }
-        let mut numbers: Vec<i32> = receiver.iter().take(100).collect();
+        drop((pool, sender));
+        let mut numbers: Vec<i32> = receiver.iter().collect();
         numbers.sort_unstable();
         assert_eq!(numbers, (0..100).collect::<Vec<_>>());
-        assert!(pool.shared.lock().threads <= 3);
     }
 
     #[test]
     fn a_job_that_blocks_holds_up_no_other() {
-        let pool = Pool::new("test", 2);
+        let pool = pool(2);
         let (release, blocked) = mpsc::channel::<()>();
         let (sender, receiver) = mpsc::channel();
         pool.submit(Box::new(move || while blocked.recv().is_ok() {}));

@@ -1,5 +1,6 @@
-//! [`Recorder`]: the access log. Shards put records into a bounded queue and never wait for it; a thread
-//! writes them to stderr. What finds the queue full is dropped, and the log says how much that was.
+//! [`Recorder`]: the access log. Shards put records into a bounded queue and never wait for it; a
+//! thread writes them to stderr. What finds the queue full is dropped, and the log says how much
+//! that was.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -18,8 +19,8 @@ use super::line;
 const QUEUE_MAX: usize = 8192;
 /// Text that is gathered before it is written.
 const WRITE_BYTES_MAX: usize = 64 * 1024;
-/// How long the writer rests after it has emptied the queue. Meanwhile records gather, and a shard that
-/// adds one need not wake anybody, which would cost it more than the record itself.
+/// How long the writer rests after it has emptied the queue. Meanwhile records gather, and a shard
+/// that adds one need not wake anybody, which would cost it more than the record itself.
 const REST: Duration = Duration::from_millis(5);
 /// How long the end of the process waits for a stderr that takes nothing.
 const FLUSH_MAX: Duration = Duration::from_secs(1);
@@ -139,11 +140,7 @@ impl Writer {
         match entry {
             Entry::Record(shard, record) => {
                 let Record::Access(access) = *record;
-                match self.shared.format() {
-                    AccessLog::Text => line::text(&access, &mut self.text),
-                    AccessLog::Json => line::json(&access, shard, &mut self.text),
-                    AccessLog::Off => {}
-                }
+                line::access(&access, shard, self.shared.format(), &mut self.text);
                 if self.text.len() >= WRITE_BYTES_MAX {
                     self.write(out);
                 }

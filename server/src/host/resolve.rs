@@ -9,15 +9,19 @@ use tollgate_core::gateway::io::{ResolveFailure, ResolveReply};
 
 use super::pool::Pool;
 
-const THREADS_MAX: usize = 8;
+const THREADS: usize = 8;
 
 /// Resolves names.
 #[derive(Debug)]
 pub(super) struct Resolver(Pool);
 
 impl Resolver {
-    pub(super) fn new() -> Resolver {
-        Resolver(Pool::new("resolve", THREADS_MAX))
+    /// Starts the threads.
+    ///
+    /// # Errors
+    /// The system refuses one.
+    pub(super) fn start() -> Result<Resolver, String> {
+        Pool::start("resolve", THREADS).map(Resolver)
     }
 
     /// Looks up `host`, and calls `reply` from another thread.
@@ -39,8 +43,8 @@ fn look_up(host: &str, port: u16) -> Result<Vec<SocketAddr>, ResolveFailure> {
     Ok(addresses)
 }
 
-/// The standard library keeps the code of `getaddrinfo` to itself; only its text (`gai_strerror`) comes
-/// through. First glibc's for EAI_NONAME and EAI_NODATA, then musl's.
+/// The standard library keeps the code of `getaddrinfo` to itself; only its text (`gai_strerror`)
+/// comes through. First glibc's for EAI_NONAME and EAI_NODATA, then musl's.
 fn failure(error: &io::Error) -> ResolveFailure {
     const NOT_FOUND: [&str; 4] = [
         "Name or service not known",
@@ -67,7 +71,11 @@ mod tests {
     fn ask(host: &str) -> Result<Vec<SocketAddr>, ResolveFailure> {
         let (sender, receiver) = mpsc::channel();
         let reply = move |result| sender.send(result).unwrap_or_default();
-        Resolver::new().resolve(host.into(), 443, Box::new(reply));
+        let resolver = Resolver::start();
+        let Ok(resolver) = resolver else {
+            panic!("no threads")
+        };
+        resolver.resolve(host.into(), 443, Box::new(reply));
         receiver.recv().unwrap_or(Err(ResolveFailure::Unavailable))
     }
 

@@ -1,5 +1,5 @@
-//! Work that takes longer than a shard's turn may: pure functions of core, run on as many threads as
-//! there are processors.
+//! Work that takes longer than a shard's turn may: pure functions of core, run on as many threads
+//! as there are processors.
 
 use tollgate_core::gateway::io::{Work, WorkReply};
 
@@ -11,8 +11,12 @@ use crate::settings::processors;
 pub(super) struct Workers(Pool);
 
 impl Workers {
-    pub(super) fn new() -> Workers {
-        Workers(Pool::new("work", processors()))
+    /// Starts the threads.
+    ///
+    /// # Errors
+    /// The system refuses one.
+    pub(super) fn start() -> Result<Workers, String> {
+        Pool::start("work", processors()).map(Workers)
     }
 
     /// Does `work`, and calls `reply` from another thread.

@@ -289,6 +289,20 @@ def _(test):
     same([block["image_url"]["url"] for block in sent[:2]], [data, image["url"]], "images")
 
 
+@scenario("unknown headers and fields", upstream="messages")
+def _(test):
+    headers = {
+        "anthropic-beta": "one-2026-01-01,two-2026-02-02",
+        "anthropic-new-thing": "a b",
+        "anthropic-version": "2031-01-01",
+    }
+    fields = {"new_thing": {"z": [1, None], "a": 1.50}}
+    create(test, "text", extra_headers=headers, extra_body=fields)
+    seen = test.log()[-1]
+    same({name: seen["headers"].get(name) for name in headers}, headers, "headers")
+    same(seen["body"].get("new_thing"), fields["new_thing"], "body")
+
+
 @scenario("refusal", requests=2)
 def _(test):
     same(create(test, "refusal").stop_reason, "refusal", "stop_reason")
@@ -364,7 +378,7 @@ def _(test):
 
 @scenario("large image")
 def _(test):
-    data = FACTS["image"]["data"].rstrip("=")[:64] * 48_000
+    data = FACTS["image"]["data"] * 50_000
     source = {"type": "base64", "media_type": "image/png", "data": data}
     content = [{"type": "image", "source": source}, {"type": "text", "text": "What is this?"}]
     create(test, "text", messages=[{"role": "user", "content": content}])

@@ -15,7 +15,8 @@ fn a_stream_goes_on_to_its_end() {
         let mut client = Client::new(address);
         let length = STREAM.len();
         client.send(&format!(
-            "POST /v1/messages HTTP/1.1\r\nhost: x\r\n{JSON}content-length: {length}\r\n\r\n{STREAM}"
+            "POST /v1/messages HTTP/1.1\r\nhost: x\r\n{JSON}content-length: {length}\r\n\r\n\
+             {STREAM}"
         ));
         assert_eq!(client.head().0, 200);
         let mut body = client.chunk();

@@ -1,8 +1,11 @@
 //! SIGHUP: a new config is taken over under open connections, a bad one is not.
 
-use rustix::process::Signal;
+use std::fs::OpenOptions;
 
-use crate::support::{Client, Folder, Program};
+use rustix::process::Signal;
+use rustix::pty::{OpenptFlags, openpt, ptsname, unlockpt};
+
+use crate::support::{Client, Folder, Program, tollgate};
 
 const FIRST: &str = "[models]\n\"one\" = \"demo\"\n";
 const SECOND: &str = "workers = 3\n[models]\n\"two\" = \"demo\"\n";
@@ -59,10 +62,41 @@ fn without_a_file_there_is_nothing_to_read() {
 }
 
 #[test]
+fn a_hangup_of_the_terminal_is_the_end() {
+    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+    unlockpt(&terminal).unwrap();
+    let name = ptsname(&terminal, Vec::new()).unwrap();
+    let name = name.to_str().unwrap();
+    let open = || {
+        OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(name)
+            .unwrap()
+    };
+    let mut command = tollgate();
+    command
+        .args(["--listen", "127.0.0.1:0"])
+        .stdin(open())
+        .stdout(open());
+    let mut program = Program::spawn(&mut command);
+    // The command holds what it gave to the program, and would keep the terminal in use.
+    drop(command);
+    let address = program.address();
+    program.signal(Signal::HUP);
+    program.line("SIGHUP: there is no config file");
+    drop(terminal);
+    assert_eq!(Client::new(address).get("/health").status, 200);
+    program.signal(Signal::HUP);
+    program.line("SIGHUP: draining");
+    assert!(program.end().0.success());
+}
+
+#[test]
 fn callers_cannot_be_taken_from_an_open_listener() {
     let folder = Folder::new();
     let config = folder.write("t.toml", "[[callers]]\nname = \"a\"\nkey = \"secret\"\n");
-    let mut command = crate::support::tollgate();
+    let mut command = tollgate();
     command.args(["--listen", "0.0.0.0:0", "--config", &config]);
     let mut program = Program::spawn(&mut command);
     program.address();

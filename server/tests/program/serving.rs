@@ -1,14 +1,17 @@
-//! Serving: start lines, the built-in model in both APIs on both runtimes, listeners, the access log.
+//! Serving: start lines, the built-in model in both APIs on both runtimes, listeners, the access
+//! log.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
+use std::process::Stdio;
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::support::{Answer, Client, Folder, JSON, Program, run, text, tollgate};
 
-/// Every runtime and driver that there may be: arguments, a variable to set, what the start line says.
+/// Every runtime and driver that there may be: arguments, a variable to set, what the start line
+/// says.
 const RUNTIMES: [(&str, &str, &str); 3] = [
     ("smol", "X", "smol (epoll)"),
     ("monoio", "X", "monoio ("),
@@ -284,7 +287,8 @@ fn callers_need_their_keys() {
     folder.write("key", "open-sesame\n");
     let mut program = Program::start(&["--config", &config]);
     let address = program.address();
-    let body = "{\"model\":\"demo\",\"max_tokens\":1,\"messages\":[{\"role\":\"user\",\"content\":\"x\"}]}";
+    let messages = json!([{"role": "user", "content": "x"}]);
+    let body = &json!({"model": "demo", "max_tokens": 1, "messages": messages}).to_string();
     assert_eq!(
         Client::new(address).post("/v1/messages", "", body).status,
         401
@@ -295,4 +299,52 @@ fn callers_need_their_keys() {
         200
     );
     assert!(program.line(" 200 ").contains(" by ci "));
+}
+
+#[test]
+fn a_stderr_that_nobody_reads_stops_nothing() {
+    let mut command = tollgate();
+    command
+        .args(["--listen", "127.0.0.1:0"])
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    stderr.read_line(&mut line).unwrap();
+    let address = line
+        .split("http://")
+        .nth(1)
+        .unwrap()
+        .split(' ')
+        .next()
+        .unwrap();
+    let address = address.parse().unwrap();
+    drop(stderr);
+    let pid = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+    for _ in 0..3 {
+        kill_process(pid, Signal::HUP).unwrap();
+        client_answer(&mut Client::new(address), "/v1/messages", false);
+    }
+    kill_process(pid, Signal::TERM).unwrap();
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn named_certificates_are_the_only_ones() {
+    let mut command = tollgate();
+    command
+        .args(["--listen", "127.0.0.1:0"])
+        .env("SSL_CERT_FILE", "/nonexistent.pem");
+    // Without a provider that speaks TLS they do not matter.
+    Program::spawn(&mut command).address();
+    let output = command
+        .env("ANTHROPIC_API_KEY", "not-a-key")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output.stderr);
+    assert!(
+        said.starts_with("error: SSL_CERT_FILE leads to no certificate: "),
+        "{said}"
+    );
 }

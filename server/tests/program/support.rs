@@ -263,7 +263,8 @@ impl Client {
     pub(crate) fn post(&mut self, path: &str, fields: &str, body: &str) -> Answer {
         let length = body.len();
         self.send(&format!(
-            "POST {path} HTTP/1.1\r\nhost: test\r\n{JSON}{fields}content-length: {length}\r\n\r\n{body}"
+            "POST {path} HTTP/1.1\r\nhost: test\r\n{JSON}{fields}content-length: {length}\r\n\r\n\
+             {body}"
         ));
         self.answer()
     }

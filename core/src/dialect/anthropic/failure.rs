@@ -136,6 +136,17 @@ fn class(status: Option<u16>, kind: &str, code: &str, message: &str) -> Class {
     }
 }
 
+/// Whether the request was refused because a signature of earlier reasoning is not this provider's
+/// (`messages.1.content.0: Invalid `signature` in `thinking` block`): it came from another model or
+/// key, or was changed on the way.
+pub fn is_signature_refusal(failure: &Failure) -> bool {
+    if failure.class != Class::InvalidRequest {
+        return false;
+    }
+    let message = failure.message.unescape().to_ascii_lowercase();
+    message.contains("signature") && message.contains("thinking")
+}
+
 /// Writes a failure as a Messages client expects it, and returns the HTTP status to send it with.
 pub fn encode(failure: &Failure, request_id: &str, out: &mut OutBuf) -> u16 {
     let mut json = Writer::new(out);

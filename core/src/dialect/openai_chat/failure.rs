@@ -64,6 +64,8 @@ pub(super) fn from_value(status: Option<u16>, document: Value<'_>) -> Failure {
     match error {
         Some(error) if error.kind() == Kind::Object => told.read(error),
         Some(error) => told.message = error.as_str(),
+        // Google's surface has been seen to send a bare string.
+        None if document.kind() == Kind::String => told.message = document.as_str(),
         None => {}
     }
     told.read(document);
@@ -231,6 +233,9 @@ const SENTENCES: &[(&str, Class)] = &[
     ("input too long", Class::ContextLength),
     ("reduce the length of the messages", Class::ContextLength),
     ("input token count exceeds", Class::ContextLength),
+    ("exceeds the maximum number of tokens", Class::ContextLength),
+    ("exceeds the available context", Class::ContextLength),
+    ("exceeded model token limit", Class::ContextLength),
     ("too many tokens in the prompt", Class::ContextLength),
     ("content management policy", Class::ContentFilter),
     ("usage policies", Class::ContentFilter),

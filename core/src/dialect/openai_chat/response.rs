@@ -123,9 +123,17 @@ pub(super) fn write_head(head: &Head<'_>, meta: &ReplyMeta, json: &mut Writer<'_
     json.u64(head.created.unwrap_or(meta.created.as_secs()));
     json.key("model");
     json.str(head.model.unwrap_or(&meta.model));
-    if let Some(tier) = head.service_tier {
-        json.key("service_tier");
-        json.str(tier);
+    // `standard` is Messages' word for what OpenAI calls `default`; `batch` has no counterpart.
+    match head.service_tier {
+        Some(tier) if tier.is("standard") => {
+            json.key("service_tier");
+            json.text("default");
+        }
+        Some(tier) if !tier.is("batch") => {
+            json.key("service_tier");
+            json.str(tier);
+        }
+        _ => {}
     }
     if let Some(fingerprint) = head.fingerprint {
         json.key("system_fingerprint");

@@ -57,8 +57,14 @@ impl Watch {
     pub fn event(&mut self, name: &[u8], data: &[u8]) -> Seen {
         if data.first() != Some(&b'{') && data.trim_ascii() == b"[DONE]" {
             self.ended = true;
+            let is_answer = self.committed || self.finish.is_some();
+            let failure = (!is_answer).then(|| {
+                let message = "the upstream's stream ended without an answer";
+                Box::new(Failure::new(Class::BadGateway, message))
+            });
             return Seen {
-                terminal: true,
+                terminal: is_answer,
+                failure,
                 ..Seen::default()
             };
         }

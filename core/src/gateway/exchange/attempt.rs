@@ -318,6 +318,28 @@ impl Shard {
         self.attempt_failed(exchange_id, failure);
     }
 
+    /// Takes earlier reasoning out of the request, whose signatures the upstream did not accept, and
+    /// sends it again: once, with the same key. Says whether it does.
+    pub(in crate::gateway) fn retry_without_reasoning(&mut self, id: ExchangeId) -> bool {
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return false;
+        };
+        if exchange.attempt.is_stripped || exchange.early.is_some() {
+            return false;
+        }
+        exchange.attempt.is_stripped = true;
+        let Some(prepared) = &mut exchange.prepared else {
+            return false;
+        };
+        if !prepared.strip_reasoning(&exchange.snapshot, &mut self.ctx.tape) {
+            return false;
+        }
+        exchange.answer = Answer::None;
+        exchange.step(Step::Mended);
+        self.attempt(id);
+        true
+    }
+
     /// Time is up for something that the exchange waits for.
     pub(in crate::gateway) fn exchange_alarm(&mut self, id: ExchangeId) {
         if let Some(exchange) = self.exchanges.get_mut(id) {

@@ -91,6 +91,8 @@ pub(super) struct Attempt {
     pub(super) is_waiting: bool,
     /// Once a kept connection turned out dead, the next attempt takes a fresh one.
     pub(super) needs_fresh: bool,
+    /// Earlier reasoning was taken out of the request, since the upstream did not take it back.
+    pub(super) is_stripped: bool,
 }
 
 /// The answer on its way to the client.
@@ -128,8 +130,6 @@ pub(super) struct Holding {
     pub(super) gather: Gather,
     pub(super) codings: Codings,
     pub(super) fields: Fields,
-    /// Waits for the host thread that reads it.
-    pub(super) is_finishing: bool,
 }
 
 impl Exchange {

@@ -81,7 +81,6 @@ impl Shard {
                 gather: Gather::new(bytes_max),
                 codings,
                 fields: head.fields,
-                is_finishing: false,
             }))
         };
         exchange.rearm(&mut self.ctx);
@@ -129,8 +128,6 @@ impl Shard {
         let Some(exchange) = self.exchanges.get_mut(id) else {
             return;
         };
-        // The connection is done with this exchange, however it goes on.
-        exchange.attempt.upstream = None;
         match &mut exchange.answer {
             Answer::Stream(streaming) => {
                 let before = streaming.relay.progress();
@@ -282,6 +279,8 @@ impl Shard {
         };
         let gather = core::mem::replace(&mut holding.gather, Gather::new(0));
         if holding.status >= 300 {
+            // The answer was understood: its connection may be used again.
+            exchange.attempt.upstream = None;
             let body = gather.into_bytes();
             self.finish_error(id, &body);
             return;
@@ -302,7 +301,7 @@ impl Shard {
             self.finished(id, finished);
             return;
         }
-        holding.is_finishing = true;
+        exchange.attempt.upstream = None;
         exchange.deadlines.clear(Phase::Idle);
         if self
             .ctx

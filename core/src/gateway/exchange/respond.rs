@@ -142,6 +142,12 @@ impl Shard {
             let field = |name: &str| holding.fields.first(name);
             failure.retry_after = retry_after(field, self.ctx.now.wall);
         }
+        if upstream.is_signature_refusal(&failure) && self.retry_without_reasoning(id) {
+            return;
+        }
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return;
+        };
         let is_json = is_same
             && exchange.early.is_none()
             && self.ctx.tape.parse(&body, &self.ctx.limits.json).is_ok();

@@ -3,7 +3,7 @@
 //! ```text
 //!  Receiving ──received──▶ Preparing ──prepared──▶ Attempting ──head──▶ Relaying ──answered──▶ Done
 //!      │                       │  │                   │  ▲                  │                   ▲ ▲
-//!      │                       │  └──answered (local, │  └──stale, retried──┘                   │ │
+//!      │                       │  └──answered (local, │  └──stale, mended───┘                   │ │
 //!      │                       │     admin)───────────┼─────────────────────────────────────────┘ │
 //!      └──────refused──────────┴──────refused─────────┴──────refused, failed, client gone─────────┘
 //! ```
@@ -39,6 +39,8 @@ pub(in crate::gateway) enum Step {
     Prepared,
     /// The request has come whole.
     Received,
+    /// The upstream refused the request for a reason that is mended: it is sent once more.
+    Mended,
     /// The connection turned out to be dead before a byte of the answer came.
     Stale,
 }
@@ -54,7 +56,7 @@ impl State {
             (State::Receiving, Step::Received) => State::Preparing,
             (State::Preparing, Step::Prepared) => State::Attempting,
             (State::Attempting, Step::Head) => State::Relaying,
-            (State::Attempting, Step::Stale) => State::Attempting,
+            (State::Attempting, Step::Stale) | (State::Relaying, Step::Mended) => State::Attempting,
             (
                 State::Receiving | State::Preparing | State::Attempting | State::Relaying,
                 Step::Answered | Step::ClientGone,

@@ -358,7 +358,10 @@ impl StreamRelay {
         self.status.has_finish |= watch.has_finish();
         self.status.data_events += u64::from(!seen.ping);
         self.is_cut = is_cut;
-        if !seen.hidden {
+        if seen.hidden {
+            self.output
+                .put(raw.get(..blocks_before(raw)).unwrap_or_default());
+        } else {
             self.output.put(raw);
         }
     }
@@ -399,6 +402,26 @@ impl StreamRelay {
             }
         }
     }
+}
+
+/// Length of the blocks of comments before an event: they have been passed on already where they came
+/// in a read of their own, and so they are where they did not.
+fn blocks_before(raw: &[u8]) -> usize {
+    let mut at = 0;
+    let mut end = 0;
+    while let Some(rest) = raw.get(at..).filter(|rest| !rest.is_empty()) {
+        let is_blank = rest.starts_with(b"\n") || rest.starts_with(b"\r");
+        if !is_blank && !rest.starts_with(b":") {
+            break;
+        }
+        let line = memchr::memchr2(b'\n', b'\r', rest).unwrap_or(rest.len());
+        let is_crlf = rest.get(line..line + 2) == Some(b"\r\n");
+        at += line + if is_crlf { 2 } else { 1 };
+        if is_blank {
+            end = at;
+        }
+    }
+    end.min(raw.len())
 }
 
 enum Sink<'a> {

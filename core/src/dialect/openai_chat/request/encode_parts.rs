@@ -46,8 +46,8 @@ impl<'a> Turns<'_, '_, 'a> {
                 return Ok(());
             }
             PartKind::Opaque { name, .. } => {
-                self.drop_part(name);
-                return Ok(());
+                let reason = format!("a Chat endpoint has no place for a block of the type {name}");
+                return Err(super::encode::refused("messages", &reason));
             }
             PartKind::RedactedThinking { .. }
             | PartKind::Thinking(_)
