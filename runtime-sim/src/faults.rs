@@ -47,6 +47,8 @@ faults! {
     HostSlow = "host-slow",
     /// Bytes take up to half a second on their way.
     Latency = "latency",
+    /// Connections come to one shard rather than to all.
+    Lopsided = "lopsided",
     /// A connection is reset at some byte.
     Reset = "reset",
     /// Bytes arrive in small pieces.

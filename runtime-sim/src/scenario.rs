@@ -339,7 +339,12 @@ fn add_clients<M: Observed>(
     rng: &mut Rng,
     taking_part: u64,
 ) -> usize {
-    let count = 1 + rng.below(12) as usize;
+    // Seldom so many that shards hand connections over.
+    let count = if rng.chance(1, 16) {
+        20 + rng.below(40)
+    } else {
+        1 + rng.below(12)
+    } as usize;
     let spread = [1, 2000, 20_000][rng.below(3) as usize];
     for number in 0..count {
         let at = Instant::ZERO + Duration::from_millis(rng.below(spread));

@@ -425,7 +425,13 @@ impl<M: Machine> World<M> {
     }
 
     fn dial(&mut self, dial: usize) {
-        let shard = self.rng.below(self.slots.len() as u64) as usize;
+        let drawn = self.rng.below(self.slots.len() as u64) as usize;
+        // A Unix socket has one shard that listens.
+        let is_lopsided = self
+            .faults
+            .borrow_mut()
+            .strikes(Fault::Lopsided, &mut self.rng);
+        let shard = if is_lopsided { 0 } else { drawn };
         let Dial { listener, peer } = &mut self.dials[dial];
         let (listener, peer) = (*listener, peer.take());
         let faults = &mut self.faults.borrow_mut();

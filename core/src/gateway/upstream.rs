@@ -164,7 +164,7 @@ impl Upstream {
         let Some(proxy) = settings.proxy.as_ref().filter(|_| settings.base.https) else {
             return self.secure(ctx);
         };
-        //= RFC 9110 §9.3.6: the target of CONNECT is host and port.
+        // = RFC 9110 §9.3.6: the target of CONNECT is host and port.
         let base = &settings.base;
         let is_v6 = base.host.contains(':');
         let (open, close) = if is_v6 { ("[", "]") } else { ("", "") };

@@ -87,7 +87,7 @@ fn any_body_is_read() {
         (
             503,
             "",
-            Class::Unavailable,
+            Class::Overloaded,
             "the upstream answered with status 503",
         ),
         (500, "oops\n", Class::Internal, "oops"),

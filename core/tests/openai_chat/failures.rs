@@ -68,14 +68,14 @@ fn every_kind_of_error_is_told_apart() {
     coded(404, "model_not_found", NotFound);
     coded(400, "context_length_exceeded", ContextLength);
     coded(429, "RateLimitReached", RateLimit);
-    coded(503, "unknown", Unavailable);
+    coded(503, "unknown", Overloaded);
     coded(403, "unknown", Permission);
     coded(529, "unknown", Overloaded);
     let typed = |status, kind: &str, class| {
         let body = json!({"error": {"message": "m", "type": kind, "code": null}}).to_string();
         expect(status, &body, class, "m");
     };
-    typed(503, "server_error", Unavailable);
+    typed(503, "server_error", Overloaded);
     typed(500, "overloaded_error", Overloaded);
     let said = |status, message: &str, class| {
         let body = json!({"error": {"message": message}}).to_string();

@@ -423,7 +423,7 @@ fn errors_within_a_stream_are_failures() {
         (r#"{"detail":"m"}"#, Class::BadGateway),
         (
             r#"{"choices":[{"index":0,"delta":{},"error":{"message":"m","code":503}}]}"#,
-            Class::Unavailable,
+            Class::Overloaded,
         ),
     ] {
         let events = [
@@ -659,7 +659,7 @@ fn a_passing_stream_is_watched() {
     let mut watch = Watch::new(true);
     assert!(!watch.event(b"", usage).hidden);
     let error = watch.event(b"", br#"{"error":{"message":"m","code":503}}"#);
-    assert_eq!(error.failure.unwrap().class, Class::Unavailable);
+    assert_eq!(error.failure.unwrap().class, Class::Overloaded);
 }
 
 #[test]

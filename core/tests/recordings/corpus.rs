@@ -134,8 +134,8 @@ impl Recording {
     }
 }
 
-/// The request's text, and whether it was made or amended by rule: where there is none, the least that
-/// the API takes; where the model stood in the path (Vertex), it is put first.
+/// The request's text, and whether it was made or amended by rule: where there is none, the least
+/// that the API takes; where the model stood in the path (Vertex), it is put first.
 fn request(dialect: Dialect, stream: bool, told: Option<&str>, json: &Json) -> (String, bool) {
     match told {
         Some(told) if json["model"].is_string() => (told.to_owned(), false),

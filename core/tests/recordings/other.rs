@@ -8,7 +8,7 @@ use tollgate_core::wire::json::Tape;
 
 use super::corpus::{self, Recording};
 use super::requests::{self, other};
-use super::same::cuts;
+use super::same::{check_around, cuts};
 use super::support::config;
 use super::support::events::Cuts;
 use super::support::said::{Answer, Said, Usage};
@@ -56,6 +56,7 @@ pub(crate) fn check_answer(recording: &Recording) -> Outcome {
     let wanted = request.body.contains("include_usage");
     let answer = talk::read(client, &first.answer, wanted);
     compare(recording, &first, &answer, wanted);
+    check_around(recording, &first);
     for cuts in cuts(recording) {
         let other = send(recording, &request, cuts);
         assert_eq!(other.answer.start, first.answer.start, "{cuts:?}");

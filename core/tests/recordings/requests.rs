@@ -115,8 +115,8 @@ const OWN_WORDS: [&str; 3] = [
     "</system>",
 ];
 
-/// The system and the user say the same, whoever of them a text is given to, and nothing is added but
-/// the gateway's own words.
+/// The system and the user say the same, whoever of them a text is given to, and nothing is added
+/// but the gateway's own words.
 fn compare_words(got: &Asked, told: &Asked) {
     let mut left: String = got.words.iter().map(|it| bare(it)).collect();
     let mut remove = |words: &str| {
@@ -148,7 +148,8 @@ fn check_answered(got: &Asked, told: &Asked) {
     }
 }
 
-/// An id stays as it is, unless the target has a pattern that it does not fit, or others have the same.
+/// An id stays as it is, unless the target has a pattern that it does not fit, or others have the
+/// same.
 fn is_same_id(got: &str, told: &str, target: Dialect) -> bool {
     let is_changed = got != told && messages::is_id(got);
     let may_change = !messages::is_id(told);

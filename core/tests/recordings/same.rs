@@ -3,6 +3,7 @@
 use serde_json::Value as Json;
 use serde_json::value::RawValue;
 use tollgate_core::dialect::Dialect;
+use tollgate_core::record::Outcome;
 
 use super::corpus::Recording;
 use super::support::config::{self, MODEL};
@@ -10,16 +11,17 @@ use super::support::events::{self, Cuts};
 use super::support::http::Message;
 use super::support::said::{list, text};
 use super::support::talk::{self, Talk};
-use super::table::Outcome;
+use super::table;
 
 /// Sends the recording through, cut in every way.
-pub(crate) fn check(recording: &Recording) -> Outcome {
+pub(crate) fn check(recording: &Recording) -> table::Outcome {
     let first = send(recording, Cuts::Whole);
     check_request(
         recording,
         first.asked.as_ref().expect("the upstream was asked"),
     );
     check_answer(recording, &first);
+    check_around(recording, &first);
     for cuts in cuts(recording) {
         let other = send(recording, cuts);
         assert_eq!(other.answer.start, first.answer.start, "{cuts:?}");
@@ -31,8 +33,8 @@ pub(crate) fn check(recording: &Recording) -> Outcome {
         );
     }
     match recording.is_made {
-        true => Outcome::PassedMade,
-        false => Outcome::Passed,
+        true => table::Outcome::PassedMade,
+        false => table::Outcome::Passed,
     }
 }
 
@@ -129,6 +131,34 @@ fn check_answer(recording: &Recording, talk: &Talk) {
     }
 }
 
+/// What is around an answer: the fields of its head, and the record of it.
+pub(crate) fn check_around(recording: &Recording, talk: &Talk) {
+    let (answer, record) = (&talk.answer, &talk.record);
+    let id = answer.field("x-request-id").expect("an id of the request");
+    assert_eq!(record.request_id, id.as_bytes());
+    assert_eq!(record.status, Some(answer.status()));
+    assert_eq!(record.response_bytes, answer.body.len() as u64);
+    assert_eq!((record.attempts, record.broken_events), (1, 0));
+    if answer.field("content-type") == Some("text/event-stream") {
+        assert_eq!(answer.field("cache-control"), Some("no-cache"));
+        assert_eq!(answer.field("x-accel-buffering"), Some("no"));
+    }
+    let told = recording.told();
+    let is_whole = told.error.is_none() && told.is_complete && !told.choices.is_empty();
+    assert_eq!(
+        record.outcome == Outcome::Complete,
+        is_whole,
+        "{:?}",
+        record.outcome
+    );
+    if let (true, Some(usage)) = (is_whole, told.usage) {
+        let cached = usage.cache_read + usage.cache_write;
+        let input = record.usage.input.map(|input| input.max(cached));
+        assert_eq!(input, Some(usage.input), "recorded input");
+        assert_eq!(record.usage.output, Some(usage.output), "recorded output");
+    }
+}
+
 /// An error that came in a 200 is a status, in the client's envelope and with the upstream's words.
 fn check_fault(recording: &Recording, answer: &Message) {
     assert!(
@@ -147,10 +177,18 @@ fn check_fault(recording: &Recording, answer: &Message) {
 fn expected_stream(recording: &Recording, body: &str) -> String {
     let sent: Json = serde_json::from_str(&recording.request).unwrap();
     let is_wanted = sent["stream_options"]["include_usage"] == true;
-    let mut expected = String::new();
+    let (mut expected, mut begun) = (String::new(), None);
     let mut at = 0;
     for event in events::read(body) {
         let data: Json = serde_json::from_str(&event.data).unwrap_or(Json::Null);
+        if data["type"] == "message_start" {
+            let id = text(&data["message"]["id"]);
+            // Another answer begins in the middle of this one: nothing of it is for the client.
+            if *begun.get_or_insert_with(|| id.clone()) != id {
+                expected.push_str(&body[at..event.range.start]);
+                return expected;
+            }
+        }
         let is_usage = recording.dialect == Dialect::OpenAiChat
             && data["choices"].is_array()
             && list(&data["choices"]).count() == 0

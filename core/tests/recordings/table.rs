@@ -20,8 +20,8 @@ pub(crate) enum Outcome {
     Failed(String),
 }
 
-/// Refusals that are right, by words that are in them: what the other API has no place for, and what
-/// would change the answer if it were left out.
+/// Refusals that are right, by words that are in them: what the other API has no place for, and
+/// what would change the answer if it were left out.
 const RIGHT: [&str; 12] = [
     "is one that the target does not have",
     "a Messages model has no tool of the type openrouter:",
@@ -131,7 +131,11 @@ fn catch_quietly() {
                 before(info);
                 return;
             }
-            let message = info.payload_as_str().unwrap_or("a panic");
+            let payload = info.payload();
+            let text = payload.downcast_ref::<String>().map(String::as_str);
+            let message = text
+                .or_else(|| payload.downcast_ref().copied())
+                .unwrap_or("a panic");
             let at = info.location().map(ToString::to_string).unwrap_or_default();
             PANIC.with(|it| *it.borrow_mut() = format!("{message} (at {at})"));
         }));

@@ -1,15 +1,16 @@
-//! Answers in the Chat Completions API: [`check`] is the grammar of a stream as an automaton, for what
-//! the gateway writes; [`told`] puts together what a recorded stream says, in the plainest way.
+//! Answers in the Chat Completions API: [`check`] is the grammar of a stream as an automaton, for
+//! what the gateway writes; [`told`] puts together what a recorded stream says, in the plainest
+//! way.
 
 use serde_json::Value as Json;
 
 use super::events;
 use super::said::{Answer, Call, Fault, Finish, Said, Usage, list, text};
 
-/// Reads a stream, and panics where it breaks the grammar: chunks of one line with one head; per choice
-/// one role in the first delta, calls numbered from 0 by ones with id, type and name in their first
-/// piece alone, one reason that fits, and nothing behind it; the usage chunk if `usage_wanted`;
-/// `[DONE]`. Or an `error`, and nothing. Comments may stand anywhere between.
+/// Reads a stream, and panics where it breaks the grammar: chunks of one line with one head; per
+/// choice one role in the first delta, calls numbered from 0 by ones with id, type and name in
+/// their first piece alone, one reason that fits, and nothing behind it; the usage chunk if
+/// `usage_wanted`; `[DONE]`. Or an `error`, and nothing. Comments may stand anywhere between.
 pub(crate) fn check(stream: &str, usage_wanted: bool) -> Answer {
     let machine = run(stream);
     let answer = &machine.answer;
@@ -107,7 +108,7 @@ impl Machine {
             if is_begin {
                 assert_eq!(number, *begun, "{call}");
                 assert!(
-                    call["type"] == "function" && text(&call["id"]) != "",
+                    call["type"] == "function" && !text(&call["id"]).is_empty(),
                     "{call}"
                 );
                 assert_ne!(text(&call["function"]["name"]), "", "{call}");
@@ -239,7 +240,8 @@ fn add(said: &mut Said, message: &Json) {
     }
 }
 
-/// Adds a piece of a call. A call begins with its name, at an index of its own or with an id of its own.
+/// Adds a piece of a call. A call begins with its name, at an index of its own or with an id of its
+/// own.
 fn add_call(said: &mut Said, call: &Json) {
     let body = call.get("function").unwrap_or(&call["custom"]);
     let (id, name) = (text(&call["id"]), text(&body["name"]));
@@ -261,7 +263,8 @@ fn add_call(said: &mut Said, call: &Json) {
         });
         return;
     }
-    // Pieces without an id follow their call: streams number calls in the order in which they begin.
+    // Pieces without an id follow their call: streams number calls in the order in which they
+    // begin.
     let of = known.or_else(|| index.filter(|&it| it < said.calls.len()));
     let last = said.calls.len().saturating_sub(1);
     if let Some(own) = said.calls.get_mut(of.unwrap_or(last)) {

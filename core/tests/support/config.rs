@@ -12,8 +12,8 @@ use tollgate_core::dialect::{Dialect, ReasoningField, Traits};
 /// The model's name at the provider.
 pub(crate) const MODEL: &str = "upstream-model";
 
-/// One provider that speaks `dialect`, at an address that needs no lookup, with a key of its own. Every
-/// model leads to its [`MODEL`].
+/// One provider that speaks `dialect`, at an address that needs no lookup, with a key of its own.
+/// Every model leads to its [`MODEL`].
 pub(crate) fn one(dialect: Dialect) -> Snapshot {
     with(dialect, Limits::default())
 }
@@ -66,16 +66,13 @@ pub(crate) fn with(dialect: Dialect, limits: Limits) -> Snapshot {
         extra: Vec::new(),
         headers: Vec::new(),
     };
-    let route = |pattern: &str, target: RouteTarget| Route {
-        pattern: Pattern(pattern.into()),
-        target,
+    let route = Route {
+        pattern: Pattern("*".into()),
+        target: RouteTarget::Upstream(Arc::new(upstream)),
     };
     Snapshot {
         providers: vec![provider],
-        routes: vec![
-            route("demo", RouteTarget::Demo),
-            route("*", RouteTarget::Upstream(Arc::new(upstream))),
-        ],
+        routes: vec![route],
         limits,
         ..Snapshot::default()
     }

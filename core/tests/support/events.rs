@@ -55,10 +55,15 @@ impl Cutter {
     }
 }
 
+/// Up to this length a stream is cut at every single place.
+const SHORT_BYTES_MAX: usize = 4096;
+
 /// How a stream's bytes come.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Cuts {
     Whole,
+    /// In two pieces, the first of them of this length.
+    At(usize),
     /// One byte at a time.
     Bytes,
     /// At places that the seed chooses.
@@ -70,6 +75,7 @@ impl Cuts {
     pub(crate) fn apply(self, bytes: &[u8]) -> Vec<Vec<u8>> {
         match self {
             Cuts::Whole => vec![bytes.to_vec()],
+            Cuts::At(at) => vec![bytes[..at].to_vec(), bytes[at..].to_vec()],
             Cuts::Bytes => bytes.iter().map(|&byte| vec![byte]).collect(),
             Cuts::Seeded(seed) => {
                 let mut cutter = Cutter::new(seed);
@@ -85,10 +91,22 @@ impl Cuts {
         }
     }
 
+    /// Every cutting that a stream of `bytes_len` bytes, framing included, is tried under: whole,
+    /// byte by byte, at every single place while it is short, else at 64 sets of places.
+    pub(crate) fn all(bytes_len: usize) -> Vec<Cuts> {
+        let mut all = vec![Cuts::Whole, Cuts::Bytes];
+        match bytes_len <= SHORT_BYTES_MAX {
+            true => all.extend((1..bytes_len).map(Cuts::At)),
+            false => all.extend((0..64).map(Cuts::Seeded)),
+        }
+        all.extend((64..72).map(Cuts::Seeded));
+        all
+    }
+
     /// The length of the chunks in which an upstream sends.
     pub(crate) fn chunk_len(self) -> usize {
         match self {
-            Cuts::Whole | Cuts::Bytes => usize::MAX,
+            Cuts::Whole | Cuts::At(_) | Cuts::Bytes => usize::MAX,
             Cuts::Seeded(seed) => 1 + Cutter::new(!seed).below(700),
         }
     }

@@ -40,7 +40,8 @@ impl Message {
     }
 }
 
-/// Reads every message of a connection. The last may be incomplete; a head that is not whole is none.
+/// Reads every message of a connection. The last may be incomplete; a head that is not whole is
+/// none.
 pub(crate) fn read(mut bytes: &[u8]) -> Vec<Message> {
     let mut all = Vec::new();
     while !bytes.is_empty() {

@@ -18,10 +18,10 @@ enum State {
     Failed,
 }
 
-/// Reads a stream, and panics where it breaks the grammar: one `message_start`, blocks one after the
-/// other and numbered from 0, deltas of their block's type and never empty, one `message_delta` with a
-/// reason that fits and final usage, `message_stop`; or `error`, and nothing. `ping` may stand anywhere
-/// between.
+/// Reads a stream, and panics where it breaks the grammar: one `message_start`, blocks one after
+/// the other and numbered from 0, deltas of their block's type and never empty, one `message_delta`
+/// with a reason that fits and final usage, `message_stop`; or `error`, and nothing. `ping` may
+/// stand anywhere between.
 pub(crate) fn check(stream: &str) -> Answer {
     let mut answer = Answer::default();
     let state = run(stream, &mut answer);
@@ -307,11 +307,9 @@ pub(crate) fn told(stream: &str) -> Answer {
         let index = data["index"].as_u64().unwrap_or(0);
         match data["type"].as_str().unwrap_or_default() {
             // Told twice; a second answer in the middle of the first belongs to no one.
-            "message_start" if !counts.is_null() => {
-                if id != text(&data["message"]["id"]) {
-                    answer.error = Some(Fault::default());
-                    break;
-                }
+            "message_start" if !counts.is_null() && id != text(&data["message"]["id"]) => {
+                answer.error = Some(Fault::default());
+                break;
             }
             "message_start" => {
                 counts = data["message"]["usage"].clone();

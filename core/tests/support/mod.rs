@@ -1,6 +1,6 @@
-//! What the tests of the whole gateway share: a shard in memory whose network and clock the test holds
-//! in its hand ([`world`]), and readers of what it writes that share no code with it ([`http`],
-//! [`events`], [`messages`], [`chat`]).
+//! What the tests of the whole gateway share: a shard in memory whose network and clock the test
+//! holds in its hand ([`world`]), and readers of what it writes that share no code with it
+//! ([`http`], [`events`], [`messages`], [`chat`]).
 
 #![allow(dead_code, reason = "each test uses its part")]
 

@@ -1,5 +1,5 @@
-//! Requests that cannot be answered: a clear error in the caller's API, with the right status and the
-//! JSON path of the fault; the connection stays usable where the framing is intact.
+//! Requests that cannot be answered: a clear error in the caller's API, with the right status and
+//! the JSON path of the fault; the connection stays usable where the framing is intact.
 
 use serde_json::{Value as Json, json};
 use tollgate_core::base::Limits;

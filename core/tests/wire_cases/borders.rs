@@ -9,8 +9,7 @@ use super::fixtures::{Live, frame, piece, request, stream};
 use super::support::events::Cuts;
 use super::support::http::Message;
 use super::support::talk::{self, Reply};
-use super::support::world::World;
-use super::support::{config, http, pairs};
+use super::support::{config, pairs};
 
 const TEXT: &str =
     "Gr\u{00fc}\u{00df}e \u{4f60}\u{597d} \u{1f980}\u{1f3f4}\u{200d}\u{2620}\u{fe0f}!";
@@ -118,19 +117,8 @@ fn case_09_every_offset_of_a_short_stream_can_be_a_border() {
     for (client, upstream) in pairs() {
         let body = stream(upstream, TEXT);
         let whole = send(client, upstream, &body, Cuts::Whole);
-        let bytes = Reply::stream(body).bytes(usize::MAX);
-        for at in 1..bytes.len() {
-            let mut world = World::new(config::one(upstream));
-            let conn = world.client();
-            let text = request(client, true).to_string();
-            world.send(
-                conn,
-                http::request(talk::path(client), &[], text.as_bytes()),
-            );
-            let to = world.upstream();
-            world.send(to, bytes[..at].to_vec());
-            world.send(to, bytes[at..].to_vec());
-            let other = http::only(world.written(conn));
+        for at in 1..Reply::stream(body.clone()).bytes(usize::MAX).len() {
+            let other = send(client, upstream, &body, Cuts::At(at));
             assert_eq!(
                 other.text(),
                 whole.text(),

@@ -138,7 +138,8 @@ fn case_22_calls_without_content_and_arguments_are_valid() {
 
 #[test]
 fn case_22_results_in_a_row_are_one_turn_of_the_user() {
-    let call = |id: &str| json!({"id": id, "type": "function", "function": {"name": "one", "arguments": "{}"}});
+    let function = json!({"name": "one", "arguments": "{}"});
+    let call = |id: &str| json!({"id": id, "type": "function", "function": function});
     let mut body = request(Dialect::OpenAiChat, false);
     body["tools"] = json!([{"type": "function", "function": {"name": "one"}}]);
     body["messages"] = json!([

@@ -1,5 +1,10 @@
 //! Requests, answers and events of both APIs, and a conversation that goes on step by step.
 
+#![allow(
+    clippy::needless_pass_by_value,
+    reason = "fixtures are written in place"
+)]
+
 use serde_json::{Value as Json, json};
 use tollgate_core::config::Snapshot;
 use tollgate_core::dialect::Dialect;

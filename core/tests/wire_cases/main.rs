@@ -1,7 +1,11 @@
-//! The wire cases: what users of such gateways suffer from, and what must hold instead. Each case is a
-//! test, on every pair of a client's API and an upstream's to which it applies.
+//! The wire cases: what users of such gateways suffer from, and what must hold instead. Each case
+//! is a test, on every pair of a client's API and an upstream's to which it applies.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(
+    clippy::needless_pass_by_value,
+    reason = "fixtures are written in place"
+)]
 
 mod bad_answers;
 mod bad_requests;

@@ -82,7 +82,10 @@ fn case_07_thinking_survives_a_chat_client_that_sends_it_back() {
 #[test]
 fn case_07_no_signature_is_invented_and_foreign_ones_are_not_shown() {
     let mut body = request(Dialect::OpenAiChat, false);
-    let detail = |format: &str| json!([{"type": "reasoning.text", "text": "Hm.", "signature": "foreign", "format": format}]);
+    let detail = |format: &str| {
+        let kind = "reasoning.text";
+        json!([{"type": kind, "text": "Hm.", "signature": "foreign", "format": format}])
+    };
     let turns = [
         json!({"role": "assistant", "content": "Well.", "reasoning_content": "Hm."}),
         json!({"role": "assistant", "content": "Well.", "reasoning": "Hm."}),

@@ -159,6 +159,44 @@ fn case_03_parallel_calls_of_messages_are_numbered_from_zero_in_chat() {
 }
 
 #[test]
+fn case_03_what_waits_for_another_call_to_end_is_bounded() {
+    let mut limits = tollgate_core::base::Limits::default();
+    limits.shard.held_delta_bytes_max = 16 * 1024;
+    let begin = |index: usize, id: &str| {
+        let function = json!({"name": id, "arguments": "["});
+        calls(json!([{"index": index, "id": id, "type": "function", "function": function}]))
+    };
+    let more = |index: usize, len: usize| {
+        let piece = "1,".repeat(len / 2);
+        calls(json!([{"index": index, "function": {"arguments": piece}}]))
+    };
+    for (rounds, is_whole) in [(7, true), (100, false)] {
+        let snapshot = config::with(Dialect::OpenAiChat, limits.clone());
+        let mut live = Live::with(
+            snapshot,
+            Dialect::Anthropic,
+            &request(Dialect::Anthropic, true),
+        );
+        live.head().feed(&begin(0, "one")).feed(&begin(1, "two"));
+        for _ in 0..rounds {
+            live.feed(&more(1, 2000)).feed(&more(0, 10));
+            assert!(live.world.usage().buffered_bytes < 256 * 1024);
+        }
+        if is_whole {
+            live.feed(&(chunk(json!({}), Some("tool_calls")) + "data: [DONE]\n\n"));
+            live.end();
+        }
+        let (answer, _, _) = live.finish();
+        assert_eq!(answer.is_complete, is_whole, "{rounds} rounds");
+        assert_eq!(answer.error.is_none(), is_whole, "{rounds} rounds");
+        if is_whole {
+            let lens: Vec<_> = made(&answer).iter().map(|call| call.2.len()).collect();
+            assert_eq!(lens, [1 + 10 * rounds, 1 + 2000 * rounds]);
+        }
+    }
+}
+
+#[test]
 fn case_04_a_call_decides_the_stop_reason() {
     let piece = json!([{"index": 0, "id": "a", "type": "function",
         "function": {"name": "one", "arguments": "{}"}}]);
@@ -291,7 +329,7 @@ fn case_06_pings_may_stand_anywhere() {
             live.feed(ping).feed(event);
         }
         live.end();
-        // Toward a client of the same API they pass, also before `message_start`.
+        // Toward a client of the same API they pass, also before the first event.
         let (said, _, _) = live.finish();
         assert_eq!(said.said().text, "Hello", "{client:?} {upstream:?}");
     }

@@ -71,10 +71,6 @@ impl Response {
         self.head.closes()
     }
 
-    pub(crate) fn status(&self) -> u16 {
-        self.head.status
-    }
-
     /// Some of the body came.
     pub(crate) fn push(&mut self, shared: &Shared, bytes: &[u8]) -> Checked {
         let Some(stream) = &mut self.stream else {

@@ -183,16 +183,9 @@ impl ClientPeer {
                     }
                     let marker = ask.map_or("", |ask| &ask.marker);
                     let response = Response::new(&self.shared, marker, is_head, head)?;
-                    let status = response.status();
-                    let seen = Seen {
-                        status,
-                        ..Seen::default()
-                    };
-                    self.shared
-                        .journal
-                        .borrow_mut()
-                        .seen
-                        .insert(marker.to_owned(), seen);
+                    let mut journal = self.shared.journal.borrow_mut();
+                    journal.seen.insert(marker.to_owned(), Seen::default());
+                    drop(journal);
                     self.response = Some(response);
                 }
                 Part::Body(bytes) => {

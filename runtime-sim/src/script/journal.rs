@@ -51,7 +51,6 @@ pub(crate) struct Asked {
 #[derive(Clone, Debug)]
 pub(crate) struct Sent {
     pub(crate) link: LinkId,
-    pub(crate) dialect: Dialect,
     pub(crate) text: String,
     /// Arguments of the tool call, if there is one.
     pub(crate) arguments: Option<String>,
@@ -62,9 +61,8 @@ pub(crate) struct Sent {
 }
 
 /// What a client has seen of its answer.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Seen {
-    pub(crate) status: u16,
     pub(crate) is_complete: bool,
     pub(crate) is_over: bool,
 }

@@ -134,7 +134,6 @@ impl ServerPeer {
             .or_default()
             .push(Sent {
                 link: io.link,
-                dialect: self.dialect,
                 text: answer.text(),
                 arguments: answer.arguments(),
                 finish_at: None,
@@ -341,7 +340,8 @@ impl ServerPeer {
     /// What becomes of the connection afterwards.
     fn plan_end(&mut self, steps: &mut VecDeque<Step>) {
         if self.strikes(Fault::AnswerJunk) {
-            let bytes = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n".to_vec();
+            // Not a response: one in HTTP/1.1 cannot be told from the answer to the next request.
+            let bytes = b"stray bytes\r\n\r\n".to_vec();
             steps.push_back(Step {
                 bytes,
                 ..Step::default()

@@ -67,6 +67,14 @@ pub(super) fn wrong(value: Value<'_>, expected: &str) -> Box<Failure> {
     Box::new(Failure::invalid(value.path(), message))
 }
 
+/// The failure that `value` is none of those that there are.
+pub(super) fn wrong_value(value: Value<'_>, expected: &str) -> Box<Failure> {
+    Box::new(Failure::invalid(
+        value.path(),
+        format!("must be {expected}"),
+    ))
+}
+
 /// The failure that `object` lacks a member.
 pub(super) fn missing(object: Value<'_>, name: &str) -> Box<Failure> {
     let path = object.path();

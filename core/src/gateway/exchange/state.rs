@@ -1,11 +1,11 @@
 //! The states of an exchange, and the only table of its transitions.
 //!
 //! ```text
-//! Receiving ──received──▶ Preparing ──prepared──▶ Attempting ──head──▶ Relaying ──answered──▶ Done
-//!     │                       │  │                   │  ▲                  │                   ▲ ▲
-//!     │                       │  └──answered (local, │  └──stale, mended───┘                   │ │
-//!     │                       │     admin)───────────┼─────────────────────────────────────────┘ │
-//!     └──────refused──────────┴──────refused─────────┴──────refused, failed, client gone─────────┘
+//!  Receiving ─received──▶ Preparing ──prepared──▶ Attempting ──head──▶ Relaying ──answered──▶ Done
+//!      │                      │  │                   │  ▲                  │                   ▲ ▲
+//!      │                      │  └──answered (local, │  └──stale, mended───┘                   │ │
+//!      │                      │     admin)───────────┼─────────────────────────────────────────┘ │
+//!      └─────refused──────────┴──────refused─────────┴──────refused, failed, client gone─────────┘
 //! ```
 //!
 //! - *Receiving*: the head has come, the body is coming (or is dropped, when the request is refused

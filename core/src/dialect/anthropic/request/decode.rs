@@ -3,7 +3,7 @@
 use super::super::parts;
 use super::super::read::{
     Notes, Read, array, fault, fields, integer, missing, number, object, optional_bool,
-    optional_string, required, required_string, string, wrong,
+    optional_string, required, required_string, string, wrong, wrong_value,
 };
 use crate::ir::{
     Effort, Failure, FunctionTool, Loss, Message, Origin, OutputFormat, Reasoning, ReasoningMode,
@@ -158,10 +158,8 @@ impl Reader {
             b"enabled" => ReasoningMode::On,
             b"adaptive" => ReasoningMode::Adaptive,
             b"disabled" => ReasoningMode::Off,
-            _ => {
-                self.notes.unknown(value);
-                return Ok(());
-            }
+            // What another value would ask for is unknown, and so whether it can be left out.
+            _ => return Err(wrong_value(kind, "enabled, adaptive or disabled")),
         };
         let budget = budget.map(integer).transpose()?;
         let display = optional_string(display)?;

@@ -9,7 +9,7 @@ use crate::base::buf::SLICE_BYTES_MIN;
 use crate::dialect::{Encoded, Target, ThinkingStyle, TokenLimitField};
 use crate::ir::{
     Effort, Failure, FunctionTool, Loss, Number, Origin, OutputFormat, Part, PartKind,
-    ReasoningMode, Request, Tool, ToolChoice, ToolKind,
+    ReasoningMode, Request, Role, Tool, ToolChoice, ToolKind,
 };
 use crate::wire::json::Writer;
 
@@ -30,6 +30,7 @@ const HIGH_BUDGET_TOKENS_MIN: u64 = 16384;
 /// address or with citations.
 pub fn encode(request: &Request, target: &Target<'_>) -> Result<Encoded, Box<Failure>> {
     pairing::check(&request.messages)?;
+    check_blocks(request)?;
     let mut encoded = Encoded::default();
     encoded.body.reserve(copied_bytes(request));
     let mut dropped = Dropped(Vec::new());
@@ -57,6 +58,25 @@ pub fn encode(request: &Request, target: &Target<'_>) -> Result<Encoded, Box<Fai
     body.json.end_object();
     encoded.dropped = dropped.0;
     Ok(encoded)
+}
+
+/// What the user said in a form that only another API knows cannot be left out without changing
+/// what was said.
+fn check_blocks(request: &Request) -> Result<(), Box<Failure>> {
+    for (turn, message) in request.messages.iter().enumerate() {
+        if message.role != Role::User {
+            continue;
+        }
+        for (at, part) in message.parts.iter().enumerate() {
+            if let PartKind::Opaque { origin, name, .. } = &part.kind
+                && *origin != Origin::OpenAiChat
+            {
+                let reason = format!("a Chat endpoint has no place for a block of the type {name}");
+                return Err(refused(&format!("messages[{turn}].content[{at}]"), &reason));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// About how many bytes will be copied into the body: all that is not large.

@@ -46,8 +46,8 @@ impl<'a> Turns<'_, '_, 'a> {
                 return Ok(());
             }
             PartKind::Opaque { name, .. } => {
-                let reason = format!("a Chat endpoint has no place for a block of the type {name}");
-                return Err(super::encode::refused("messages", &reason));
+                self.drop_part(name);
+                return Ok(());
             }
             PartKind::RedactedThinking { .. }
             | PartKind::Thinking(_)
