@@ -217,6 +217,15 @@ impl StreamEncoder {
         }
     }
 
+    /// The failure that the answer was ended with: one that was told, or what the client's API has
+    /// no way to say.
+    pub fn failure(&self) -> Option<&Failure> {
+        match self {
+            StreamEncoder::Anthropic(encoder) => encoder.failure(),
+            StreamEncoder::OpenAiChat(encoder) => encoder.failure(),
+        }
+    }
+
     /// Writes a sign of life.
     pub fn keep_alive(&mut self, out: &mut OutBuf) {
         match self {

@@ -393,7 +393,15 @@ impl StreamRelay {
                 self.failure = Some(failure.clone());
             }
             match &mut sink {
-                Sink::Encoder(encoder) => encoder.delta(delta, &mut self.output),
+                Sink::Encoder(encoder) => {
+                    encoder.delta(delta, &mut self.output);
+                    if self.failure.is_none()
+                        && let Some(failure) = encoder.failure()
+                    {
+                        self.failure = Some(Box::new(failure.clone()));
+                        self.status.is_complete = false;
+                    }
+                }
                 Sink::Collector(collector) => {
                     if let Err(failure) = collector.push(delta) {
                         self.failure = Some(failure);

@@ -36,6 +36,7 @@ pub struct Encoder {
     made: Made,
     begun: bool,
     ended: bool,
+    failed: Option<Box<Failure>>,
     open: Option<Open>,
     held: Held,
     /// Index of the next block.
@@ -76,6 +77,7 @@ impl Encoder {
             made: Made::default(),
             begun: false,
             ended: false,
+            failed: None,
             open: None,
             held: Held::default(),
             next: 0,
@@ -108,6 +110,12 @@ impl Encoder {
             let message = "too much of the answer came while an earlier block was unfinished";
             self.fail(&Failure::new(Class::BadGateway, message), out);
         }
+    }
+
+    /// The failure that the answer was ended with: one that was told, or what this API has no way
+    /// to say.
+    pub fn failure(&self) -> Option<&Failure> {
+        self.failed.as_deref()
     }
 
     /// Shows that the answer is still being made.
@@ -389,6 +397,7 @@ impl Encoder {
 
     fn fail(&mut self, failure: &Failure, out: &mut OutBuf) {
         self.ended = true;
+        self.failed = Some(Box::new(failure.clone()));
         self.held = Held::default();
         out.put(b"event: error\ndata: ");
         let mut json = Writer::one_line(out);

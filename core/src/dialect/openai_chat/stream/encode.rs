@@ -29,6 +29,7 @@ pub struct Encoder {
     thoughts: u64,
     usage: Usage,
     ended: bool,
+    failed: Option<Box<Failure>>,
 }
 
 #[derive(Debug)]
@@ -72,6 +73,7 @@ impl Encoder {
             thoughts: 0,
             usage: Usage::default(),
             ended: false,
+            failed: None,
         }
     }
 
@@ -99,6 +101,12 @@ impl Encoder {
             Delta::Ping => self.keep_alive(out),
             Delta::End => self.end(out),
         }
+    }
+
+    /// The failure that the answer was ended with: one that was told, or what this API has no way
+    /// to say.
+    pub fn failure(&self) -> Option<&Failure> {
+        self.failed.as_deref()
     }
 
     /// Writes what keeps the connection alive: a comment.
@@ -360,6 +368,7 @@ impl Encoder {
 
     fn fail(&mut self, failure: &Failure, out: &mut OutBuf) {
         self.ended = true;
+        self.failed = Some(Box::new(failure.clone()));
         out.put(b"data: {\"error\":");
         failure::write(failure, &mut Writer::one_line(out));
         out.put(b"}\n\n");
