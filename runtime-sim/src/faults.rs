@@ -1,5 +1,5 @@
-//! The faults there are: one table. A seed enables some of them, each at its own rate (swarm testing:
-//! a run with few kinds of faults reaches states that a run with all of them never does).
+//! The faults there are: one table. A seed enables some of them, each at its own rate (swarm
+//! testing: a run with few kinds of faults reaches states that a run with all of them never does).
 
 use tollgate_core::base::Rng;
 
@@ -157,8 +157,8 @@ pub struct Faults {
 }
 
 impl Faults {
-    /// Draws which faults this run has. Those outside `allowed` never strike, and everything else is as
-    /// it would be with them.
+    /// Draws which faults this run has. Those outside `allowed` never strike, and everything else
+    /// is as it would be with them.
     pub fn draw(rng: &mut Rng, allowed: FaultSet) -> Faults {
         // One run in eight has none, so that what must work without faults is seen to work.
         let share = if rng.chance(1, 8) { 0 } else { rng.below(10) };
@@ -183,8 +183,8 @@ impl Faults {
         Faults::draw(&mut Rng::new(tollgate_core::base::Seed(0)), FaultSet::NONE)
     }
 
-    /// Whether `fault` strikes now. The draw is made in any case, so that disabling a fault leaves the
-    /// rest of a run as it is as far as possible.
+    /// Whether `fault` strikes now. The draw is made in any case, so that disabling a fault leaves
+    /// the rest of a run as it is as far as possible.
     pub fn strikes(&mut self, fault: Fault, rng: &mut Rng) -> bool {
         let index = fault as usize;
         let strikes = rng.chance(1, self.rates[index]) && self.enabled.contains(fault);

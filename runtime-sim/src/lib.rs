@@ -1,5 +1,5 @@
-//! Carries the operations of `tollgate-core` on a simulated network, under a virtual clock, with seeded
-//! faults and checkers: the third runtime, beside smol and monoio.
+//! Carries the operations of `tollgate-core` on a simulated network, under a virtual clock, with
+//! seeded faults and checkers: the third runtime, beside smol and monoio.
 //!
 //! ```text
 //!   seed ──▶ scenario: config, limits, faults, clients, upstreams
@@ -12,8 +12,8 @@
 //! ```
 //!
 //! [`world::World`] drives any [`Machine`](tollgate_core::gateway::io::Machine);
-//! [`scenario::run`] is a whole run with real shards. A seed decides all: the same seed gives the same
-//! trace, to the byte.
+//! [`scenario::run`] is a whole run with real shards. A seed decides all: the same seed gives the
+//! same trace, to the byte.
 //!
 //! ```
 //! use tollgate_sim::scenario::{Options, run};

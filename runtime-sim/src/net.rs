@@ -1,5 +1,5 @@
-//! The network: connections made of two pipes, each with latency, bandwidth and a window, that cut and
-//! join bytes as real ones do.
+//! The network: connections made of two pipes, each with latency, bandwidth and a window, that cut
+//! and join bytes as real ones do.
 
 use core::time::Duration;
 use std::collections::VecDeque;

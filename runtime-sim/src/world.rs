@@ -1,8 +1,9 @@
-//! [`World`]: machines on a simulated network, under a virtual clock that jumps to whatever comes next.
+//! [`World`]: machines on a simulated network, under a virtual clock that jumps to whatever comes
+//! next.
 //!
-//! A seed decides all: same machines, same peers, same seed, same run, to the byte. What machine and
-//! world say to each other is held against the contract of `gateway::io`; the first violation ends the
-//! run.
+//! A seed decides all: same machines, same peers, same seed, same run, to the byte. What machine
+//! and world say to each other is held against the contract of `gateway::io`; the first violation
+//! ends the run.
 
 mod flow;
 mod ops;
@@ -189,7 +190,8 @@ pub struct World<M: Machine> {
 }
 
 impl<M: Machine> World<M> {
-    /// A world of these machines. With `keeps_trace` the lines of the trace are kept, not its hash only.
+    /// A world of these machines. With `keeps_trace` the lines of the trace are kept, not its hash
+    /// only.
     pub fn new(
         seed: Seed,
         machines: Vec<M>,

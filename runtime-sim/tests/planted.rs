@@ -1,4 +1,5 @@
-//! Do the checkers bite? Shards with planted bugs must be found out, each by the check that is for it.
+//! Do the checkers bite? Shards with planted bugs must be found out, each by the check that is for
+//! it.
 
 use std::collections::BTreeSet;
 

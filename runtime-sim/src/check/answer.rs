@@ -1,5 +1,5 @@
-//! What a client is told, held against what upstreams said: no answer is made up, mixed, cut and shown
-//! as whole.
+//! What a client is told, held against what upstreams said: no answer is made up, mixed, cut and
+//! shown as whole.
 
 use serde_json::Value;
 use tollgate_core::dialect::Dialect;

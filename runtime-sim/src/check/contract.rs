@@ -3,7 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tollgate_core::base::{ConnId, ListenerId, TicketId};
+use bytes::BytesMut;
+use tollgate_core::base::{ConnId, ListenerId, TicketId, WriteBatch};
 use tollgate_core::gateway::io::{Completion, Op, PEERS, ReadClass};
 
 /// Bytes of one batch.
@@ -92,46 +93,8 @@ impl Contract {
                     format!("Connect with {conn:?}, which is open")
                 })
             }
-            Op::Read { conn, class, buf } => {
-                let room = buf.capacity() - buf.len();
-                let held = buf.capacity();
-                let conn_id = *conn;
-                let conn = self.idle(conn_id)?;
-                ensure(!conn.is_reading, || format!("{conn_id:?}: two reads"))?;
-                match class {
-                    ReadClass::Quiet { room } => {
-                        ensure(*room > 0, || {
-                            format!("{conn_id:?}: a quiet read of nothing")
-                        })?;
-                        ensure(held < QUIET_BYTES_MAX, || {
-                            format!("{conn_id:?}: a quiet read holds {held} bytes")
-                        })?;
-                    }
-                    ReadClass::Ready => {
-                        ensure(room > 0, || format!("{conn_id:?}: a read without room"))?;
-                    }
-                }
-                conn.is_reading = true;
-                conn.was_read = true;
-                Ok(())
-            }
-            Op::Write { conn, batch } => {
-                let (bytes, slices) = (batch.len(), batch.slices().len());
-                let conn_id = *conn;
-                let conn = self.idle(conn_id)?;
-                ensure(!conn.is_writing, || format!("{conn_id:?}: two writes"))?;
-                ensure(!conn.is_shut, || {
-                    format!("{conn_id:?}: a write after Shutdown")
-                })?;
-                ensure(bytes > 0 && bytes <= BATCH_BYTES_MAX, || {
-                    format!("{conn_id:?}: a batch of {bytes} bytes")
-                })?;
-                ensure(slices <= BATCH_SLICES_MAX, || {
-                    format!("{conn_id:?}: a batch of {slices} slices")
-                })?;
-                conn.is_writing = true;
-                Ok(())
-            }
+            Op::Read { conn, class, buf } => self.read(*conn, *class, buf),
+            Op::Write { conn, batch } => self.write(*conn, batch),
             Op::Shutdown { conn } => {
                 let conn_id = *conn;
                 let conn = self.idle(conn_id)?;
@@ -143,21 +106,60 @@ impl Contract {
                 conn.is_shutting = true;
                 Ok(())
             }
-            Op::Close { conn, .. } => {
-                let conn_id = *conn;
-                let Some(conn) = self.conns.get_mut(&conn_id) else {
-                    return Err(format!("Close of {conn_id:?}, which is unknown"));
-                };
-                ensure(!conn.is_closing, || format!("{conn_id:?}: two Closes"))?;
-                ensure(!conn.is_handing_off, || {
-                    format!("{conn_id:?}: Close after HandOff")
-                })?;
-                conn.is_closing = true;
-                Ok(())
-            }
+            Op::Close { conn, .. } => self.close(*conn),
             Op::Resolve { ticket, .. } => self.ticket(*ticket, Work::Resolve),
             Op::Host { ticket, .. } => self.ticket(*ticket, Work::Host),
         }
+    }
+
+    fn read(&mut self, conn_id: ConnId, class: ReadClass, buf: &BytesMut) -> Checked {
+        let room = buf.capacity() - buf.len();
+        let held = buf.capacity();
+        let conn = self.idle(conn_id)?;
+        ensure(!conn.is_reading, || format!("{conn_id:?}: two reads"))?;
+        match class {
+            ReadClass::Quiet { room } => {
+                ensure(room > 0, || format!("{conn_id:?}: a quiet read of nothing"))?;
+                ensure(held < QUIET_BYTES_MAX, || {
+                    format!("{conn_id:?}: a quiet read holds {held} bytes")
+                })?;
+            }
+            ReadClass::Ready => {
+                ensure(room > 0, || format!("{conn_id:?}: a read without room"))?;
+            }
+        }
+        conn.is_reading = true;
+        conn.was_read = true;
+        Ok(())
+    }
+
+    fn write(&mut self, conn_id: ConnId, batch: &WriteBatch) -> Checked {
+        let (bytes, slices) = (batch.len(), batch.slices().len());
+        let conn = self.idle(conn_id)?;
+        ensure(!conn.is_writing, || format!("{conn_id:?}: two writes"))?;
+        ensure(!conn.is_shut, || {
+            format!("{conn_id:?}: a write after Shutdown")
+        })?;
+        ensure(bytes > 0 && bytes <= BATCH_BYTES_MAX, || {
+            format!("{conn_id:?}: a batch of {bytes} bytes")
+        })?;
+        ensure(slices <= BATCH_SLICES_MAX, || {
+            format!("{conn_id:?}: a batch of {slices} slices")
+        })?;
+        conn.is_writing = true;
+        Ok(())
+    }
+
+    fn close(&mut self, conn_id: ConnId) -> Checked {
+        let Some(conn) = self.conns.get_mut(&conn_id) else {
+            return Err(format!("Close of {conn_id:?}, which is unknown"));
+        };
+        ensure(!conn.is_closing, || format!("{conn_id:?}: two Closes"))?;
+        ensure(!conn.is_handing_off, || {
+            format!("{conn_id:?}: Close after HandOff")
+        })?;
+        conn.is_closing = true;
+        Ok(())
     }
 
     fn accept(&mut self, listener: ListenerId, conn: ConnId) -> Checked {
@@ -243,21 +245,7 @@ impl Contract {
             Completion::Shutdown { conn, .. } => self.done(*conn, "Shutdown", |conn| {
                 core::mem::take(&mut conn.is_shutting)
             }),
-            Completion::Close { conn } => {
-                let Some(state) = self.conns.remove(conn) else {
-                    return Err(format!("Close of {conn:?} completes, which is unknown"));
-                };
-                ensure(state.is_closing, || {
-                    format!("no Close of {conn:?} in flight")
-                })?;
-                let is_last = !state.is_connecting
-                    && !state.is_reading
-                    && !state.is_writing
-                    && !state.is_shutting;
-                ensure(is_last, || {
-                    format!("{conn:?}: Close completes before others")
-                })
-            }
+            Completion::Close { conn } => self.closed(*conn),
             Completion::Resolve { ticket, .. } => {
                 let was = self.tickets.remove(ticket);
                 ensure(was == Some(Work::Resolve), || {
@@ -269,6 +257,20 @@ impl Contract {
                 ensure(was == Some(Work::Host), || format!("no Host {ticket:?}"))
             }
         }
+    }
+
+    fn closed(&mut self, conn_id: ConnId) -> Checked {
+        let Some(state) = self.conns.remove(&conn_id) else {
+            return Err(format!("Close of {conn_id:?} completes, which is unknown"));
+        };
+        ensure(state.is_closing, || {
+            format!("no Close of {conn_id:?} in flight")
+        })?;
+        let is_last =
+            !state.is_connecting && !state.is_reading && !state.is_writing && !state.is_shutting;
+        ensure(is_last, || {
+            format!("{conn_id:?}: Close completes before others")
+        })
     }
 
     fn done(&mut self, id: ConnId, name: &str, take: impl Fn(&mut Conn) -> bool) -> Checked {

@@ -1,5 +1,5 @@
-//! The grammar of streamed answers: an automaton for each API. It reads events with a parser of its own
-//! and gathers what the client is told.
+//! The grammar of streamed answers: an automaton for each API. It reads events with a parser of its
+//! own and gathers what the client is told.
 
 use std::collections::BTreeMap;
 
@@ -253,7 +253,8 @@ mod tests {
     }
 
     const START: &str = "event: message_start\ndata: {\"type\":\"message_start\"}\n\n";
-    const FINISH: &str = "event: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"x\"}}\n\n";
+    const FINISH: &str = "event: message_delta\n\
+        data: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"x\"}}\n\n";
     const STOP: &str = "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n";
     const PING: &str = "event: ping\ndata: {\"type\":\"ping\"}\n\n";
 

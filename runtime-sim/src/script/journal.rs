@@ -1,4 +1,5 @@
-//! [`Journal`]: what was asked, what upstreams sent, what clients saw. Peers write it, checkers compare.
+//! [`Journal`]: what was asked, what upstreams sent, what clients saw. Peers write it, checkers
+//! compare.
 
 use core::cell::RefCell;
 use std::collections::BTreeMap;

@@ -1,5 +1,5 @@
-//! [`ServerPeer`]: a scripted upstream. It reads requests with a parser of its own, and plays an answer
-//! with whatever faults the seed has for it.
+//! [`ServerPeer`]: a scripted upstream. It reads requests with a parser of its own, and plays an
+//! answer with whatever faults the seed has for it.
 
 use core::time::Duration;
 use std::collections::VecDeque;
@@ -173,18 +173,12 @@ impl ServerPeer {
             self.plan_error(&mut steps);
         } else if self.strikes(Fault::Html) {
             let status = ["200 OK", "502 Bad Gateway", "404 Not Found"][self.below(3)];
-            whole(
-                &mut steps,
-                status,
-                "text/html",
-                b"<html>no</html>".to_vec(),
-                false,
-            );
+            whole(&mut steps, status, "text/html", b"<html>no</html>", false);
         } else if request.stream != self.strikes(Fault::WrongShape) {
             self.plan_stream(&mut steps, request, answer);
         } else {
             let body = answer.whole(self.dialect);
-            whole(&mut steps, "200 OK", "application/json", body, true);
+            whole(&mut steps, "200 OK", "application/json", &body, true);
         }
         if let Some(first) = steps.front_mut() {
             first.after = pause;
@@ -215,61 +209,17 @@ impl ServerPeer {
         ];
         let status = format!("{status}{}", waits[self.below(waits.len())]);
         match self.below(4) {
-            0 => whole(
-                steps,
-                &status,
-                "text/html",
-                b"<html>busy</html>".to_vec(),
-                false,
-            ),
-            1 => whole(
-                steps,
-                &status,
-                "application/json",
-                b"{\"detail\":".to_vec(),
-                false,
-            ),
+            0 => whole(steps, &status, "text/html", b"<html>busy</html>", false),
+            1 => whole(steps, &status, "application/json", b"{\"detail\":", false),
             _ => {
                 let body = error(self.dialect).to_string().into_bytes();
-                whole(steps, &status, "application/json", body, false);
+                whole(steps, &status, "application/json", &body, false);
             }
         }
     }
 
     fn plan_stream(&mut self, steps: &mut VecDeque<Step>, request: &Request, answer: &Answer) {
-        let mut events = answer.events(self.dialect, request.with_usage);
-        let mut ends_early = false;
-        if self.strikes(Fault::MissingEnd) {
-            events.pop();
-        }
-        if self.strikes(Fault::ErrorEvent) {
-            let at = self.below(events.len());
-            events.truncate(at);
-            events.push(Event {
-                bytes: error_event(self.dialect),
-                is_finish: false,
-            });
-        }
-        if self.strikes(Fault::BrokenEvent) {
-            let count = 1 + self.below(6);
-            let at = self.below(events.len());
-            for _ in 0..count {
-                let bytes = b"data: {\"broken\n\n".to_vec();
-                events.insert(
-                    at,
-                    Event {
-                        bytes,
-                        is_finish: false,
-                    },
-                );
-            }
-            self.note(|sent| sent.is_broken = true);
-        }
-        if self.strikes(Fault::TruncatedAtEvent) {
-            let at = self.below(events.len());
-            events.truncate(at);
-            ends_early = self.rng.chance(1, 2);
-        }
+        let (events, ends_early) = self.spoilt_events(request, answer);
         let is_chunked = self.rng.chance(7, 8);
         let framing = if is_chunked {
             "transfer-encoding: chunked"
@@ -308,6 +258,44 @@ impl ServerPeer {
                 ..Step::default()
             });
         }
+    }
+
+    /// The events of a stream, and whether its body ends behind them without its end being told.
+    fn spoilt_events(&mut self, request: &Request, answer: &Answer) -> (Vec<Event>, bool) {
+        let mut events = answer.events(self.dialect, request.with_usage);
+        let mut ends_early = false;
+        if self.strikes(Fault::MissingEnd) {
+            events.pop();
+        }
+        if self.strikes(Fault::ErrorEvent) {
+            let at = self.below(events.len());
+            events.truncate(at);
+            events.push(Event {
+                bytes: error_event(self.dialect),
+                is_finish: false,
+            });
+        }
+        if self.strikes(Fault::BrokenEvent) {
+            let count = 1 + self.below(6);
+            let at = self.below(events.len());
+            for _ in 0..count {
+                let bytes = b"data: {\"broken\n\n".to_vec();
+                events.insert(
+                    at,
+                    Event {
+                        bytes,
+                        is_finish: false,
+                    },
+                );
+            }
+            self.note(|sent| sent.is_broken = true);
+        }
+        if self.strikes(Fault::TruncatedAtEvent) {
+            let at = self.below(events.len());
+            events.truncate(at);
+            ends_early = self.rng.chance(1, 2);
+        }
+        (events, ends_early)
     }
 
     /// Silence or truncation, at any byte. After it nothing more is done.
@@ -387,7 +375,7 @@ fn whole(
     steps: &mut VecDeque<Step>,
     status: &str,
     content_type: &str,
-    body: Vec<u8>,
+    body: &[u8],
     is_answer: bool,
 ) {
     let length = body.len();
@@ -395,7 +383,7 @@ fn whole(
         "HTTP/1.1 {status}\r\ncontent-type: {content_type}\r\ncontent-length: {length}\r\n\r\n"
     )
     .into_bytes();
-    bytes.extend_from_slice(&body);
+    bytes.extend_from_slice(body);
     let finish_at = is_answer.then_some(bytes.len());
     steps.push_back(Step {
         bytes,

@@ -1,7 +1,7 @@
 //! [`Pool`]: a few threads that run jobs in the order they came.
 //!
-//! All threads are started with the pool. A thread that a worker started would inherit the processor
-//! that the worker is pinned to, and be in its way there.
+//! All threads are started with the pool. A thread that a worker started would inherit the
+//! processor that the worker is pinned to, and be in its way there.
 //!
 //! The queue has no bound of its own: the shards have credits for what they ask of a host
 //! (`Limits::shard.host_jobs_max` each), and those bound it.
