@@ -4,13 +4,13 @@
 //! `tollgate-sim` are three that drive it.
 //!
 //! ```text
-//!                      ┌─────────────── core (decides, never acts) ───────────────┐
-//!   bytes of clients   │ wire      http1 · sse · json · coding · tls              │
-//!   bytes of upstreams │ ir        the one conversation model                     │    operations:
-//!   time, seeds   ───▶ │ dialect   anthropic · openai_chat           wire ⇄ ir    │ ─▶ accept connect
-//!   completions        │ config    text → checked Snapshot                        │    read write close
-//!                      │ gateway   Shard: clients, upstreams, exchanges           │    resolve host
-//!                      └──────────────────────────────────────────────────────────┘
+//!                    ┌─────────────── core (decides, never acts) ──────────────┐
+//! bytes of clients   │ wire     http1 · sse · json · coding · tls             │
+//! bytes of upstreams │ ir       the one conversation model                    │  operations:
+//! time, seeds  ────▶ │ dialect  anthropic · openai_chat          wire ⇄ ir    │ ─▶ accept connect
+//! completions        │ config   text → checked Snapshot                       │  read write close
+//!                    │ gateway  Shard: clients, upstreams, exchanges          │  resolve host
+//!                    └────────────────────────────────────────────────────────┘
 //! ```
 //!
 //! # The nouns
@@ -110,13 +110,15 @@
 //! 6. *One end.* Each accepted request ends in exactly one [`Record`], whatever happens, and every
 //!    phase has a deadline ([`TimerLimits`](base::limits::TimerLimits)).
 //! 7. *One answer.* No byte that reached a client is followed by bytes of another attempt. Before
-//!    the first content a dead connection that was kept from an earlier request is replaced, once.
+//!    that there are two second tries, each once: a dead connection that was kept from an earlier
+//!    request is replaced, and a request that is refused for the signatures of earlier reasoning
+//!    is sent without it.
 //! 8. *Short turns.* Bodies over `turn_bytes_max` are read and written as [`Op::Host`]: a pure
 //!    function ([`Work::run`](gateway::io::Work::run)) on another thread. At most `handshakes_max`
 //!    TLS handshakes advance at once.
-//! 9. *Bounded queues.* `Resolve` and `Host` together are at most `host_jobs_max` in flight. Messages
-//!    between two shards keep their order and are not lost; records may be, and the host counts
-//!    those. A completion for an exchange that has ended is ignored.
+//! 9. *Bounded queues.* `Resolve` and `Host` together are at most `host_jobs_max` in flight.
+//!    Messages between two shards keep their order and are not lost; records may be, and the host
+//!    counts those. A completion for an exchange that has ended is ignored.
 //! 10. *Polite ends.* A write carries at most 64 KiB in 64 slices. A refused body is ended by
 //!     `Shutdown`, some reading, `Close`: a reset could destroy the error that was sent. When a
 //!     client is gone its upstream is closed at once, in every phase.
@@ -135,12 +137,9 @@
 //! way. *Translated*: read into [`ir`], written from there, each event when it comes. What a target
 //! has no place for and does not need is dropped and listed in the header `x-tollgate-dropped`;
 //! what it cannot express and the request needs is refused with 400, the field and the reason. The
-//! rules, field by field, are in the docs of the two dialects:
-//!
-//! | | of a client | for an upstream | answers |
-//! |---|---|---|---|
-//! | [`dialect::anthropic`] | system, turns, tools, thinking, media, citations, cache marks | turns merged and ordered, ids renamed, thinking budgeted, defaults filled in | blocks, stop reasons, usage with its cache parts |
-//! | [`dialect::openai_chat`] | every vendor's forms of messages, tools, reasoning, files | OpenAI's forms, and what a vendor needs else by its [`Traits`](dialect::Traits) | choices, calls, reasoning, usage |
+//! rules, field by field, are in the docs of [`dialect::anthropic`] and [`dialect::openai_chat`],
+//! each with three lists: what becomes of its clients' requests, what is made of others' requests
+//! for its upstreams, and what becomes of answers.
 //!
 //! # Parts that are useful alone
 //!

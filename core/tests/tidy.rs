@@ -115,7 +115,7 @@ fn modules_of_core_use_only_those_below_them() {
                 faults.at(
                     &source,
                     path.line,
-                    format!("`{user}` may not use `{inner}`"),
+                    format!("`{user}` may not use `{}`", used.join("::")),
                 );
             }
             let vendor = used.get(1).filter(|_| used[0] == "dialect");
@@ -147,7 +147,7 @@ fn core_acts_on_nothing() {
             }
         }
         for (line, name) in source.macros() {
-            if BANNED_MACROS.contains(&name) {
+            if BANNED_MACROS.contains(&name) && !source.is_test_at(line) {
                 faults.at(source, line, format!("core may not use `{name}!`"));
             }
         }

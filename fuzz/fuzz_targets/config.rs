@@ -7,7 +7,11 @@ use tollgate_core::config::{Surroundings, load};
 const SECRET: &str = "sk-never-to-be-shown";
 
 fuzz_target!(|text: &str| {
-    let env = |name: &str| (name != "UNSET").then(|| SECRET.to_owned());
+    let env = |name: &str| match name {
+        "HTTPS_PROXY" => Some(format!("http://user:{SECRET}@proxy:3128")),
+        _ if name.ends_with("KEY") => Some(SECRET.to_owned()),
+        _ => None,
+    };
     let read_file = |path: &str| match path {
         "missing" => Err("no such file".to_owned()),
         _ => Ok(SECRET.as_bytes().to_vec()),
@@ -32,5 +36,10 @@ fuzz_target!(|text: &str| {
             told
         }
     };
-    assert!(!told.contains(SECRET), "{told}");
+    if let Some(at) = told.find(SECRET) {
+        panic!(
+            "a secret is told behind {:?}",
+            told[..at].chars().rev().take(200).collect::<String>()
+        );
+    }
 });

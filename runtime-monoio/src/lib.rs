@@ -182,16 +182,10 @@ pub fn start<M: Machine>(
         }
     }
     drop((host, started_sender));
-    for _ in 0..workers {
-        match started.recv() {
-            Ok(Ok(driver)) if ["", driver].contains(&running.driver) => running.driver = driver,
-            // The kernel gave to one worker what it refused to another.
-            Ok(Ok(_)) => running.driver = "several drivers",
-            Ok(Err(error)) => return Err(running.abandon(error)),
-            Err(_) => return Err(running.abandon(io::Error::other("a worker did not start"))),
-        }
+    match running.await_start(workers, &started) {
+        Ok(()) => Ok(running),
+        Err(error) => Err(running.abandon(error)),
     }
-    Ok(running)
 }
 
 /// Machines that run.
@@ -234,6 +228,24 @@ impl Running {
                 .unwrap_or_else(|_| Err(io::Error::other("a worker was lost")))?;
         }
         self.join();
+        Ok(())
+    }
+
+    /// Waits until every worker has said which driver it got.
+    fn await_start(
+        &mut self,
+        workers: u16,
+        started: &mpsc::Receiver<io::Result<&'static str>>,
+    ) -> io::Result<()> {
+        for _ in 0..workers {
+            match started.recv() {
+                Ok(Ok(driver)) if ["", driver].contains(&self.driver) => self.driver = driver,
+                // The kernel gave to one worker what it refused to another.
+                Ok(Ok(_)) => self.driver = "several drivers",
+                Ok(Err(error)) => return Err(error),
+                Err(_) => return Err(io::Error::other("a worker did not start")),
+            }
+        }
         Ok(())
     }
 

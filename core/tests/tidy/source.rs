@@ -78,6 +78,13 @@ impl Source {
         self.path.contains("/tests/") || self.path.ends_with("/tests.rs")
     }
 
+    /// Whether `line` lies in or behind an inline module of tests, which is the last of its file.
+    pub(crate) fn is_test_at(&self, line: usize) -> bool {
+        let is_begin = |pair: &(&str, &str)| pair.0 == "#[cfg(test)]" && pair.1.ends_with(" {");
+        let pairs = self.text.lines().zip(self.text.lines().skip(1));
+        pairs.take(line).any(|pair| is_begin(&pair))
+    }
+
     /// Words that are called as macros, with their lines.
     pub(crate) fn macros(&self) -> impl Iterator<Item = (usize, &str)> {
         let pairs = self.tokens.windows(2);
