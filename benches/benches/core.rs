@@ -2,6 +2,11 @@
 //! could cost: one search over them, `serde_json` checking them, httparse alone.
 
 #![allow(missing_docs, reason = "macros of criterion make public items")]
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a bench may panic: its input is its own"
+)]
 
 use std::hint::black_box;
 use std::time::Duration;

@@ -1,6 +1,11 @@
 //! Requests through a whole shard without I/O: what core alone costs, of all that a gateway does.
 
 #![allow(missing_docs, reason = "macros of criterion make public items")]
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a bench may panic: its input is its own"
+)]
 
 mod shard_pump;
 
