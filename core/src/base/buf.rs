@@ -59,6 +59,11 @@ impl OutBuf {
 
     /// Appends the decimal digits of `number`.
     pub fn put_u64(&mut self, number: u64) {
+        if number < 10 {
+            // Indices are hardly ever more.
+            self.put(&[b'0' + number as u8]);
+            return;
+        }
         let mut digits = [0u8; 20];
         let mut at = digits.len();
         let mut rest = number;

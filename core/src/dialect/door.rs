@@ -237,8 +237,6 @@ impl StreamEncoder {
 
 /// Looks at the events of a stream that goes to the client as it is.
 #[derive(Debug)]
-// One a streamed answer, in a box of its exchange: boxing the larger variant would gain nothing.
-#[expect(clippy::large_enum_variant)]
 pub enum Watch {
     /// Anthropic Messages.
     Anthropic(anthropic::watch::Watch),
@@ -256,7 +254,15 @@ impl Watch {
         }
     }
 
-    /// Looks at one event.
+    /// Looks at an event; `root` is its data, where that is JSON.
+    pub fn look(&mut self, name: &[u8], data: &[u8], root: Option<Value<'_>>) -> Seen {
+        match self {
+            Watch::Anthropic(watch) => watch.look(name, data, root),
+            Watch::OpenAiChat(watch) => watch.look(name, data, root),
+        }
+    }
+
+    /// Looks at an event that nobody has parsed.
     pub fn event(&mut self, name: &[u8], data: &[u8]) -> Seen {
         match self {
             Watch::Anthropic(watch) => watch.event(name, data),

@@ -1,6 +1,5 @@
 //! Looks at answers that pass untouched, because both sides speak Messages: what they used, why
-//! they end, and whether they fail. Ordinary content events are told by their name alone; only
-//! those that hold counts are parsed.
+//! they end, and whether they fail. Ordinary content events are told by their name alone.
 
 use bytes::Bytes;
 
@@ -30,8 +29,19 @@ impl Watch {
         Watch::default()
     }
 
-    /// Looks at one event.
+    /// Looks at an event that nobody has parsed.
     pub fn event(&mut self, name: &[u8], data: &[u8]) -> Seen {
+        let mut tape = core::mem::take(&mut self.tape);
+        let text = Bytes::copy_from_slice(data);
+        let root = tape.parse(&text, &JsonLimits::default()).ok();
+        let seen = self.look(name, data, root);
+        tape.shrink();
+        self.tape = tape;
+        seen
+    }
+
+    /// Looks at an event; `root` is its data, where that is JSON.
+    pub fn look(&mut self, name: &[u8], data: &[u8], root: Option<Value<'_>>) -> Seen {
         let kind = if name.is_empty() { kind(data) } else { name };
         match kind {
             b"content_block_delta" => Seen {
@@ -41,7 +51,7 @@ impl Watch {
             b"content_block_start" => {
                 self.in_block = true;
                 Seen {
-                    content: self.parsed(data, Watch::has_content),
+                    content: root.is_some_and(has_content),
                     ..Seen::default()
                 }
             }
@@ -57,7 +67,9 @@ impl Watch {
                 }
             }
             b"message_start" | b"message_delta" => {
-                self.parsed(data, Watch::frame);
+                if let Some(root) = root {
+                    self.frame(root);
+                }
                 Seen::default()
             }
             b"message_stop" => {
@@ -73,7 +85,7 @@ impl Watch {
             },
             b"error" => {
                 self.ended = true;
-                let failure = self.parsed(data, |_, root| Some(failure::from_json(None, root)));
+                let failure = root.map(|root| failure::from_json(None, root));
                 Seen {
                     failure: Some(Box::new(failure.unwrap_or_else(failure::truncated))),
                     ..Seen::default()
@@ -103,38 +115,6 @@ impl Watch {
         (!self.ended && self.finish.is_none()).then(failure::truncated)
     }
 
-    fn parsed<T: Default>(
-        &mut self,
-        data: &[u8],
-        look: impl FnOnce(&mut Watch, Value<'_>) -> T,
-    ) -> T {
-        let mut tape = core::mem::take(&mut self.tape);
-        let data = Bytes::copy_from_slice(data);
-        let seen = match tape.parse(&data, &JsonLimits::default()) {
-            Ok(root) => look(self, root),
-            Err(_) => T::default(),
-        };
-        tape.shrink();
-        self.tape = tape;
-        seen
-    }
-
-    /// Whether a block begins with something: a call does, empty text does not.
-    fn has_content(&mut self, root: Value<'_>) -> bool {
-        let Some(block) = root.get("content_block") else {
-            return false;
-        };
-        let said = |name| {
-            let text = block.get(name).and_then(Value::escaped);
-            text.is_some_and(|text| !text.is_empty())
-        };
-        match block.get("type").and_then(Value::escaped) {
-            Some(b"text") => said("text"),
-            Some(b"thinking") => said("thinking"),
-            kind => kind.is_some(),
-        }
-    }
-
     fn frame(&mut self, root: Value<'_>) {
         let message = root.get("message");
         if let Some(usage) = message.unwrap_or(root).get("usage") {
@@ -147,6 +127,22 @@ impl Watch {
         if let Some(finish) = root.get("delta").and_then(finish::read) {
             self.finish = Some(finish.reason);
         }
+    }
+}
+
+/// Whether a block begins with something: a call does, empty text does not.
+fn has_content(root: Value<'_>) -> bool {
+    let Some(block) = root.get("content_block") else {
+        return false;
+    };
+    let said = |name| {
+        let text = block.get(name).and_then(Value::escaped);
+        text.is_some_and(|text| !text.is_empty())
+    };
+    match block.get("type").and_then(Value::escaped) {
+        Some(b"text") => said("text"),
+        Some(b"thinking") => said("thinking"),
+        kind => kind.is_some(),
     }
 }
 

@@ -1,13 +1,10 @@
 //! Looks on while an answer passes through untouched, because both sides speak this API: usage, why
 //! it ends, whether it failed, which model answered.
 //!
-//! An ordinary event costs three searches for a key and nothing more. It is parsed while the model
-//! is not known, until the first content, and when it tells something that is not null under
-//! `usage`, `error` or `finish_reason`. Within content such a key cannot be mistaken for one: its
-//! quotes would be escaped there.
+//! Whoever passes an event on has parsed it, for one that is not JSON must not reach the client; so
+//! an event costs one pass over its members and nothing more.
 
 use bytes::Bytes;
-use memchr::memmem;
 
 use super::{answer, failure, response, usage};
 use crate::base::JsonStr;
@@ -22,7 +19,6 @@ pub struct Watch {
     usage_wanted: bool,
     tape: Tape,
     limits: JsonLimits,
-    keys: [memmem::Finder<'static>; 3],
     usage: Usage,
     finish: Option<FinishReason>,
     model: Option<JsonStr>,
@@ -39,11 +35,6 @@ impl Watch {
             usage_wanted: stream_usage_wanted,
             tape: Tape::new(),
             limits: JsonLimits::default(),
-            keys: [
-                memmem::Finder::new("\"usage\""),
-                memmem::Finder::new("\"finish_reason\""),
-                memmem::Finder::new("\"error\""),
-            ],
             usage: Usage::default(),
             finish: None,
             model: None,
@@ -53,37 +44,24 @@ impl Watch {
         }
     }
 
-    /// Looks at an event.
+    /// Looks at an event that nobody has parsed.
     pub fn event(&mut self, name: &[u8], data: &[u8]) -> Seen {
-        if data.first() != Some(&b'{') && data.trim_ascii() == b"[DONE]" {
-            self.ended = true;
-            let is_answer = self.committed || self.finish.is_some();
-            let failure = (!is_answer).then(|| {
-                let message = "the upstream's stream ended without an answer";
-                Box::new(Failure::new(Class::BadGateway, message))
-            });
-            return Seen {
-                terminal: is_answer,
-                failure,
-                ..Seen::default()
-            };
-        }
-        let plain = self.committed && name != b"error" && !self.tells(data);
-        if plain {
-            return Seen {
-                content: true,
-                ..Seen::default()
-            };
-        }
         let text = Bytes::copy_from_slice(data);
         let mut tape = core::mem::take(&mut self.tape);
-        let seen = match tape.parse(&text, &self.limits) {
-            Ok(root) => self.look(name, root),
-            // Not ours to judge: the client gets what the upstream sent.
-            Err(_) => Seen::default(),
-        };
+        let root = tape.parse(&text, &self.limits.clone()).ok();
+        let seen = self.look(name, data, root);
         self.tape = tape;
         seen
+    }
+
+    /// Looks at an event; `root` is its data, where that is JSON.
+    pub fn look(&mut self, name: &[u8], data: &[u8], root: Option<Value<'_>>) -> Seen {
+        match root {
+            Some(root) => self.chunk(name, root),
+            None if data.trim_ascii() == b"[DONE]" => self.done(),
+            // Not ours to judge: the client gets what the upstream sent.
+            None => Seen::default(),
+        }
     }
 
     /// The counts so far.
@@ -110,49 +88,74 @@ impl Watch {
         Some(Failure::new(Class::BadGateway, message))
     }
 
-    /// Whether one of the keys is there with a value other than null.
-    fn tells(&self, data: &[u8]) -> bool {
-        self.keys.iter().any(|key| {
-            key.find_iter(data).any(|at| {
-                let behind = data.get(at + key.needle().len()..).unwrap_or_default();
-                let behind = behind.trim_ascii_start();
-                let value = behind.strip_prefix(b":").map(<[u8]>::trim_ascii_start);
-                value.is_some_and(|value| !value.starts_with(b"null"))
-            })
-        })
+    fn done(&mut self) -> Seen {
+        self.ended = true;
+        let is_answer = self.committed || self.finish.is_some();
+        let failure = (!is_answer).then(|| {
+            let message = "the upstream's stream ended without an answer";
+            Box::new(Failure::new(Class::BadGateway, message))
+        });
+        Seen {
+            terminal: is_answer,
+            failure,
+            ..Seen::default()
+        }
     }
 
-    fn look(&mut self, name: &[u8], root: Value<'_>) -> Seen {
+    fn chunk(&mut self, name: &[u8], root: Value<'_>) -> Seen {
         let mut seen = Seen::default();
-        if failed(name, root) {
+        let (mut choices, mut told, mut groq, mut error) = (None, None, None, None);
+        for (key, value) in root.members() {
+            match key.escaped() {
+                _ if value.is_null() => {}
+                b"choices" => choices = Some(value),
+                b"usage" => told = usage::decode(value),
+                b"x_groq" => groq = value.get("usage"),
+                b"error" => error = Some(value),
+                b"model" if self.model.is_none() => {
+                    let model = value.as_str().filter(|it| !it.is_empty());
+                    self.model = model.map(|it| it.detach());
+                }
+                _ => {}
+            }
+        }
+        let is_error = error.is_some_and(|error| !response::is_blank(error));
+        if is_error || (name == b"error" && root.get("choices").is_none()) {
             self.ended = true;
             seen.failure = Some(Box::new(failure::from_value(None, root)));
             return seen;
         }
-        if self.model.is_none() {
-            let model = root.get("model").and_then(Value::as_str);
-            self.model = model.filter(|it| !it.is_empty()).map(|it| it.detach());
-        }
         let mut empty = true;
-        for choice in root.get("choices").iter().flat_map(|it| it.elements()) {
+        for choice in choices.iter().flat_map(|it| it.elements()) {
             empty = false;
-            let delta = choice.get("delta").or_else(|| choice.get("message"));
-            seen.content |= delta.is_some_and(|delta| self.says(delta));
-            let reason = choice.get("finish_reason").and_then(answer::finish_reason);
-            if let Some(reason) = reason {
-                let finish = answer::finish(Some(reason), self.has_calls);
-                self.finish = Some(finish.reason);
-            }
+            seen.content |= self.choice(choice);
         }
         self.committed |= seen.content;
-        let told = root.get("usage").and_then(usage::decode);
         if let Some(told) = told {
             self.usage.update(&told);
             seen.hidden = empty && !self.usage_wanted;
-        } else if let Some(groq) = root.get("x_groq").and_then(|groq| groq.get("usage")) {
+        } else if let Some(groq) = groq {
             self.usage.update(&usage::decode(groq).unwrap_or_default());
         }
         seen
+    }
+
+    /// Looks at one choice; says whether it holds content.
+    fn choice(&mut self, choice: Value<'_>) -> bool {
+        let (mut delta, mut message, mut reason) = (None, None, None);
+        for (key, value) in choice.members() {
+            match key.escaped() {
+                b"delta" => delta = Some(value),
+                b"message" => message = Some(value),
+                b"finish_reason" => reason = answer::finish_reason(value),
+                _ => {}
+            }
+        }
+        let says = delta.or(message).is_some_and(|delta| self.says(delta));
+        if reason.is_some() {
+            self.finish = Some(answer::finish(reason, self.has_calls).reason);
+        }
+        says
     }
 
     fn says(&mut self, delta: Value<'_>) -> bool {
@@ -191,10 +194,4 @@ pub fn watch_response(body: Value<'_>) -> (Usage, Option<JsonStr>, Option<Finish
         reason.map(|reason| answer::finish(Some(reason), has_calls).reason)
     });
     (usage, model, finish)
-}
-
-fn failed(name: &[u8], root: Value<'_>) -> bool {
-    let error = root.get("error").filter(|it| !it.is_null());
-    error.is_some_and(|error| !response::is_blank(error))
-        || (name == b"error" && root.get("choices").is_none())
 }

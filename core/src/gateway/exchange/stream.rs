@@ -331,10 +331,10 @@ impl StreamRelay {
             // The beginning of an event, and the end of the body.
             return;
         }
-        let mut is_error = false;
+        let mut root = None;
         if data.trim_ascii() != DONE && !data.is_empty() {
             match self.tape.parse(data, &self.json) {
-                Ok(root) => is_error = root.get("error").is_some_and(|error| !error.is_null()),
+                Ok(parsed) => root = Some(parsed),
                 Err(error) => {
                     self.skip(&format!("not valid JSON: {error}"));
                     return;
@@ -342,9 +342,10 @@ impl StreamRelay {
             }
             self.broken_in_row = 0;
         }
-        let seen = watch.event(name, data);
+        let seen = watch.look(name, data, root);
         if let Some(failure) = seen.failure {
-            if is_error {
+            let error = root.and_then(|root| root.get("error"));
+            if error.is_some_and(|error| !error.is_null()) {
                 // It is in the client's API already.
                 self.output.put(raw);
                 self.failure = Some(failure);

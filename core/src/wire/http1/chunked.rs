@@ -17,6 +17,8 @@ use crate::base::limits::Http1Limits;
 
 /// Digits of a chunk size: as many as a `u64` has, and so it cannot overflow.
 const SIZE_DIGITS_MAX: u8 = 16;
+/// Digits of an ordinary chunk's size.
+const SHORT_SIZE_DIGITS_MAX: usize = 8;
 
 /// Where in the body the reader is.
 #[derive(Clone, Copy, Debug)]
@@ -84,9 +86,11 @@ impl ChunkedReader {
 
     /// Consumes framing up to content; false if the input ended before.
     fn framing(&mut self, input: &mut BytesMut, limits: &Http1Limits) -> Result<bool, ErrorKind> {
-        let mut place = self.place;
-        let mut used = 0;
-        for byte in input.iter() {
+        let (mut used, mut place) = match self.place {
+            Place::DataCr => next_chunk(input).unwrap_or((0, Place::DataCr)),
+            place => (0, place),
+        };
+        for byte in input.get(used..).unwrap_or_default() {
             if matches!(place, Place::Data { .. } | Place::Trailers(_)) {
                 break;
             }
@@ -97,6 +101,22 @@ impl ChunkedReader {
         self.place = place;
         Ok(matches!(place, Place::Data { .. } | Place::Trailers(_)))
     }
+}
+
+/// The end of one chunk and the whole size line of the next, as most of them stand: CRLF, few
+/// digits, CRLF. `None` for everything else, which is then read byte by byte.
+fn next_chunk(input: &[u8]) -> Option<(usize, Place)> {
+    let line = input.strip_prefix(b"\r\n")?;
+    let mut size = 0;
+    for (digits, byte) in line.iter().take(SHORT_SIZE_DIGITS_MAX + 1).enumerate() {
+        if let Some(digit) = hex_value(*byte) {
+            size = size << 4 | digit;
+            continue;
+        }
+        let is_plain = size > 0 && line.get(digits..digits + 2) == Some(b"\r\n");
+        return is_plain.then_some((digits + 4, Place::Data { left: size }));
+    }
+    None
 }
 
 impl Place {

@@ -4,12 +4,8 @@
 use core::fmt;
 
 use bytes::Bytes;
-use smallvec::SmallVec;
 
 use super::syntax::{has_token, trim};
-
-/// Field lines kept without an allocation; the common SDKs send 10 to 20.
-const INLINE_FIELDS: usize = 24;
 
 /// Where one field line lies in its block.
 #[derive(Clone, Copy)]
@@ -28,7 +24,8 @@ struct Line {
 #[derive(Clone, Default)]
 pub struct Fields {
     block: Bytes,
-    lines: SmallVec<[Line; INLINE_FIELDS]>,
+    /// Not inline: a head moves several times on its way, and one allocation costs less than that.
+    lines: Vec<Line>,
 }
 
 impl Fields {

@@ -79,8 +79,6 @@ const START_LINE_SLACK: usize = 64;
 
 /// What [`ServerConn::next_event`] and [`ClientConn::next_event`] take out of the input.
 #[derive(Clone, Debug)]
-// A head is moved once a message; boxing it would cost more than the move.
-#[expect(clippy::large_enum_variant)]
 pub enum Event<H> {
     /// The head of a message is complete.
     Head(H),

@@ -15,6 +15,9 @@ use super::value::{Kind, Value};
 use crate::base::buf::SLICE_BYTES_MIN;
 use crate::base::{JsonStr, OutBuf, RawJson};
 
+/// Room made for what is inserted: a model's name and little more.
+const INSERTED_BYTES: usize = 128;
+
 /// Edits to one document, collected first and applied at once. Where one edit lies within what
 /// another replaces or removes, the outer one holds.
 ///
@@ -148,6 +151,8 @@ impl<'t> Edit<'t> {
             let Range { start, end } = patch.range;
             (start, end != start, core::cmp::Reverse(end))
         });
+        // What is copied, of a short document all of it.
+        out.reserve(document.len().min(SLICE_BYTES_MIN) + INSERTED_BYTES);
         let mut at = 0;
         for patch in patches.list {
             if patch.range.start < at {

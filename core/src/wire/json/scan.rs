@@ -13,7 +13,6 @@ const BLOCK_BYTES: usize = 32;
 
 pub(super) struct Scanner<'s> {
     text: &'s [u8],
-    at: usize,
     nodes: &'s mut Vec<Node>,
     /// The innermost open container.
     open: u32,
@@ -21,6 +20,8 @@ pub(super) struct Scanner<'s> {
     depth: usize,
     depth_max: usize,
     values_max: usize,
+    /// Set where a method returns `None`. Small results stay in registers, a `Result` would not.
+    fault: Fault,
 }
 
 impl<'s> Scanner<'s> {
@@ -31,246 +32,261 @@ impl<'s> Scanner<'s> {
     ) -> Scanner<'s> {
         Scanner {
             text,
-            at: 0,
             nodes,
             open: NONE,
             in_object: false,
             depth: 0,
             depth_max: limits.depth_max,
             values_max: limits.values_max.min(NONE as usize - 1),
+            fault: (0, JsonErrorKind::Unfinished("a value")),
         }
     }
 
     pub(super) fn document(&mut self) -> Result<(), Fault> {
-        loop {
-            self.skip_space();
-            if self.value()? {
-                if self.in_object {
-                    self.key()?;
+        let mut at = 0;
+        let mut is_key = false;
+        let end = loop {
+            // Keys and strings share one scan, so that it is worth being inlined.
+            let (place, byte) = self.token(at);
+            let scanned = match byte {
+                b'"' => self.string(place),
+                _ if is_key => self.fault(place, "a key in quotes"),
+                b'{' | b'[' => self.begin(place, byte),
+                _ => self.scalar(place, byte),
+            };
+            let Some(behind) = scanned else { break None };
+            at = behind;
+            if is_key {
+                let (place, byte) = self.token(at);
+                if byte != b':' {
+                    break self.fault(place, "':'");
                 }
+                at = place + 1;
+                is_key = false;
                 continue;
             }
-            loop {
-                self.skip_space();
-                if self.open == NONE {
-                    return match self.peek() {
-                        None => Ok(()),
-                        Some(_) => Err(self.fault("the end of the text")),
-                    };
+            if byte == b'{' || byte == b'[' {
+                let (place, next) = self.token(at);
+                // The closing bracket of either kind is the opening one's code plus 2.
+                if next != byte + 2 {
+                    is_key = self.in_object;
+                    continue;
                 }
-                match (self.peek(), self.in_object) {
-                    (Some(b','), in_object) => {
-                        self.at += 1;
-                        if in_object {
-                            self.skip_space();
-                            self.key()?;
-                        }
-                        break;
-                    }
-                    (Some(b'}'), true) | (Some(b']'), false) => self.close(),
-                    (_, true) => return Err(self.fault("',' or '}'")),
-                    (_, false) => return Err(self.fault("',' or ']'")),
+                at = self.close(place);
+            }
+            match self.behind_value(at) {
+                None => break None,
+                Some((place, false)) => break Some(place),
+                Some((place, true)) => at = place,
+            }
+            is_key = self.in_object;
+        };
+        end.map(|_| ()).ok_or(self.fault)
+    }
+
+    /// Goes on behind a value: past closing brackets and up to one comma. False at the end of the
+    /// document.
+    #[inline(always)]
+    fn behind_value(&mut self, mut at: usize) -> Option<(usize, bool)> {
+        loop {
+            let (place, byte) = self.token(at);
+            if self.open == NONE {
+                if place < self.text.len() {
+                    return self.fault(place, "the end of the text");
                 }
+                return Some((place, false));
+            }
+            match (byte, self.in_object) {
+                (b',', _) => return Some((place + 1, true)),
+                (b'}', true) | (b']', false) => at = self.close(place),
+                (_, true) => return self.fault(place, "',' or '}'"),
+                (_, false) => return self.fault(place, "',' or ']'"),
             }
         }
     }
 
-    /// Reads a value; of an array or object that is not empty, only the start, and says `true`.
+    /// Begins an array or object; the place behind its bracket.
     #[inline(always)]
-    fn value(&mut self) -> Result<bool, Fault> {
-        let Some(first) = self.peek() else {
-            return Err(self.fault("a value"));
-        };
-        match first {
-            b'"' => self.string()?,
-            b'{' => return self.begin(Kind::Object, b'}'),
-            b'[' => return self.begin(Kind::Array, b']'),
-            b'-' | b'0'..=b'9' => self.number()?,
-            b't' => self.literal(b"true", Kind::Bool)?,
-            b'f' => self.literal(b"false", Kind::Bool)?,
-            b'n' => self.literal(b"null", Kind::Null)?,
-            _ => return Err(self.fault("a value")),
-        }
-        Ok(false)
-    }
-
-    #[inline(always)]
-    fn key(&mut self) -> Result<(), Fault> {
-        if self.peek() != Some(b'"') {
-            return Err(self.fault("a key in quotes"));
-        }
-        self.string()?;
-        self.skip_space();
-        if self.peek() != Some(b':') {
-            return Err(self.fault("':'"));
-        }
-        self.at += 1;
-        Ok(())
-    }
-
-    #[inline(always)]
-    fn begin(&mut self, kind: Kind, closing: u8) -> Result<bool, Fault> {
+    fn begin(&mut self, start: usize, bracket: u8) -> Option<usize> {
         if self.depth >= self.depth_max {
-            return Err((self.at, JsonErrorKind::TooDeep(self.depth_max)));
+            return self.fail(start, JsonErrorKind::TooDeep(self.depth_max));
         }
         let index = self.nodes.len() as u32;
-        let start = self.at;
-        self.at += 1;
-        self.push(start, kind, false)?;
-        if let Some(node) = self.nodes.last_mut() {
-            node.next = self.open;
-        }
+        self.in_object = bracket == b'{';
+        let kind = if self.in_object {
+            Kind::Object
+        } else {
+            Kind::Array
+        };
+        let behind = self.push(start, start + 1, self.open, kind, false)?;
         self.open = index;
-        self.in_object = kind == Kind::Object;
         self.depth += 1;
-        self.skip_space();
-        if self.peek() == Some(closing) {
-            self.close();
-            return Ok(false);
-        }
-        Ok(true)
+        Some(behind)
     }
 
+    /// Ends the innermost container; the place behind its bracket.
     #[inline(always)]
-    fn close(&mut self) {
-        self.at += 1;
+    fn close(&mut self, at: usize) -> usize {
         self.depth -= 1;
         let next = self.nodes.len() as u32;
         let Some(node) = self.nodes.get_mut(self.open as usize) else {
-            return;
+            return at + 1;
         };
-        node.end = self.at as u32;
+        node.end = (at + 1) as u32;
         let around = core::mem::replace(&mut node.next, next);
         self.open = around;
         self.in_object = self
             .nodes
             .get(around as usize)
             .is_some_and(|node| node.kind == Kind::Object);
+        at + 1
     }
 
+    /// Reads a string; the place behind it.
     #[inline(always)]
-    fn string(&mut self) -> Result<(), Fault> {
-        let start = self.at;
-        self.at += 1;
+    fn string(&mut self, start: usize) -> Option<usize> {
+        let mut at = start + 1;
         let mut escaped = false;
         loop {
-            self.at += plain_len(self.text.get(self.at..).unwrap_or_default());
-            match self.peek() {
-                Some(b'"') => break,
+            at += plain_len(self.text.get(at..).unwrap_or_default());
+            match self.text.get(at) {
+                Some(b'"') => return self.push_leaf(start, at + 1, Kind::String, escaped),
                 Some(b'\\') => {
                     escaped = true;
-                    self.escape()?;
+                    at = self.escape(at)?;
                 }
-                Some(_) => return Err((self.at, JsonErrorKind::ControlCharacter)),
-                None => return Err(self.fault("the closing quote of a string")),
+                Some(_) => return self.fail(at, JsonErrorKind::ControlCharacter),
+                None => return self.fault(at, "the closing quote of a string"),
             }
         }
-        self.at += 1;
-        self.push(start, Kind::String, escaped)
     }
 
-    fn escape(&mut self) -> Result<(), Fault> {
-        let start = self.at;
+    fn escape(&mut self, start: usize) -> Option<usize> {
         match self.text.get(start + 1) {
-            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => self.at += 2,
+            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => Some(start + 2),
             Some(b'u') => {
                 let digits = self.text.get(start + 2..start + 6);
                 if !digits.is_some_and(|all| all.iter().all(u8::is_ascii_hexdigit)) {
-                    return Err((start, JsonErrorKind::Escape));
+                    return self.fail(start, JsonErrorKind::Escape);
                 }
-                self.at += 6;
+                Some(start + 6)
             }
-            _ => return Err((start, JsonErrorKind::Escape)),
+            _ => self.fail(start, JsonErrorKind::Escape),
         }
-        Ok(())
     }
 
-    fn number(&mut self) -> Result<(), Fault> {
-        let start = self.at;
-        if self.peek() == Some(b'-') {
-            self.at += 1;
+    /// Reads a value that is neither a string nor a container; the place behind it.
+    #[inline(always)]
+    fn scalar(&mut self, start: usize, first: u8) -> Option<usize> {
+        match first {
+            b'0'..=b'9' | b'-' => self.number(start, first),
+            b'n' => self.literal(start, b"null", Kind::Null),
+            b't' => self.literal(start, b"true", Kind::Bool),
+            b'f' => self.literal(start, b"false", Kind::Bool),
+            _ => self.fault(start, "a value"),
         }
+    }
+
+    fn number(&mut self, start: usize, first: u8) -> Option<usize> {
+        let mut at = start + usize::from(first == b'-');
         // RFC 8259 §6: no leading zeros, digits on both sides of the point.
-        if self.peek() == Some(b'0') {
-            self.at += 1;
+        if self.text.get(at) == Some(&b'0') {
+            at += 1;
         } else {
-            self.digits()?;
+            at = self.digits(at)?;
         }
-        if self.peek() == Some(b'.') {
-            self.at += 1;
-            self.digits()?;
+        if self.text.get(at) == Some(&b'.') {
+            at = self.digits(at + 1)?;
         }
-        if let Some(b'e' | b'E') = self.peek() {
-            self.at += 1;
-            if let Some(b'+' | b'-') = self.peek() {
-                self.at += 1;
+        if let Some(b'e' | b'E') = self.text.get(at) {
+            at += 1;
+            if let Some(b'+' | b'-') = self.text.get(at) {
+                at += 1;
             }
-            self.digits()?;
+            at = self.digits(at)?;
         }
-        self.push(start, Kind::Number, false)
+        self.push_leaf(start, at, Kind::Number, false)
     }
 
     #[inline(always)]
-    fn digits(&mut self) -> Result<(), Fault> {
-        let start = self.at;
-        while let Some(b'0'..=b'9') = self.peek() {
-            self.at += 1;
+    fn digits(&mut self, start: usize) -> Option<usize> {
+        let mut at = start;
+        while let Some(b'0'..=b'9') = self.text.get(at) {
+            at += 1;
         }
-        if self.at == start {
-            return Err(self.fault("a digit"));
+        if at == start {
+            return self.fault(at, "a digit");
         }
-        Ok(())
+        Some(at)
     }
 
-    fn literal(&mut self, word: &'static [u8], kind: Kind) -> Result<(), Fault> {
-        let start = self.at;
-        if !self
-            .text
-            .get(start..)
-            .is_some_and(|rest| rest.starts_with(word))
-        {
-            return Err(self.fault("a value"));
+    #[inline(always)]
+    fn literal(&mut self, start: usize, word: &'static [u8], kind: Kind) -> Option<usize> {
+        let end = start + word.len();
+        if self.text.get(start..end) != Some(word) {
+            return self.fault(start, "a value");
         }
-        self.at += word.len();
-        self.push(start, kind, false)
+        self.push_leaf(start, end, kind, false)
     }
 
-    #[inline]
-    fn push(&mut self, start: usize, kind: Kind, escaped: bool) -> Result<(), Fault> {
-        let index = self.nodes.len();
-        if index >= self.values_max {
-            return Err((start, JsonErrorKind::TooManyValues(self.values_max)));
+    #[inline(always)]
+    fn push_leaf(&mut self, start: usize, end: usize, kind: Kind, escaped: bool) -> Option<usize> {
+        let next = self.nodes.len() as u32 + 1;
+        self.push(start, end, next, kind, escaped)
+    }
+
+    #[inline(always)]
+    fn push(
+        &mut self,
+        start: usize,
+        end: usize,
+        next: u32,
+        kind: Kind,
+        escaped: bool,
+    ) -> Option<usize> {
+        if self.nodes.len() >= self.values_max {
+            return self.fail(start, JsonErrorKind::TooManyValues(self.values_max));
         }
         // No cast loses anything: the text is below 4 GiB, the number of nodes below `NONE`.
         self.nodes.push(Node {
             start: start as u32,
-            end: self.at as u32,
-            next: index as u32 + 1,
+            end: end as u32,
+            next,
             kind,
             escaped,
         });
-        Ok(())
+        Some(end)
     }
 
-    #[inline]
-    fn peek(&self) -> Option<u8> {
-        self.text.get(self.at).copied()
-    }
-
-    #[inline]
-    fn skip_space(&mut self) {
-        while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.peek() {
-            self.at += 1;
+    /// The first byte from `at` on that is no white space, and its place; zero, which begins no
+    /// token either, at the end.
+    #[inline(always)]
+    fn token(&self, mut at: usize) -> (usize, u8) {
+        loop {
+            match self.text.get(at) {
+                Some(&byte) if byte > b' ' => return (at, byte),
+                Some(b' ' | b'\t' | b'\n' | b'\r') => at += 1,
+                Some(&byte) => return (at, byte),
+                None => return (at, 0),
+            }
         }
     }
 
     #[cold]
-    fn fault(&self, expected: &'static str) -> Fault {
-        let kind = match self.peek() {
+    #[inline(never)]
+    fn fault<T>(&mut self, at: usize, expected: &'static str) -> Option<T> {
+        let kind = match self.text.get(at) {
             Some(_) => JsonErrorKind::Expected(expected),
             None => JsonErrorKind::Unfinished(expected),
         };
-        (self.at, kind)
+        self.fail(at, kind)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn fail<T>(&mut self, at: usize, kind: JsonErrorKind) -> Option<T> {
+        self.fault = (at, kind);
+        None
     }
 }
 

@@ -70,8 +70,9 @@ impl Tape {
         }
         // Once over all of it: faster than string by string, and only strings may hold more than
         // ASCII.
-        if let Err(error) = core::str::from_utf8(text) {
-            return Err((error.valid_up_to(), JsonErrorKind::Utf8));
+        if simdutf8::basic::from_utf8(text).is_err() {
+            let valid = core::str::from_utf8(text).map_or_else(|it| it.valid_up_to(), str::len);
+            return Err((valid, JsonErrorKind::Utf8));
         }
         Scanner::new(text, limits, &mut self.nodes).document()
     }

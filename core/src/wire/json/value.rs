@@ -60,6 +60,7 @@ impl<'t> Value<'t> {
     }
 
     /// What it is.
+    #[inline]
     pub fn kind(self) -> Kind {
         self.node().kind
     }
@@ -81,6 +82,7 @@ impl<'t> Value<'t> {
     }
 
     /// Whether it is `null`.
+    #[inline]
     pub fn is_null(self) -> bool {
         self.kind() == Kind::Null
     }
@@ -131,6 +133,7 @@ impl<'t> Value<'t> {
     }
 
     /// The inside of a string, still escaped, borrowed.
+    #[inline]
     pub fn escaped(self) -> Option<&'t [u8]> {
         self.text.get(self.inside_quotes()?)
     }
@@ -146,27 +149,42 @@ impl<'t> Value<'t> {
                 && self.as_text().is_some_and(|own| own == text);
         }
         // Most keys that are asked about differ in length.
-        len == text.len() + 2 && self.escaped() == Some(text.as_bytes())
+        len == text.len() + 2
+            && node.kind == Kind::String
+            && self
+                .text
+                .get(node.start as usize + 1..node.end as usize - 1)
+                == Some(text.as_bytes())
     }
 
     /// The member of an object by its key, however that is escaped. Of several the last, as most
     /// parsers have it.
     pub fn get(self, key: &str) -> Option<Value<'t>> {
+        let node = self.node();
         let mut found = None;
-        for (own, value) in self.members() {
-            if own.is(key) {
+        if node.kind != Kind::Object {
+            return found;
+        }
+        let mut at = self.at + 1;
+        while at < node.next {
+            let key_node = Value { at, ..self };
+            let value = Value { at: at + 1, ..self };
+            if key_node.is(key) {
                 found = Some(value);
             }
+            at = value.node().next;
         }
         found
     }
 
     /// The members of an object in their order; nothing for other values.
+    #[inline]
     pub fn members(self) -> Members<'t> {
         Members(self.inside(Kind::Object))
     }
 
     /// The elements of an array in their order; nothing for other values.
+    #[inline]
     pub fn elements(self) -> Elements<'t> {
         Elements(self.inside(Kind::Array))
     }
@@ -180,6 +198,7 @@ impl<'t> Value<'t> {
     }
 
     /// Whether it has no members or elements.
+    #[inline]
     pub fn is_empty(self) -> bool {
         self.members().next().is_none() && self.elements().next().is_none()
     }
@@ -250,6 +269,7 @@ impl<'t> Value<'t> {
         (self.at..self.node().next).contains(&at)
     }
 
+    #[inline]
     fn inside(self, kind: Kind) -> Walk<'t> {
         let node = self.node();
         let end = if node.kind == kind {
@@ -265,15 +285,16 @@ impl<'t> Value<'t> {
     }
 
     #[inline]
-    fn node(self) -> Node {
-        const NULL: Node = Node {
+    fn node(self) -> &'t Node {
+        const NULL: &Node = &Node {
             start: 0,
             end: 0,
-            next: 0,
+            // Beyond every node, so that a walk that came here would end.
+            next: u32::MAX,
             kind: Kind::Null,
             escaped: false,
         };
-        self.nodes.get(self.at as usize).copied().unwrap_or(NULL)
+        self.nodes.get(self.at as usize).unwrap_or(NULL)
     }
 }
 
@@ -300,6 +321,7 @@ impl<'t> Key<'t> {
 
     /// The inside of the quotes. To tell many known names apart, match on this: keys are hardly
     /// ever escaped, and [`is`](Key::is) is there for the one name that must not be missed.
+    #[inline]
     pub fn escaped(self) -> &'t [u8] {
         self.0.escaped().unwrap_or_default()
     }
@@ -330,7 +352,15 @@ impl<'t> Iterator for Members<'t> {
 
     #[inline]
     fn next(&mut self) -> Option<(Key<'t>, Value<'t>)> {
-        Some((Key(self.0.next()?), self.0.next()?))
+        let walk = &mut self.0;
+        if walk.at >= walk.end {
+            return None;
+        }
+        // A key has nothing within it: its value comes next.
+        let (key, value) = (walk.at, walk.at + 1);
+        let [key, value] = [key, value].map(|at| Value { at, ..walk.of });
+        walk.at = value.node().next;
+        Some((Key(key), value))
     }
 }
 

@@ -14,6 +14,7 @@
 //! are.
 
 use super::held::{Held, Waiting};
+use crate::base::buf::SLICE_BYTES_MIN;
 use crate::base::{JsonStr, OutBuf};
 use crate::dialect::ReplyMeta;
 use crate::dialect::anthropic::finish::{self, Made};
@@ -24,7 +25,12 @@ use crate::ir::{
 };
 use crate::wire::json::Writer;
 
-const INPUT_JSON: &[u8] = b"input_json_delta\",\"partial_json\":\"";
+const INPUT_JSON: &[u8] = b",\"delta\":{\"type\":\"input_json_delta\",\"partial_json\":\"";
+
+const TEXT_DELTA: &[u8] = b",\"delta\":{\"type\":\"text_delta\",\"text\":\"";
+const CITATIONS_DELTA: &[u8] = b",\"delta\":{\"type\":\"citations_delta\",\"citation\":";
+const THINKING_DELTA: &[u8] = b",\"delta\":{\"type\":\"thinking_delta\",\"thinking\":\"";
+const SIGNATURE_DELTA: &[u8] = b",\"delta\":{\"type\":\"signature_delta\",\"signature\":\"";
 
 /// Writes a streamed answer for a Messages client.
 #[derive(Debug)]
@@ -280,14 +286,14 @@ impl Encoder {
                 if !written {
                     self.write_start(b"\"text\",\"text\":\"\"}", out);
                 }
-                put_delta(out, index, b"text_delta\",\"text\":\"");
+                put_delta(out, index, TEXT_DELTA);
                 end_delta(out, text);
             }
             (Form::Text, Piece::Citation(Origin::Anthropic, citation)) => {
                 if !written {
                     self.write_start(b"\"text\",\"text\":\"\",\"citations\":[]}", out);
                 }
-                put_delta(out, index, b"citations_delta\",\"citation\":");
+                put_delta(out, index, CITATIONS_DELTA);
                 Writer::one_line(out).raw(citation);
                 out.put(b"}}\n\n");
             }
@@ -295,14 +301,14 @@ impl Encoder {
                 if !written {
                     self.write_start(b"\"thinking\",\"thinking\":\"\",\"signature\":\"\"}", out);
                 }
-                put_delta(out, index, b"thinking_delta\",\"thinking\":\"");
+                put_delta(out, index, THINKING_DELTA);
                 end_delta(out, text);
             }
             (Form::Thinking, Piece::Signature(value, Origin::Anthropic)) if !value.is_empty() => {
                 if !written {
                     self.write_start(b"\"thinking\",\"thinking\":\"\",\"signature\":\"\"}", out);
                 }
-                put_delta(out, index, b"signature_delta\",\"signature\":\"");
+                put_delta(out, index, SIGNATURE_DELTA);
                 end_delta(out, value);
             }
             (Form::Tool { free: false }, Piece::Text(text)) if !text.is_empty() => {
@@ -425,16 +431,20 @@ fn put_start(out: &mut OutBuf, index: u64) {
     out.put(b",\"content_block\":");
 }
 
+/// Begins a delta; `kind` is all up to its value.
 #[inline]
 fn put_delta(out: &mut OutBuf, index: u64, kind: &[u8]) {
     out.put(b"event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":");
     out.put_u64(index);
-    out.put(b",\"delta\":{\"type\":\"");
     out.put(kind);
 }
 
 #[inline]
 fn end_delta(out: &mut OutBuf, text: &JsonStr) {
-    out.push(text.escaped().clone());
+    if text.len() < SLICE_BYTES_MIN {
+        out.put(text.escaped());
+    } else {
+        out.push(text.escaped().clone());
+    }
     out.put(b"\"}}\n\n");
 }

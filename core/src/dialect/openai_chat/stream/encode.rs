@@ -167,10 +167,23 @@ impl Encoder {
         delta: impl FnOnce(&mut OutBuf),
     ) {
         out.put(&self.head);
-        out.put(b"{\"index\":");
-        out.put_u64(choice.into());
-        out.put(b",\"delta\":{");
+        if choice == 0 {
+            out.put(b"{\"index\":0,\"delta\":{");
+        } else {
+            out.put(b"{\"index\":");
+            out.put_u64(choice.into());
+            out.put(b",\"delta\":{");
+        }
         delta(out);
+        if logprobs.is_none() && reason.is_none() {
+            // Nearly all: one piece less to put together.
+            out.put(if self.meta.stream_usage {
+                b"},\"logprobs\":null,\"finish_reason\":null}],\"usage\":null}\n\n".as_slice()
+            } else {
+                b"},\"logprobs\":null,\"finish_reason\":null}]}\n\n"
+            });
+            return;
+        }
         out.put(b"},\"logprobs\":");
         match logprobs {
             None => out.put(b"null"),
@@ -237,7 +250,7 @@ impl Encoder {
                 self.thoughts += 1;
                 self.chunk(choice, None, None, out, |out| {
                     out.put(b"\"reasoning_details\":[{\"type\":\"reasoning.encrypted\",");
-                    put_member(b"data", data, out);
+                    put_member(b"\"data\":\"", data, out);
                     out.put(b",");
                     put_format(*origin, number, out);
                 });
@@ -248,7 +261,7 @@ impl Encoder {
                 out.put(b"]");
             }),
             PartKind::Text { text, .. } => self.chunk(choice, None, None, out, |out| {
-                put_member(b"content", text, out);
+                put_member(b"\"content\":\"", text, out);
             }),
             _ => {}
         }
@@ -267,14 +280,14 @@ impl Encoder {
         let (choice, kind) = (*choice, *kind);
         match (kind, piece) {
             (OpenKind::Text, Piece::Text(text)) => self.chunk(choice, None, None, out, |out| {
-                put_member(b"content", &text, out);
+                put_member(b"\"content\":\"", &text, out);
             }),
             (OpenKind::Refusal, Piece::Text(text)) => self.chunk(choice, None, None, out, |out| {
-                put_member(b"refusal", &text, out);
+                put_member(b"\"refusal\":\"", &text, out);
             }),
             (OpenKind::Thinking { .. }, Piece::Text(text)) => {
                 self.chunk(choice, None, None, out, |out| {
-                    put_member(b"reasoning_content", &text, out);
+                    put_member(b"\"reasoning_content\":\"", &text, out);
                 });
             }
             (OpenKind::Call { number, free, .. }, Piece::Text(text)) => {
@@ -285,7 +298,7 @@ impl Encoder {
             (OpenKind::Thinking { number }, Piece::Signature(value, origin)) => {
                 self.chunk(choice, None, None, out, |out| {
                     out.put(b"\"reasoning_details\":[{\"type\":\"reasoning.text\",");
-                    put_member(b"signature", &value, out);
+                    put_member(b"\"signature\":\"", &value, out);
                     out.put(b",");
                     put_format(origin, number, out);
                 });
@@ -295,7 +308,7 @@ impl Encoder {
                     out.put(b"\"tool_calls\":[{\"index\":");
                     out.put_u64(number);
                     out.put(b",\"extra_content\":{\"google\":{");
-                    put_member(b"thought_signature", &value, out);
+                    put_member(b"\"thought_signature\":\"", &value, out);
                     out.put(b"}}}]");
                 });
             }
@@ -375,11 +388,9 @@ impl Encoder {
     }
 }
 
-/// `"key":"text"`.
+/// A member whose value is `text`; `key` with all that stands before that, `"key":"`.
 fn put_member(key: &[u8], text: &JsonStr, out: &mut OutBuf) {
-    out.put(b"\"");
     out.put(key);
-    out.put(b"\":\"");
     if text.len() < SLICE_BYTES_MIN {
         out.put(text.escaped());
     } else {
@@ -401,13 +412,13 @@ fn put_call_start(number: u64, id: &JsonStr, name: &JsonStr, free: bool, out: &m
     out.put(b"\"tool_calls\":[{\"index\":");
     out.put_u64(number);
     out.put(b",");
-    put_member(b"id", id, out);
+    put_member(b"\"id\":\"", id, out);
     out.put(if free {
         b",\"type\":\"custom\",\"custom\":{".as_slice()
     } else {
         b",\"type\":\"function\",\"function\":{"
     });
-    put_member(b"name", name, out);
+    put_member(b"\"name\":\"", name, out);
     out.put(if free {
         b",\"input\":\"\"}}]".as_slice()
     } else {
@@ -420,10 +431,10 @@ fn put_arguments(number: u64, free: bool, text: &JsonStr, out: &mut OutBuf) {
     out.put_u64(number);
     if free {
         out.put(b",\"custom\":{");
-        put_member(b"input", text, out);
+        put_member(b"\"input\":\"", text, out);
     } else {
         out.put(b",\"function\":{");
-        put_member(b"arguments", text, out);
+        put_member(b"\"arguments\":\"", text, out);
     }
     out.put(b"}}]");
 }
