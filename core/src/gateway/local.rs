@@ -255,7 +255,7 @@ fn quote(text: &str) -> String {
     format!("“{short}{more}”.")
 }
 
-/// The tool to call: the one that must be called, else the first, unless a result has just come.
+/// The tool to call: the one that must be called, else the first, unless a result has come already.
 fn tool_to_call(request: &Request) -> Option<&FunctionTool> {
     let functions = || {
         request.tools.iter().filter_map(|tool| match &tool.kind {
@@ -269,13 +269,13 @@ fn tool_to_call(request: &Request) -> Option<&FunctionTool> {
         Some(ToolChoice::Allowed { names, .. }) => {
             return functions().find(|it| names.contains(&it.name));
         }
-        Some(ToolChoice::Auto | ToolChoice::Required) | None => {}
+        Some(ToolChoice::Required) => return functions().next(),
+        Some(ToolChoice::Auto) | None => {}
     }
-    let has_result = request.messages.last().is_some_and(|message| {
-        message
-            .parts
-            .iter()
-            .any(|part| matches!(part.kind, PartKind::ToolResult(_)))
+    // One call a conversation: an agent that runs each tool it is asked for would never end.
+    let has_result = request.messages.iter().any(|message| {
+        let mut parts = message.parts.iter();
+        parts.any(|part| matches!(part.kind, PartKind::ToolResult(_)))
     });
     if has_result { None } else { functions().next() }
 }

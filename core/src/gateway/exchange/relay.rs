@@ -48,7 +48,7 @@ impl Shard {
                 return;
             }
         };
-        if status < 200 || (300..400).contains(&status) {
+        if !(200..300).contains(&status) && !(400..600).contains(&status) {
             let message = format!("the upstream answered with status {status}");
             self.upstream_failed(upstream, Failure::new(Class::BadGateway, message));
             return;

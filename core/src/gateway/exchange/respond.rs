@@ -7,6 +7,7 @@ use super::super::Shard;
 use super::deadlines::Phase;
 use super::{Answer, Exchange, Streaming};
 use crate::base::{ExchangeId, OutBuf};
+use crate::config::Credentials;
 use crate::dialect::Dialect;
 use crate::ir::{Class, Failure};
 use crate::policy::retry::retry_after;
@@ -131,6 +132,7 @@ impl Shard {
             .prompt()
             .is_some_and(|prompt| prompt.is_same_dialect);
         let upstream = exchange.provider_dialect();
+        let key: Option<String> = exchange.provider_key().map(str::to_owned);
         let Answer::Whole(holding) = &mut exchange.answer else {
             return;
         };
@@ -138,6 +140,7 @@ impl Shard {
         let codings = core::mem::take(&mut holding.codings);
         let bytes_max = self.ctx.limits.shard.response_bytes_max;
         let body = coding::decode_whole(&codings, body, bytes_max).unwrap_or_default();
+        let body = without_key(body, key.as_deref());
         let mut failure = upstream.decode_failure(status, &body, &self.ctx.limits);
         failure.upstream_status = Some(status);
         if failure.retry_after.is_none() {
@@ -314,7 +317,39 @@ impl Shard {
     }
 }
 
+/// Upstreams have been seen to repeat the key that they refuse: it is ours, not the client's.
+fn without_key(body: Bytes, key: Option<&str>) -> Bytes {
+    const MASK: &[u8] = b"[redacted]";
+    let Some(key) = key.filter(|key| key.len() >= 4) else {
+        return body;
+    };
+    let finder = memchr::memmem::Finder::new(key);
+    if finder.find(&body).is_none() {
+        return body;
+    }
+    let mut masked = Vec::with_capacity(body.len());
+    let mut rest = body.as_ref();
+    while let Some(at) = finder.find(rest) {
+        masked.extend_from_slice(rest.get(..at).unwrap_or_default());
+        masked.extend_from_slice(MASK);
+        rest = rest.get(at + key.len()..).unwrap_or_default();
+    }
+    masked.extend_from_slice(rest);
+    Bytes::from(masked)
+}
+
 impl Exchange {
+    fn provider_key(&self) -> Option<&str> {
+        let provider = self
+            .snapshot
+            .providers
+            .get(self.prompt()?.upstream.provider)?;
+        match &provider.credentials {
+            Credentials::Key(key) => Some(key.expose()),
+            Credentials::Client | Credentials::None => None,
+        }
+    }
+
     fn provider_dialect(&self) -> Dialect {
         self.prompt()
             .and_then(|prompt| self.snapshot.providers.get(prompt.upstream.provider))
@@ -349,7 +384,8 @@ impl<'a> ResponseFields<'a> {
         let mut has_request_id = false;
         let mut has_retry_after = false;
         for (name, value) in passed.into_iter().flat_map(Fields::iter) {
-            let is_retry = name.eq_ignore_ascii_case(b"retry-after");
+            let is_retry = name.eq_ignore_ascii_case(b"retry-after")
+                || name.eq_ignore_ascii_case(b"retry-after-ms");
             if is_passed(name) && (is_same || is_retry) {
                 has_request_id |= name.eq_ignore_ascii_case(b"request-id");
                 has_retry_after |= is_retry;
