@@ -24,20 +24,20 @@ use tollgate_core::gateway::{Shard, ShardOptions};
 
 /// What passes through the shard.
 #[derive(Clone, Copy, Debug)]
-pub struct Traffic {
+pub(crate) struct Traffic {
     /// What the client speaks.
-    pub client: Api,
+    pub(crate) client: Api,
     /// What the upstream speaks.
-    pub upstream: Api,
+    pub(crate) upstream: Api,
     /// The request.
-    pub size: Size,
+    pub(crate) size: Size,
     /// Pieces of text in a streamed answer; `None` for a whole one.
-    pub events: Option<usize>,
+    pub(crate) events: Option<usize>,
 }
 
 impl Traffic {
     /// Names it in tables.
-    pub fn name(self) -> String {
+    pub(crate) fn name(self) -> String {
         let Traffic {
             client, upstream, ..
         } = self;
@@ -54,7 +54,7 @@ impl Traffic {
 }
 
 /// The shard, its client and its upstream.
-pub struct Pump {
+pub(crate) struct Pump {
     shard: Shard,
     now: u64,
     accept: Option<(ListenerId, ConnId)>,
@@ -82,7 +82,7 @@ struct Far {
 
 impl Pump {
     /// A shard with its client connected.
-    pub fn new(traffic: Traffic) -> Pump {
+    pub(crate) fn new(traffic: Traffic) -> Pump {
         let options = ShardOptions {
             id: ShardId(0),
             listeners: 1,
@@ -122,7 +122,7 @@ impl Pump {
     }
 
     /// One request and its answer; the bytes that the client received.
-    pub fn request(&mut self) -> u64 {
+    pub(crate) fn request(&mut self) -> u64 {
         let before = (self.answered, self.client.taken);
         self.client.pieces.push_back(0..self.request.len());
         self.turn();
@@ -131,8 +131,7 @@ impl Pump {
     }
 
     /// Bytes of the request and of the upstream's answer.
-    #[allow(dead_code, reason = "not every user asks")]
-    pub fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         (self.request.len() + self.answer.bytes().len()) as u64
     }
 
@@ -256,7 +255,7 @@ impl Far {
 }
 
 /// The dialect of that API.
-pub const fn dialect(api: Api) -> Dialect {
+const fn dialect(api: Api) -> Dialect {
     match api {
         Api::Messages => Dialect::Anthropic,
         Api::Chat => Dialect::OpenAiChat,
