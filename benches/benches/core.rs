@@ -1,5 +1,5 @@
-//! The parts of core that each request or event passes through, beside the least that the same bytes
-//! could cost: one search over them, `serde_json` checking them, httparse alone.
+//! The parts of core that each request or event passes through, beside the least that the same
+//! bytes could cost: one search over them, `serde_json` checking them, httparse alone.
 
 #![allow(missing_docs, reason = "macros of criterion make public items")]
 #![allow(
