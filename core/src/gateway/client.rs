@@ -71,6 +71,11 @@ impl Client {
         }
     }
 
+    /// Whether an answer, or a part of one, has not been taken yet.
+    pub(super) fn is_sending(&self) -> bool {
+        self.socket.is_writing() || !self.socket.output.is_empty()
+    }
+
     pub(super) fn rearm(&mut self, ctx: &mut Ctx) {
         let deadlines = [self.read_deadline, self.write_deadline];
         if let Some(deadline) = deadlines.into_iter().flatten().min() {
@@ -268,7 +273,7 @@ impl Shard {
             None if client.socket.input.is_empty() => {
                 let deadline = ctx.now.mono + timers.client_idle;
                 if ctx.is_draining() {
-                    client.close(false, ctx);
+                    self.client_leave(id);
                     return;
                 }
                 client.read_deadline = Some(deadline);
@@ -299,6 +304,18 @@ impl Shard {
             }
         }
         client.rearm(ctx);
+    }
+
+    /// Ends a connection without a request, once what is on its way has been taken.
+    pub(super) fn client_leave(&mut self, id: ClientId) {
+        let Some(client) = self.clients.get_mut(id) else {
+            return;
+        };
+        if client.is_sending() {
+            client.phase = Phase::Finishing;
+        } else {
+            client.close(false, &mut self.ctx);
+        }
     }
 
     /// A pipelining client is watched for its end, up to a limit of what it may send ahead.
@@ -416,6 +433,12 @@ impl Shard {
             Phase::Lingering(_) => client.close(true, &mut self.ctx),
             Phase::Serving if client.exchange.is_some() || !client.socket.input.is_empty() => {
                 self.refuse_slow(id);
+            }
+            Phase::Serving if client.is_sending() => {
+                // Still taking its last answer, at its own pace: `client_write` bounds that.
+                let idle = self.ctx.limits.timers.client_idle;
+                client.read_deadline = Some(now + idle);
+                client.rearm(&mut self.ctx);
             }
             Phase::Serving => client.close(false, &mut self.ctx),
             Phase::Accepting(_) | Phase::Finishing | Phase::Closing => {}

@@ -32,7 +32,7 @@ impl Shard {
                     && client.socket.input.is_empty()
             });
             if is_idle {
-                self.client_gone(id, false);
+                self.client_leave(id);
             }
         }
     }

@@ -84,12 +84,14 @@ impl Response {
     }
 
     /// The response has ended as its framing said. Says whether the client has a complete answer.
-    pub(crate) fn end(&self, shared: &Shared) -> Result<bool, String> {
+    pub(crate) fn end(&mut self, shared: &Shared) -> Result<bool, String> {
         if self.is_head {
             return Ok(self.head.status == 200);
         }
-        if let Some(stream) = &self.stream {
+        if let Some(stream) = &mut self.stream {
             stream.end()?;
+        }
+        if let Some(stream) = &self.stream {
             return match stream.state() {
                 State::Complete => Ok(true),
                 State::Failed => Ok(false),

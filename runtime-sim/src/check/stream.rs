@@ -63,9 +63,15 @@ impl Stream {
         Ok(())
     }
 
-    /// The body has ended: nothing may be left.
-    pub(crate) fn end(&self) -> Result<(), String> {
+    /// The body has ended: nothing may be left but a whole event without its blank line, which
+    /// passes as the upstream sent it.
+    pub(crate) fn end(&mut self) -> Result<(), String> {
         if self.input.iter().all(|&byte| byte == b'\n') || self.allows_broken {
+            return Ok(());
+        }
+        let rest = String::from_utf8_lossy(&self.input).into_owned();
+        if rest.ends_with(['\n', '}', ']']) && self.event(rest.trim_end()).is_ok() {
+            self.input.clear();
             return Ok(());
         }
         Err(format!(

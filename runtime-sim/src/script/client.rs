@@ -200,7 +200,7 @@ impl ClientPeer {
     }
 
     fn response_end(&mut self, io: &mut PeerIo) -> Result<(), String> {
-        let Some(response) = self.response.take() else {
+        let Some(mut response) = self.response.take() else {
             return Ok(());
         };
         let is_complete = response.end(&self.shared)?;
