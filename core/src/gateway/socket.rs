@@ -94,12 +94,18 @@ impl Socket {
         self.issue_read(class, outbox);
     }
 
-    /// Asks for bytes that are known to come, `expected` of them: the rest of a body.
+    /// Asks for bytes that are known to come: the rest of a body, `expected` bytes of it, or none
+    /// where its length turns out at its end.
     pub(super) fn read_body(&mut self, expected: usize, outbox: &mut Outbox) {
         if self.is_reading || self.is_ended || self.is_closing {
             return;
         }
-        self.input.reserve(expected.clamp(1, ROOM_MAX as usize));
+        let room = if expected == 0 {
+            self.room as usize
+        } else {
+            expected
+        };
+        self.input.reserve(room.min(ROOM_MAX as usize));
         self.issue_read(ReadClass::Ready, outbox);
     }
 

@@ -358,6 +358,8 @@ impl Shard {
                 Phase::FirstContent => {
                     self.timed_out(id, "the upstream sent no content in time");
                 }
+                // It is we who do not read: the client has more to take than it may have queued.
+                Phase::Idle if self.is_client_full(id) => self.await_data_anew(id),
                 Phase::Idle => self.timed_out(id, "the upstream fell silent"),
                 Phase::Ending => self.stop_waiting_for_end(id),
                 Phase::Hold => self.commit_held(id),

@@ -353,6 +353,14 @@ impl Shard {
         }
     }
 
+    /// Gives the upstream its time again.
+    pub(in crate::gateway) fn await_data_anew(&mut self, id: ExchangeId) {
+        let now = self.ctx.now.mono;
+        if let Some(exchange) = self.exchanges.get_mut(id) {
+            exchange.await_data(&now);
+        }
+    }
+
     /// Whether the client has so much to take that its upstream is not read for now.
     pub(in crate::gateway) fn is_client_full(&self, id: ExchangeId) -> bool {
         let Some(exchange) = self.exchanges.get(id) else {
@@ -393,6 +401,7 @@ impl Shard {
             .get(upstream)
             .is_some_and(|it| !it.socket.is_reading());
         if is_stopped && exchange.state == State::Relaying && !self.is_client_full(id) {
+            self.await_data_anew(id);
             self.upstream_progress(upstream);
         }
     }
