@@ -80,7 +80,10 @@ async fn serve(
     if seat.options.pin {
         pin(seat.id)?;
     }
-    let sockets = std::mem::take(&mut seat.sockets);
+    let bell = Handle::new(seat.mailboxes[usize::from(seat.id.0)].bell()?)?;
+    let sockets = std::mem::take(&mut seat.sockets).into_iter();
+    let handles = sockets.map(|fd| fd.map(Handle::new).transpose());
+    let handles = handles.collect::<Result<Vec<_>, _>>()?;
     let worker = Rc::new(Worker {
         alarm: Alarm::new(),
         failed: Cell::new(false),
@@ -94,15 +97,12 @@ async fn serve(
     });
     // The first is that of `PEERS`.
     worker.listeners.borrow_mut().push(Listener::default());
-    for fd in sockets {
+    for handle in handles {
         let mut listener = Listener::default();
-        if let Some(fd) = fd {
-            listener.socket = Some(Socket::new(&worker, Ok(Handle::new(fd)?), Peer::Unix));
-        }
+        listener.socket = handle.map(|handle| Socket::new(&worker, Ok(handle), Peer::Unix));
         worker.listeners.borrow_mut().push(listener);
     }
     let mailbox = worker.mailbox(worker.seat.id);
-    let bell = Handle::new(mailbox.bell()?)?;
     // Nobody hears it when another worker failed.
     let _ = said.send(Said::Started(driver));
     let ticked = worker.clone();

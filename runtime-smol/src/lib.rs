@@ -71,6 +71,7 @@ enum Said {
 
 /// Starts one thread per machine; machine `i` is shard `i`. With it come the sockets that it
 /// listens on, non-blocking, by `ListenerId`; `None` is a listener of which it gets nothing.
+/// What is accepted inherits their TCP_NODELAY, which is to be set.
 ///
 /// # Errors
 /// No machine, a driver that this kernel or runtime does not have, or too few descriptors or
@@ -118,13 +119,16 @@ pub fn start<M: Machine>(
         }
     }
     drop((host, sender));
-    for _ in 0..workers {
-        match running.hear_start() {
-            Ok(driver) if ["", driver].contains(&running.driver) => running.driver = driver,
+    let mut starting = workers;
+    while starting > 0 {
+        match running.hear() {
+            Ok(None) => continue,
+            Ok(Some(driver)) if ["", driver].contains(&running.driver) => running.driver = driver,
             // The kernel gave to one worker what it refused to another.
-            Ok(_) => running.driver = "several drivers",
+            Ok(Some(_)) => running.driver = "several drivers",
             Err(error) => return Err(running.abandon(error)),
         }
+        starting -= 1;
     }
     Ok(running)
 }
@@ -162,14 +166,6 @@ impl Running {
         }
         self.join();
         Ok(())
-    }
-
-    fn hear_start(&mut self) -> io::Result<&'static str> {
-        loop {
-            if let Some(driver) = self.hear()? {
-                return Ok(driver);
-            }
-        }
     }
 
     /// The next driver that is told, or a worker that has drained.
