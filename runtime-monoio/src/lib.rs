@@ -155,8 +155,8 @@ impl Running {
         self.control.clone()
     }
 
-    /// Blocks until each machine said `Output::Drained`; then all threads have ended and all sockets
-    /// are closed.
+    /// Blocks until each machine said `Output::Drained`; then all threads have ended, all
+    /// sockets are closed.
     ///
     /// # Errors
     /// At once when a worker panicked. Its machine is lost and the others go on: end the process.

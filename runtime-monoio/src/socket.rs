@@ -113,7 +113,7 @@ impl Socket {
         self: Rc<Self>,
         writes: bool,
         eager: bool,
-        mut step: impl FnMut(&Socket, Result<BorrowedFd<'_>, Errno>) -> Option<Completion> + 'static,
+        mut step: impl FnMut(&Socket, Result<BorrowedFd, Errno>) -> Option<Completion> + 'static,
     ) {
         if eager && let Some(completion) = step(&self, self.fd()) {
             return self.worker.completed(completion);
@@ -157,8 +157,8 @@ impl Socket {
     pub(crate) fn close(self: Rc<Self>, last: Completion, abort: bool) {
         self.last.replace(Some(last));
         if let Ok(fd) = self.fd() {
-            // Neither can fail in a way that leaves somebody waiting: a socket that is not connected
-            // any more has woken its waiters already. The first sends RST; Unix sockets know none.
+            // Neither can fail in a way that leaves somebody waiting: a socket that is no longer
+            // connected has woken its waiters already. The first sends RST; Unix sockets know none.
             let reset = abort && net::connect_unspec(fd).is_ok();
             if !reset && Rc::strong_count(&self) > 1 {
                 let _ = net::shutdown(fd, Shutdown::Both);
