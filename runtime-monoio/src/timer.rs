@@ -5,79 +5,47 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
-use std::pin::pin;
-use std::rc::Rc;
-use std::task::{Poll, Waker};
+use std::pin::Pin;
 use std::time::Duration;
 
-use monoio::time::{Instant as Deadline, sleep};
+use monoio::time::{Instant as Deadline, Sleep, sleep};
 use tollgate_core::base::Instant;
-use tollgate_core::gateway::io::{Input, Machine};
 
-use crate::worker::Worker;
-
-/// A tick comes at least this often while anything is timed; no timer reaches further.
+/// No timer reaches further: a later deadline is looked at again then.
 const REACH: Duration = Duration::from_secs(3600);
 
 /// When the machine wants to be told the time.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Alarm {
-    /// What the timer is set to.
-    due: Cell<Option<Instant>>,
-    /// `due` came nearer, and the timer does not know yet.
-    moved: Cell<bool>,
-    stopped: Cell<bool>,
-    waker: RefCell<Option<Waker>>,
+    due: Cell<Instant>,
+    timer: RefCell<Pin<Box<Sleep>>>,
 }
 
 impl Alarm {
-    /// Makes sure that a tick comes at `at` or before.
-    pub(crate) fn set(&self, at: Instant) {
-        if self.due.get().is_none_or(|due| at < due) {
-            self.due.set(Some(at));
-            self.moved.set(true);
-            self.wake();
+    pub(crate) fn new() -> Alarm {
+        Alarm {
+            due: Cell::new(Instant::FAR),
+            timer: RefCell::new(Box::pin(sleep(REACH))),
         }
     }
 
-    /// Ends [`run`].
-    pub(crate) fn stop(&self) {
-        self.stopped.set(true);
-        self.wake();
-    }
-
-    fn wake(&self) {
-        if let Some(waker) = self.waker.take() {
-            waker.wake();
+    /// Makes sure that it rings at `at` or before.
+    pub(crate) fn set(&self, now: Instant, at: Instant) {
+        if at < self.due.get() {
+            self.due.set(at);
+            self.arm(at.since(now).min(REACH));
         }
     }
-}
 
-/// Rings until the alarm is stopped.
-pub(crate) async fn run<M: Machine>(worker: Rc<Worker<M>>) {
-    let alarm = &worker.alarm;
-    let mut timer = pin!(sleep(REACH));
-    while !alarm.stopped.get() {
-        let rang = poll_fn(|context| {
-            if alarm.stopped.get() {
-                return Poll::Ready(false);
-            }
-            if alarm.moved.take() {
-                let now = worker.now().mono;
-                let wait = alarm.due.get().map_or(REACH, |due| due.since(now));
-                timer.as_mut().reset(Deadline::now() + wait.min(REACH));
-            }
-            if alarm.due.get().is_some() && timer.as_mut().poll(context).is_ready() {
-                return Poll::Ready(true);
-            }
-            alarm.waker.replace(Some(context.waker().clone()));
-            Poll::Pending
-        })
-        .await;
-        if rang {
-            alarm.waker.take();
-            alarm.due.set(None);
-            worker.turn(Input::Tick);
-        }
+    /// Waits until it rings.
+    pub(crate) async fn rung(&self) {
+        poll_fn(|context| self.timer.borrow_mut().as_mut().poll(context)).await;
+        self.due.set(Instant::FAR);
+        self.arm(REACH);
+    }
+
+    fn arm(&self, wait: Duration) {
+        let mut timer = self.timer.borrow_mut();
+        timer.as_mut().reset(Deadline::now() + wait);
     }
 }

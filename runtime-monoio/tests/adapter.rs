@@ -10,17 +10,16 @@ mod common;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use common::{
-    Event, FIRST, QUIET, Threads, Toy, client, drain, echo, hear, loopback, on_each_driver,
-    options, port, run, tell,
+    Event, FIRST, Listener, QUIET, Served, Toy, client, drain, echo, hear, on_each_driver, port,
+    run, tell,
 };
-use runtime::{Address, Driver, Listener, Running, start};
+use runtime::Driver;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tollgate_core::base::{OutBuf, Rng, Seed, ShardId};
@@ -28,20 +27,20 @@ use tollgate_core::config::Snapshot;
 use tollgate_core::gateway::io::{IoFailure, PEERS, Peer, ReadClass};
 
 /// Tells the machines to drain, and waits until they did.
-fn finish(running: Running) {
+fn finish(running: Served) {
     running.control().drain(Duration::ZERO);
     running.wait().unwrap();
 }
 
 /// Lets the script go on, as [`Event::Reload`].
-fn poke(running: &Running) {
+fn poke(running: &Served) {
     running.control().reload(&Arc::new(Snapshot::default()));
 }
 
 #[test]
 fn a_thousand_connections_are_echoed() {
     on_each_driver(|driver| {
-        let running = run(driver, &[loopback()], vec![echo(1)]);
+        let running = run(driver, Some(&Listener::Loopback), vec![echo(1)]);
         let name = match driver {
             Driver::Uring => "(io_uring)",
             Driver::Auto | Driver::Epoll => "(epoll)",
@@ -72,7 +71,7 @@ fn record(id: usize, round: u8) -> [u8; 600] {
 }
 
 #[test]
-fn workers_share_a_port_and_it_is_theirs_alone() {
+fn workers_share_a_port() {
     on_each_driver(|driver| {
         let (told, heard) = tell();
         let machines = (0..2u8).map(|shard| {
@@ -86,25 +85,13 @@ fn workers_share_a_port_and_it_is_theirs_alone() {
             });
             toy.begin(|desk| desk.accept(FIRST))
         });
-        let running = run(driver, &[loopback()], machines.collect());
-        let taken = run_error(driver, Listener::Tcp(port(&running)));
-        assert_eq!(taken.kind(), ErrorKind::AddrInUse);
-        assert!(
-            taken.to_string().contains(&port(&running).to_string()),
-            "{taken}"
-        );
+        let running = run(driver, Some(&Listener::Loopback), machines.collect());
         let clients: Vec<TcpStream> = (0..64).map(|_| client(&running)).collect();
         let by: Vec<u8> = clients.iter().map(|_| hear(&heard)).collect();
         assert!(by.contains(&0) && by.contains(&1), "{by:?}");
         drop(clients);
         finish(running);
     });
-}
-
-fn run_error(driver: Driver, listener: Listener) -> std::io::Error {
-    let mut options = options(&[loopback(), listener]);
-    options.driver = driver;
-    start(options, vec![echo(2)], Arc::new(Threads)).unwrap_err()
 }
 
 /// A byte relay: for each client one connection to `upstream`.
@@ -155,8 +142,12 @@ fn relay(upstream: SocketAddr) -> Toy {
 fn large_bodies_pass_a_relay_unchanged() {
     const LENGTH: usize = 3_000_000;
     on_each_driver(|driver| {
-        let server = run(driver, &[loopback()], vec![echo(1)]);
-        let running = run(driver, &[loopback()], vec![relay(port(&server))]);
+        let server = run(driver, Some(&Listener::Loopback), vec![echo(1)]);
+        let running = run(
+            driver,
+            Some(&Listener::Loopback),
+            vec![relay(port(&server))],
+        );
         let threads: Vec<_> = (0..4usize)
             .map(|seed| {
                 let mut client = client(&running);
@@ -183,9 +174,9 @@ fn large_bodies_pass_a_relay_unchanged() {
 #[test]
 fn clients_that_leave_at_any_time_leave_nothing() {
     on_each_driver(|driver| {
-        let server = run(driver, &[loopback()], vec![echo(1), echo(1)]);
+        let server = run(driver, Some(&Listener::Loopback), vec![echo(1), echo(1)]);
         let relays = (0..2).map(|_| relay(port(&server))).collect();
-        let running = run(driver, &[loopback()], relays);
+        let running = run(driver, Some(&Listener::Loopback), relays);
         let address = port(&running);
         let threads: Vec<_> = (0..4u64)
             .map(|seed| {
@@ -233,7 +224,7 @@ fn nobody_listens_there() {
         });
         let running = run(
             driver,
-            &[],
+            None,
             vec![toy.begin(|desk| {
                 desk.connect(address);
             })],
@@ -280,7 +271,7 @@ fn close_ends_a_connect_that_hangs() {
             });
             let running = run(
                 driver,
-                &[],
+                None,
                 vec![toy.begin(|desk| {
                     desk.connect(address);
                 })],
@@ -319,7 +310,7 @@ fn close_ends_a_read() {
                 other => panic!("{other:?}"),
             });
             let toy = toy.begin(|desk| desk.accept(FIRST));
-            let running = run(driver, &[loopback()], vec![toy]);
+            let running = run(driver, Some(&Listener::Loopback), vec![toy]);
             let mut client = client(&running);
             client.read_exact(&mut [0]).unwrap();
             poke(&running);
@@ -365,7 +356,7 @@ fn close_ends_a_write_to_a_stalled_reader() {
                 other => panic!("{other:?}"),
             });
             let toy = toy.begin(|desk| desk.accept(FIRST));
-            let running = run(driver, &[loopback()], vec![toy]);
+            let running = run(driver, Some(&Listener::Loopback), vec![toy]);
             let mut client = client(&running);
             let (result, written) = hear(&heard);
             assert_eq!(result, Err(IoFailure::Canceled));
@@ -400,7 +391,7 @@ fn shutdown_sends_fin_after_what_was_written() {
             other => panic!("{other:?}"),
         });
         let toy = toy.begin(|desk| desk.accept(FIRST));
-        let running = run(driver, &[loopback()], vec![toy]);
+        let running = run(driver, Some(&Listener::Loopback), vec![toy]);
         let mut client = client(&running);
         assert_eq!(client.read_to_end(&mut Vec::new()).unwrap(), LENGTH);
         client.write_all(b"after your FIN").unwrap();
@@ -425,7 +416,7 @@ fn what_the_peer_does_is_told() {
             _ => (),
         });
         let toy = toy.begin(|desk| desk.accept(FIRST));
-        let running = run(driver, &[loopback()], vec![toy]);
+        let running = run(driver, Some(&Listener::Loopback), vec![toy]);
         drop(client(&running));
         assert_eq!(hear(&heard), Ok(Bytes::new()));
         let reset = client(&running);
@@ -459,7 +450,7 @@ fn reads_append_and_quiet_ones_make_their_room() {
             other => panic!("{other:?}"),
         });
         let toy = toy.begin(|desk| desk.accept(FIRST));
-        let running = run(driver, &[loopback()], vec![toy]);
+        let running = run(driver, Some(&Listener::Loopback), vec![toy]);
         let mut client = client(&running);
         let sent: Vec<u8> = (0..8000u32).map(|at| (at / 5) as u8).collect();
         client.write_all(&sent).unwrap();
@@ -501,7 +492,7 @@ fn a_tick_comes_when_it_is_due() {
         });
         let mut toy = toy;
         toy.desk.timeout = Some(tollgate_core::base::Instant::FAR);
-        let running = run(driver, &[], vec![toy]);
+        let running = run(driver, None, vec![toy]);
         poke(&running);
         hear(&heard);
         finish(running);
@@ -520,7 +511,7 @@ fn unlisten_ends_the_accept_and_the_listener() {
             other => panic!("{other:?}"),
         });
         let toy = toy.begin(|desk| desk.accept(FIRST));
-        let running = run(driver, &[loopback()], vec![toy]);
+        let running = run(driver, Some(&Listener::Loopback), vec![toy]);
         poke(&running);
         hear(&heard);
         let refused = TcpStream::connect(port(&running)).unwrap_err();
@@ -544,7 +535,7 @@ fn the_end_of_descriptors_is_told() {
             Event::Drain => desk.drained(),
             _ => (),
         });
-        let running = run(driver, &[loopback()], vec![toy]);
+        let running = run(driver, Some(&Listener::Loopback), vec![toy]);
         let client = client(&running);
         let limit = getrlimit(Resource::Nofile);
         let highest = std::fs::File::open("/dev/null").unwrap();
@@ -581,7 +572,7 @@ fn no_connection_is_taken_unasked() {
             Event::Drain => desk.drained(),
             other => panic!("{other:?}"),
         });
-        let running = run(driver, &[loopback()], vec![toy]);
+        let running = run(driver, Some(&Listener::Loopback), vec![toy]);
         let mut clients: Vec<TcpStream> = (0..3).map(|_| client(&running)).collect();
         poke(&running);
         hear(&heard);
@@ -619,16 +610,12 @@ fn a_connection_is_handed_to_the_other_worker() {
             giver.begin(|desk| desk.accept(FIRST)),
             taker.begin(|desk| desk.accept(PEERS)),
         ];
-        let address = Listener::Unix {
-            path: path("hand-off"),
-            mode: None,
-        };
+        let place = path("hand-off");
+        let listener = Some(Listener::Unix(place.clone()));
         // A Unix socket is listened on by worker 0 alone, so all of its connections come this way.
-        let running = run(driver, &[address], machines);
-        let Address::Unix(place) = running.addresses()[0].clone() else {
-            panic!()
-        };
-        let mut peer = UnixStream::connect(place).unwrap();
+        let running = run(driver, listener.as_ref(), machines);
+        let mut peer = UnixStream::connect(&place).unwrap();
+        std::fs::remove_file(place).unwrap();
         peer.write_all(b"unix").unwrap();
         let mut answer = [0; 4];
         peer.read_exact(&mut answer).unwrap();
@@ -655,7 +642,7 @@ fn letters_of_one_sender_arrive_in_order() {
             Event::Drain => desk.drained(),
             _ => (),
         });
-        let running = run(driver, &[], vec![sender, receiver]);
+        let running = run(driver, None, vec![sender, receiver]);
         for at in 0..1000 {
             assert_eq!(hear(&heard), at);
         }
@@ -677,7 +664,7 @@ fn the_host_answers_from_its_threads() {
         });
         let running = run(
             driver,
-            &[],
+            None,
             vec![toy.begin(|desk| desk.resolve("api.example"))],
         );
         assert_eq!(hear(&heard), vec![SocketAddr::from(([10, 0, 0, 1], 443))]);
@@ -690,48 +677,17 @@ fn path(name: &str) -> std::path::PathBuf {
 }
 
 #[test]
-fn unix_sockets_work_and_leave_no_file() {
+fn unix_sockets_work() {
     on_each_driver(|driver| {
         let path = path("unix");
-        // What a killed process leaves.
-        drop(UnixListener::bind(&path).unwrap());
-        let listener = Listener::Unix {
-            path: path.clone(),
-            mode: Some(0o600),
-        };
-        let running = run(
-            driver,
-            std::slice::from_ref(&listener),
-            vec![echo(1), echo(1)],
-        );
-        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
-        let taken = run_error(driver, listener);
-        assert_eq!(taken.kind(), ErrorKind::AddrInUse);
-        assert!(taken.to_string().contains(path.to_str().unwrap()));
+        let listener = Some(Listener::Unix(path.clone()));
+        let running = run(driver, listener.as_ref(), vec![echo(1), echo(1)]);
         let mut peer = UnixStream::connect(&path).unwrap();
+        std::fs::remove_file(path).unwrap();
         peer.write_all(&[7; 100_000]).unwrap();
         peer.read_exact(&mut [0; 100_000]).unwrap();
         finish(running);
         assert_eq!(peer.read(&mut [0]).unwrap(), 0);
-        assert!(!path.exists());
-    });
-}
-
-#[test]
-fn a_file_that_is_no_socket_stays() {
-    on_each_driver(|driver| {
-        let path = path("file");
-        std::fs::write(&path, "mine").unwrap();
-        run_error(
-            driver,
-            Listener::Unix {
-                path: path.clone(),
-                mode: None,
-            },
-        );
-        assert_eq!(std::fs::read(&path).unwrap(), b"mine");
-        std::fs::remove_file(&path).unwrap();
     });
 }
 
@@ -748,7 +704,7 @@ fn a_drained_worker_ends_whatever_is_left() {
             other => panic!("{other:?}"),
         });
         let toy = toy.begin(|desk| desk.accept(FIRST));
-        let running = run(driver, &[loopback()], vec![toy]);
+        let running = run(driver, Some(&Listener::Loopback), vec![toy]);
         let mut clients: Vec<TcpStream> = (0..10).map(|_| client(&running)).collect();
         finish(running);
         for client in &mut clients {

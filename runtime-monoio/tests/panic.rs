@@ -4,10 +4,10 @@
 
 use tollgate_monoio as runtime;
 
-use std::net::SocketAddr;
+use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 
-use runtime::{Address, Listener, Options, start};
+use runtime::{Options, start};
 use tollgate_core::base::{ConnId, Id, Instant, ListenerId, Now, ShardId};
 use tollgate_core::gateway::io::{Host, Input, Machine, Op, Output, ResolveReply, Work, WorkReply};
 use tollgate_core::record::Record;
@@ -39,8 +39,9 @@ impl Host for Nobody {
 
 #[test]
 fn wait_reports_a_worker_that_panicked() {
-    let mut options = Options::new();
-    options.listeners = vec![Listener::Tcp(SocketAddr::from(([127, 0, 0, 1], 0)))];
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let address = listener.local_addr().unwrap();
     let conn = ConnId(Id {
         index: 0,
         generation: 0,
@@ -49,16 +50,16 @@ fn wait_reports_a_worker_that_panicked() {
         listener: ListenerId(0),
         conn,
     };
-    let machines = vec![Fragile(Some(Output::Op(accept))), Fragile(None)];
-    let running = start(options, machines, Arc::new(Nobody)).unwrap();
-    // One that is accepted by worker 0, however the kernel spreads them.
-    let clients: Vec<_> = (0..64)
-        .map(|_| match running.addresses() {
-            [Address::Tcp(address)] => std::net::TcpStream::connect(address),
-            other => panic!("{other:?}"),
-        })
-        .collect();
+    let machines = vec![
+        (
+            Fragile(Some(Output::Op(accept))),
+            vec![Some(listener.into())],
+        ),
+        (Fragile(None), vec![None]),
+    ];
+    let running = start(Options::default(), machines, Arc::new(Nobody)).unwrap();
+    let client = TcpStream::connect(address).unwrap();
     let error = running.wait().unwrap_err();
     assert!(error.to_string().contains("panicked"), "{error}");
-    drop(clients);
+    drop(client);
 }

@@ -8,12 +8,12 @@ use tollgate_smol as runtime;
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use runtime::{Driver, Listener, Options, start};
+use runtime::{Driver, Options, start};
 use tollgate_core::base::{ConnId, Id, Instant, ListenerId, Now, ShardId, WriteBatch};
 use tollgate_core::gateway::io::{
     Completion, Host, Input, Machine, Op, Output, ReadClass, ResolveReply, Work, WorkReply,
@@ -192,15 +192,18 @@ fn main() -> io::Result<()> {
         text.parse().map_err(io::Error::other)
     };
     let (listen, upstream) = (address()?, address()?);
-    let mut options = Options::new();
-    options.listeners = vec![Listener::Tcp(listen)];
-    options.driver = match arguments.next().as_deref() {
+    let listener = TcpListener::bind(listen)?;
+    listener.set_nonblocking(true)?;
+    let address = listener.local_addr()?;
+    let driver = match arguments.next().as_deref() {
         Some("epoll") => Driver::Epoll,
         Some("uring") => Driver::Uring,
         _ => Driver::Auto,
     };
-    let running = start(options, vec![Relay::new(upstream)], Arc::new(Nobody))?;
-    println!("{} on {:?}", running.driver(), running.addresses());
+    let machines = vec![(Relay::new(upstream), vec![Some(listener.into())])];
+    let options = Options { driver, pin: false };
+    let running = start(options, machines, Arc::new(Nobody))?;
+    println!("{} on {address}", running.driver());
     io::copy(&mut io::stdin(), &mut io::sink())?;
     running.control().drain(Duration::ZERO);
     running.wait()

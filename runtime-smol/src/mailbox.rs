@@ -1,18 +1,15 @@
 //! [`Mailbox`]: what other threads say to a worker, and the bell (an eventfd) that wakes it.
 //!
-//! Off the hot path: hand-offs, messages between shards, replies of the host, reload and drain.
-//! Letters of one sender arrive in the order in which they were sent.
+//! Off the hot path. Letters of one sender arrive in the order in which they were sent.
 
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::event::{EventfdFlags, eventfd};
-use tollgate_core::base::{Instant, ShardId};
-use tollgate_core::config::Snapshot;
-use tollgate_core::gateway::io::{Completion, Message, Peer};
+use tollgate_core::gateway::io::{Input, Peer};
 
 /// Letters that may wait. Credits in the machines and the limit of descriptors bound them far
 /// below; reaching this is a broken contract.
@@ -23,14 +20,8 @@ const LETTERS_MAX: usize = 1 << 20;
 pub(crate) enum Letter {
     /// A connection handed off by another worker.
     Adopt(OwnedFd, Peer),
-    /// What the host did.
-    Complete(Completion),
-    /// Stop accepting; end what runs at this moment.
-    Drain(Instant),
-    /// Another shard speaks.
-    Message(ShardId, Message),
-    /// A new config.
-    Reload(Arc<Snapshot>),
+    /// Something for the machine.
+    Input(Input),
     /// End now; what runs is cut.
     Stop,
 }
@@ -59,11 +50,7 @@ impl Mailbox {
 
     /// Puts a letter in, and wakes the worker.
     pub(crate) fn push(&self, letter: Letter) {
-        {
-            let mut letters = self.letters.lock().unwrap_or_else(PoisonError::into_inner);
-            let Some(letters) = letters.as_mut() else {
-                return;
-            };
+        if let Some(letters) = self.letters().as_mut() {
             assert!(letters.len() < LETTERS_MAX, "a worker reads no letters");
             letters.push_back(letter);
         }
@@ -82,13 +69,16 @@ impl Mailbox {
     pub(crate) fn take(&self) -> VecDeque<Letter> {
         let _ = rustix::io::read(&self.bell, &mut [0u8; 8]);
         self.rung.swap(false, Ordering::AcqRel);
-        let mut letters = self.letters.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut letters = self.letters();
         letters.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// The worker ends.
     pub(crate) fn close(&self) {
-        let mut letters = self.letters.lock().unwrap_or_else(PoisonError::into_inner);
-        *letters = None;
+        *self.letters() = None;
+    }
+
+    fn letters(&self) -> MutexGuard<'_, Option<VecDeque<Letter>>> {
+        self.letters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

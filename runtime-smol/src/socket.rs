@@ -1,27 +1,24 @@
 //! Connections: from an operation to system calls to a completion.
 //!
-//! What the kernel can do at once is done at once, inside the machine's turn, and its completion
-//! queued. Only what would block gets a task, which waits until the socket is ready. `Close` wakes
-//! such tasks by shutdown(2) on the descriptor, whatever they wait for; the last of them to end
-//! closes.
+//! What the kernel can do at once is done at once, inside the machine's turn. Only what would block
+//! gets a task, which waits until the socket is ready and tries again ([`Socket::drive`]). `Close`
+//! ends such waits by what it does to the descriptor; the last task to let go of the socket closes.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
+use std::mem;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
-use std::time::Duration;
 
 use bytes::BytesMut;
-use rustix::io::Errno;
-use rustix::net::{
-    AddressFamily, RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketFlags, SocketType,
-    sockopt,
-};
+use rustix::io::{Errno, retry_on_intr};
+use rustix::net::{self, RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketFlags};
+use rustix::net::{AddressFamily, SocketType, sockopt};
 use smol::Async;
-use tollgate_core::base::{ConnId, Id, ShardId, WriteBatch};
-use tollgate_core::gateway::io::{Completion, IoFailure, Machine, Peer, ReadClass};
+use tollgate_core::base::{ConnId, ShardId, WriteBatch};
+use tollgate_core::gateway::io::{Completion, IoFailure, Peer, ReadClass};
 
 use crate::mailbox::Letter;
 use crate::worker::Worker;
@@ -29,180 +26,148 @@ use crate::worker::Worker;
 /// Slices of a batch that go into one sendmsg; a batch has at most as many.
 const SLICES_MAX: usize = 64;
 
-/// A descriptor that can be waited on.
-#[derive(Debug)]
+/// A non-blocking descriptor that can be waited on.
 pub(crate) struct Handle(Async<OwnedFd>);
 
 impl Handle {
-    /// `fd` must be non-blocking.
     pub(crate) fn new(fd: OwnedFd) -> Result<Handle, Errno> {
-        Async::new_nonblocking(fd)
-            .map(Handle)
-            .map_err(|error| errno(&error))
+        known(Async::new_nonblocking(fd)).map(Handle)
     }
 
-    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+    fn fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
 
     fn into_fd(self) -> Result<OwnedFd, Errno> {
-        self.0.into_inner().map_err(|error| errno(&error))
+        known(self.0.into_inner())
     }
 
     pub(crate) async fn readable(&self) -> Result<(), Errno> {
-        poll_fn(|context| self.0.poll_readable(context))
-            .await
-            .map_err(|error| errno(&error))
+        known(poll_fn(|context| self.0.poll_readable(context)).await)
     }
 
     async fn writable(&self) -> Result<(), Errno> {
-        poll_fn(|context| self.0.poll_writable(context))
-            .await
-            .map_err(|error| errno(&error))
-    }
-
-    /// No buffer is held while a connection is quiet.
-    async fn read(&self, class: ReadClass, mut buf: BytesMut) -> (Result<usize, Errno>, BytesMut) {
-        loop {
-            if let Err(error) = self.readable().await {
-                return (Err(error), buf);
-            }
-            make_room(class, &mut buf);
-            match receive(self.fd(), &mut buf) {
-                Err(Errno::AGAIN) => (),
-                result => return (result, buf),
-            }
-        }
+        known(poll_fn(|context| self.0.poll_writable(context)).await)
     }
 }
 
-/// A connection.
-#[derive(Debug)]
+/// A connection, or what is listened on.
 pub(crate) struct Socket {
-    /// The read in flight that [`read_all`] takes up next.
-    asked: RefCell<Option<(ReadClass, BytesMut)>>,
-    /// `Close` is in flight.
-    closing: Cell<bool>,
     /// `Shutdown` is in flight, and waits for the write.
     finishing: Cell<bool>,
-    /// `None`: it could not be opened.
-    handle: Option<Handle>,
-    /// Operations in flight, `Close` not counted.
-    in_flight: Cell<u8>,
+    /// The error: it could not be opened.
+    handle: Result<Handle, Errno>,
+    /// The completion of the `Close` or `Unlisten` in flight.
+    last: RefCell<Option<Completion>>,
     /// The last read filled its buffer: there is probably more.
     more: Cell<bool>,
     peer: Peer,
-    /// [`read_all`] runs.
-    served: Cell<bool>,
+    reading: Cell<bool>,
+    pub(crate) worker: Rc<Worker>,
     writing: Cell<bool>,
 }
 
 impl Socket {
-    fn new(handle: Option<Handle>, peer: Peer) -> Socket {
-        Socket {
-            asked: RefCell::new(None),
-            closing: Cell::new(false),
+    pub(crate) fn new(worker: &Rc<Worker>, handle: Result<Handle, Errno>, peer: Peer) -> Rc<Self> {
+        Rc::new(Socket {
             finishing: Cell::new(false),
             handle,
-            in_flight: Cell::new(0),
+            last: RefCell::new(None),
             more: Cell::new(false),
             peer,
-            served: Cell::new(false),
+            reading: Cell::new(false),
+            worker: worker.clone(),
             writing: Cell::new(false),
+        })
+    }
+
+    /// Takes `step` after `step` until one has come to something: the first at once if `eager`,
+    /// each other when the socket is ready (for writing, or for reading) or waiting has failed.
+    pub(crate) fn drive(
+        self: Rc<Self>,
+        writes: bool,
+        eager: bool,
+        mut step: impl FnMut(&Socket, Result<BorrowedFd, Errno>) -> Option<Completion> + 'static,
+    ) {
+        if eager && let Some(completion) = step(&self, self.fd()) {
+            return self.worker.completed(completion);
+        }
+        let worker = self.worker.clone();
+        worker.spawn(async move {
+            loop {
+                let ready = self.ready(writes).await;
+                if let Some(completion) = step(&self, ready.and_then(|()| self.fd())) {
+                    break self.worker.completed(completion);
+                }
+            }
+        });
+    }
+
+    async fn ready(&self, writes: bool) -> Result<(), Errno> {
+        match &self.handle {
+            Ok(handle) if writes => handle.writable().await,
+            Ok(handle) => handle.readable().await,
+            Err(error) => Err(*error),
         }
     }
 
-    fn begin(&self) -> Result<&Handle, Errno> {
-        assert!(!self.closing.get(), "an operation after Close");
-        self.in_flight.set(self.in_flight.get() + 1);
-        self.handle.as_ref().ok_or(Errno::NOTCONN)
+    fn fd(&self) -> Result<BorrowedFd<'_>, Errno> {
+        self.handle.as_ref().map(Handle::fd).map_err(|error| *error)
     }
 
-    /// What an operation came to, unless `Close` ended it.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.last.borrow().is_some()
+    }
+
+    /// What an operation came to, unless closing ended it.
     fn outcome<T>(&self, result: Result<T, Errno>) -> Result<T, IoFailure> {
-        match result {
-            Err(_) if self.closing.get() => Err(IoFailure::Canceled),
-            result => result.map_err(failure),
+        result.map_err(|error| match self.is_closing() {
+            true => IoFailure::Canceled,
+            false => failure(error),
+        })
+    }
+
+    /// Ends whatever waits on this; `last` is said when it has.
+    pub(crate) fn close(self: Rc<Self>, last: Completion, abort: bool) {
+        self.last.replace(Some(last));
+        if let Ok(fd) = self.fd() {
+            // Neither can fail in a way that leaves somebody waiting: a socket that is no longer
+            // connected has woken its waiters already. The first sends RST; Unix sockets know none.
+            let reset = abort && net::connect_unspec(fd).is_ok();
+            if !reset && Rc::strong_count(&self) > 1 {
+                let _ = net::shutdown(fd, Shutdown::Both);
+            }
         }
     }
 
-    /// Ends whatever waits on this socket.
-    fn wake(&self, abort: bool) {
-        let Some(handle) = &self.handle else {
-            return;
-        };
-        // Neither can fail in a way that leaves somebody waiting: a socket that is not connected
-        // any more has woken its waiters already.
-        let reset = abort && rustix::net::connect_unspec(handle.fd()).is_ok();
-        if !reset {
-            let _ = rustix::net::shutdown(handle.fd(), Shutdown::Both);
-        }
+    fn finish(&self, conn: ConnId) {
+        let done = self.fd().and_then(|fd| net::shutdown(fd, Shutdown::Write));
+        let result = self.outcome(done);
+        self.worker.completed(Completion::Shutdown { conn, result });
     }
 }
 
-/// The connections of a worker, by the index of their id.
-#[derive(Debug, Default)]
-pub(crate) struct Sockets {
-    slots: Vec<Option<(u32, Rc<Socket>)>>,
-}
-
-impl Sockets {
-    pub(crate) fn insert(&mut self, conn: ConnId, handle: Handle, peer: Peer) {
-        self.put(conn, Socket::new(Some(handle), peer));
-    }
-
-    fn put(&mut self, conn: ConnId, socket: Socket) -> Rc<Socket> {
-        let Id { index, generation } = conn.0;
-        let index = index as usize;
-        if self.slots.len() <= index {
-            self.slots.resize_with(index + 1, || None);
-        }
-        let socket = Rc::new(socket);
-        let before = self.slots[index].replace((generation, socket.clone()));
-        assert!(before.is_none(), "{conn:?} is in use");
-        socket
-    }
-
-    fn find(&self, conn: ConnId) -> Rc<Socket> {
-        let slot = self.slots.get(conn.0.index as usize);
-        match slot {
-            Some(Some((generation, socket))) if *generation == conn.0.generation => socket.clone(),
-            _ => panic!("{conn:?} does not exist"),
-        }
-    }
-
-    fn remove(&mut self, conn: ConnId) {
-        if let Some(slot) = self.slots.get_mut(conn.0.index as usize) {
-            *slot = None;
-        }
-    }
-
-    /// The worker ends: whoever waits is woken, and nobody is told.
-    pub(crate) fn stop(&mut self) {
-        for (_, socket) in self.slots.drain(..).flatten() {
-            socket.closing.set(true);
-            socket.wake(false);
+impl Drop for Socket {
+    fn drop(&mut self) {
+        if let Some(last) = self.last.take() {
+            self.worker.completed(last);
         }
     }
 }
 
 /// `Op::Connect`.
-pub(crate) fn connect<M: Machine>(worker: &Rc<Worker<M>>, conn: ConnId, address: SocketAddr) {
-    let (handle, opened) = match open(address) {
-        Ok(handle) => (Some(handle), Ok(())),
-        Err(error) => (None, Err(error)),
-    };
-    let socket = Socket::new(handle, Peer::Tcp(address));
-    let socket = worker.sockets.borrow_mut().put(conn, socket);
-    // Without a handle this fails, and so did `open`.
-    let _ = socket.begin();
-    match opened {
-        Ok(()) => worker.spawn(await_connect(worker.clone(), socket, conn)),
-        Err(error) => {
-            let result = socket.outcome(Err(error));
-            ended(worker, &socket, conn, Completion::Connect { conn, result });
-        }
-    }
+pub(crate) fn connect(worker: &Rc<Worker>, conn: ConnId, address: SocketAddr) {
+    let socket = worker.insert(conn, open(address), Peer::Tcp(address));
+    socket.drive(true, false, move |socket, fd| {
+        let result = match fd.and_then(sockopt::socket_error) {
+            // It may have been connected a moment before it was shut down.
+            _ if socket.is_closing() => Err(Errno::CANCELED),
+            Ok(result) => result,
+            Err(error) => Err(error),
+        };
+        let result = socket.outcome(result);
+        Some(Completion::Connect { conn, result })
+    });
 }
 
 /// Begins to connect.
@@ -212,246 +177,90 @@ fn open(address: SocketAddr) -> Result<Handle, Errno> {
         SocketAddr::V6(_) => AddressFamily::INET6,
     };
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let fd = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
+    let fd = net::socket_with(family, SocketType::STREAM, flags, None)?;
     sockopt::set_tcp_nodelay(&fd, true)?;
-    match rustix::net::connect(&fd, &address) {
+    match net::connect(&fd, &address) {
         Ok(()) | Err(Errno::INPROGRESS) => Handle::new(fd),
         Err(error) => Err(error),
     }
 }
 
-async fn await_connect<M: Machine>(worker: Rc<Worker<M>>, socket: Rc<Socket>, conn: ConnId) {
-    let mut result = Ok(());
-    if let Some(handle) = &socket.handle {
-        result = handle.writable().await;
-        result = result.and_then(|()| sockopt::socket_error(handle.fd()).and_then(|error| error));
-    }
-    if socket.closing.get() {
-        // It may have been connected a moment before it was shut down.
-        result = Err(Errno::CANCELED);
-    }
-    let result = socket.outcome(result);
-    ended_turn(&worker, &socket, conn, Completion::Connect { conn, result });
-}
-
 /// `Op::Read`.
-pub(crate) fn read<M: Machine>(
-    worker: &Rc<Worker<M>>,
-    conn: ConnId,
-    class: ReadClass,
-    mut buf: BytesMut,
-) {
-    let socket = worker.sockets.borrow().find(conn);
-    let begun = socket.begin().map(|handle| {
-        // What was filled to the brim before: likely not to block. A quiet read takes no such
-        // chance, for it would then wait with all of its room.
-        let try_now = socket.more.take() && class == ReadClass::Ready;
-        try_now.then(|| {
-            make_room(class, &mut buf);
-            receive(handle.fd(), &mut buf)
-        })
+pub(crate) fn read(worker: &Worker, conn: ConnId, class: ReadClass, mut buf: BytesMut) {
+    let socket = worker.socket(conn);
+    let before = socket.reading.replace(true);
+    assert!(!before, "a second Read on {conn:?}");
+    // What was filled to the brim before: likely not to block. A quiet read takes no such chance,
+    // for it would then wait with all of its room.
+    let eager = socket.more.take() && class == ReadClass::Ready;
+    socket.drive(false, eager, move |socket, fd| {
+        let result = match fd.and_then(|fd| receive(fd, class, &mut buf)) {
+            Err(Errno::AGAIN) => return None,
+            // Our own shutdown(2) looks like the end of the stream.
+            Ok(0) if socket.is_closing() => Err(Errno::CANCELED),
+            result => result,
+        };
+        socket.reading.set(false);
+        socket.more.set(buf.len() == buf.capacity());
+        let (buf, result) = (mem::take(&mut buf), socket.outcome(result));
+        Some(Completion::Read { conn, buf, result })
     });
-    let result = match begun {
-        Ok(None | Some(Err(Errno::AGAIN))) => {
-            let before = socket.asked.replace(Some((class, buf)));
-            assert!(before.is_none(), "a second Read on {conn:?}");
-            if !socket.served.replace(true) {
-                worker.spawn(read_all(worker.clone(), socket, conn));
-            }
-            return;
-        }
-        Ok(Some(result)) => result,
-        Err(error) => Err(error),
-    };
-    let completion = read_completion(&socket, conn, buf, result);
-    ended(worker, &socket, conn, completion);
-}
-
-/// Serves one `Read` after the other; ends when none was issued in the turn of the last.
-async fn read_all<M: Machine>(worker: Rc<Worker<M>>, socket: Rc<Socket>, conn: ConnId) {
-    if let Some(handle) = &socket.handle {
-        loop {
-            let asked = socket.asked.take();
-            let Some((class, buf)) = asked else {
-                break;
-            };
-            let (result, buf) = handle.read(class, buf).await;
-            let completion = read_completion(&socket, conn, buf, result);
-            ended_turn(&worker, &socket, conn, completion);
-        }
-    }
-    socket.served.set(false);
-}
-
-fn read_completion(
-    socket: &Socket,
-    conn: ConnId,
-    buf: BytesMut,
-    result: Result<usize, Errno>,
-) -> Completion {
-    let full = buf.len() == buf.capacity();
-    socket.more.set(full && result.is_ok_and(|count| count > 0));
-    let result = match result {
-        // Our own shutdown(2) looks like the end of the stream.
-        Ok(0) if socket.closing.get() => Err(IoFailure::Canceled),
-        result => socket.outcome(result),
-    };
-    Completion::Read { conn, buf, result }
 }
 
 /// `Op::Write`.
-pub(crate) fn write<M: Machine>(worker: &Rc<Worker<M>>, conn: ConnId, mut batch: WriteBatch) {
-    let socket = worker.sockets.borrow().find(conn);
-    let sent = socket
-        .begin()
-        .and_then(|handle| send(handle.fd(), &mut batch));
-    assert!(!socket.writing.get(), "a second Write on {conn:?}");
-    if sent == Err(Errno::AGAIN) {
-        socket.writing.set(true);
-        worker.spawn(await_write(worker.clone(), socket, conn, batch));
-    } else {
-        let result = socket.outcome(sent);
-        let completion = Completion::Write {
+pub(crate) fn write(worker: &Worker, conn: ConnId, mut batch: WriteBatch) {
+    let socket = worker.socket(conn);
+    let before = socket.writing.replace(true);
+    assert!(!before, "a second Write on {conn:?}");
+    socket.drive(true, true, move |socket, fd| {
+        let sent = fd.and_then(|fd| send(fd, &mut batch));
+        if sent == Err(Errno::AGAIN) {
+            return None;
+        }
+        socket.writing.set(false);
+        if socket.finishing.take() {
+            socket.finish(conn);
+        }
+        let (batch, result) = (mem::take(&mut batch), socket.outcome(sent));
+        Some(Completion::Write {
             conn,
             batch,
             result,
-        };
-        ended(worker, &socket, conn, completion);
-    }
-}
-
-/// Writes what the kernel did not take at once.
-async fn await_write<M: Machine>(
-    worker: Rc<Worker<M>>,
-    socket: Rc<Socket>,
-    conn: ConnId,
-    mut batch: WriteBatch,
-) {
-    let mut result = Ok(());
-    if let Some(handle) = &socket.handle {
-        loop {
-            result = handle.writable().await;
-            result = result.and_then(|()| send(handle.fd(), &mut batch));
-            if result != Err(Errno::AGAIN) {
-                break;
-            }
-        }
-    }
-    socket.writing.set(false);
-    let result = socket.outcome(result);
-    if socket.finishing.take() {
-        shutdown_now(&worker, &socket, conn);
-    }
-    let completion = Completion::Write {
-        conn,
-        batch,
-        result,
-    };
-    ended_turn(&worker, &socket, conn, completion);
+        })
+    });
 }
 
 /// `Op::Shutdown`.
-pub(crate) fn shutdown<M: Machine>(worker: &Rc<Worker<M>>, conn: ConnId) {
-    let socket = worker.sockets.borrow().find(conn);
-    // Without a handle this fails, and so does `shutdown_now`.
-    let _ = socket.begin();
-    if socket.writing.get() {
-        socket.finishing.set(true);
-    } else {
-        shutdown_now(worker, &socket, conn);
-    }
-}
-
-fn shutdown_now<M: Machine>(worker: &Rc<Worker<M>>, socket: &Rc<Socket>, conn: ConnId) {
-    let done = match &socket.handle {
-        Some(handle) => rustix::net::shutdown(handle.fd(), Shutdown::Write),
-        None => Err(Errno::NOTCONN),
-    };
-    let result = socket.outcome(done);
-    ended(worker, socket, conn, Completion::Shutdown { conn, result });
-}
-
-/// `Op::Close`.
-pub(crate) fn close<M: Machine>(worker: &Rc<Worker<M>>, conn: ConnId, abort: bool) {
-    let socket = worker.sockets.borrow().find(conn);
-    assert!(!socket.closing.replace(true), "a second Close on {conn:?}");
-    if let Some(handle) = &socket.handle
-        && abort
-    {
-        // Unix sockets know no RST.
-        let _ = sockopt::set_socket_linger(handle.fd(), Some(Duration::ZERO));
-    }
-    if socket.in_flight.get() == 0 {
-        worker.sockets.borrow_mut().remove(conn);
-        drop(socket);
-        worker.completed(Completion::Close { conn });
-    } else {
-        socket.wake(abort);
+pub(crate) fn shutdown(worker: &Worker, conn: ConnId) {
+    let socket = worker.socket(conn);
+    match socket.writing.get() {
+        true => socket.finishing.set(true),
+        false => socket.finish(conn),
     }
 }
 
 /// `Op::HandOff`.
-pub(crate) fn hand_off<M: Machine>(worker: &Rc<Worker<M>>, conn: ConnId, to: ShardId) {
-    let socket = worker.sockets.borrow().find(conn);
-    worker.sockets.borrow_mut().remove(conn);
-    let unused = Rc::into_inner(socket).filter(|socket| socket.in_flight.get() == 0);
-    assert!(unused.is_some(), "HandOff of {conn:?}, which is in use");
-    if let Some(Socket { handle, peer, .. }) = unused
-        && let Some(Ok(fd)) = handle.map(Handle::into_fd)
-    {
-        worker.mailbox(to).push(Letter::Adopt(fd, peer));
+pub(crate) fn hand_off(worker: &Worker, conn: ConnId, to: ShardId) {
+    let Some(mut socket) = Rc::into_inner(worker.remove(conn)) else {
+        panic!("HandOff of {conn:?}, which is in use");
+    };
+    let handle = mem::replace(&mut socket.handle, Err(Errno::BADF));
+    if let Ok(fd) = handle.and_then(Handle::into_fd) {
+        worker.mailbox(to).push(Letter::Adopt(fd, socket.peer));
     }
     worker.completed(Completion::HandOff { conn });
 }
 
-/// An operation ended inside the turn.
-fn ended<M: Machine>(
-    worker: &Rc<Worker<M>>,
-    socket: &Rc<Socket>,
-    conn: ConnId,
-    completion: Completion,
-) {
-    worker.completed(completion);
-    count_down(worker, socket, conn);
-}
-
-/// An operation ended in a task.
-fn ended_turn<M: Machine>(
-    worker: &Rc<Worker<M>>,
-    socket: &Rc<Socket>,
-    conn: ConnId,
-    completion: Completion,
-) {
-    // What this queues is handled after `completion`.
-    count_down(worker, socket, conn);
-    worker.turn_completion(completion);
-}
-
-/// The last operation in flight lets `Close` complete.
-fn count_down<M: Machine>(worker: &Rc<Worker<M>>, socket: &Rc<Socket>, conn: ConnId) {
-    socket.in_flight.set(socket.in_flight.get() - 1);
-    if socket.closing.get() && socket.in_flight.get() == 0 {
-        worker.sockets.borrow_mut().remove(conn);
-        worker.completed(Completion::Close { conn });
-    }
-}
-
-fn make_room(class: ReadClass, buf: &mut BytesMut) {
+/// Reads once into the spare room, without waiting. A quiet read has its room made only now.
+fn receive(fd: BorrowedFd<'_>, class: ReadClass, buf: &mut BytesMut) -> Result<usize, Errno> {
     if let ReadClass::Quiet { room } = class {
         buf.reserve(room as usize);
     }
     assert!(buf.len() < buf.capacity(), "a Read without room");
-}
-
-/// Reads once into the spare room, without waiting.
-fn receive(fd: BorrowedFd<'_>, buf: &mut BytesMut) -> Result<usize, Errno> {
-    let count = loop {
-        match rustix::net::recv(fd, buf.spare_capacity_mut(), RecvFlags::DONTWAIT) {
-            Ok(((init, _), _)) => break init.len(),
-            Err(Errno::INTR) => (),
-            Err(error) => return Err(error),
-        }
-    };
+    let count = retry_on_intr(|| {
+        let received = net::recv(fd, buf.spare_capacity_mut(), RecvFlags::DONTWAIT);
+        received.map(|((bytes, _), _)| bytes.len())
+    })?;
     // SAFETY: the first `count` bytes of the spare room were just initialised by recv.
     unsafe { buf.set_len(buf.len() + count) };
     Ok(count)
@@ -461,8 +270,8 @@ fn receive(fd: BorrowedFd<'_>, buf: &mut BytesMut) -> Result<usize, Errno> {
 fn send(fd: BorrowedFd<'_>, batch: &mut WriteBatch) -> Result<(), Errno> {
     const FLAGS: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
     while !batch.is_empty() {
-        let count = match batch.slices() {
-            [slice] => rustix::net::send(fd, slice, FLAGS),
+        let count = retry_on_intr(|| match batch.slices() {
+            [slice] => net::send(fd, slice, FLAGS),
             slices => {
                 let mut vector = [IoSlice::new(&[]); SLICES_MAX];
                 let length = slices.len().min(SLICES_MAX);
@@ -470,14 +279,10 @@ fn send(fd: BorrowedFd<'_>, batch: &mut WriteBatch) -> Result<(), Errno> {
                     *entry = IoSlice::new(slice);
                 }
                 let mut control = SendAncillaryBuffer::default();
-                rustix::net::sendmsg(fd, &vector[..length], &mut control, FLAGS)
+                net::sendmsg(fd, &vector[..length], &mut control, FLAGS)
             }
-        };
-        match count {
-            Ok(count) => batch.advance(count),
-            Err(Errno::INTR) => (),
-            Err(error) => return Err(error),
-        }
+        })?;
+        batch.advance(count);
     }
     Ok(())
 }
@@ -496,6 +301,6 @@ pub(crate) fn failure(error: Errno) -> IoFailure {
     }
 }
 
-fn errno(error: &io::Error) -> Errno {
-    Errno::from_io_error(error).unwrap_or(Errno::IO)
+fn known<T>(result: io::Result<T>) -> Result<T, Errno> {
+    result.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
 }

@@ -13,6 +13,7 @@ use tollgate_core::config::{AccessLog, ListenAddress, Snapshot};
 use tollgate_core::gateway::{Shard, ShardOptions};
 
 use crate::host::Services;
+use crate::listeners::{self, Bound};
 use crate::runtime::{self, Control, Plan};
 use crate::seed;
 use crate::settings::Settings;
@@ -41,7 +42,7 @@ impl Gateway {
     /// Starts serving. `pin` keeps each worker on a processor of its own.
     ///
     /// # Errors
-    /// See [`runtime::start`]; the message tells what can be done.
+    /// See [`listeners::bind`] and [`runtime::start`]; the message tells what can be done.
     pub(crate) fn start(
         settings: &Settings,
         snapshot: &Arc<Snapshot>,
@@ -65,20 +66,28 @@ impl Gateway {
         let plan = Plan {
             runtime: settings.runtime,
             requires_io_uring: settings.requires_io_uring,
-            listeners: settings.listeners.clone(),
             pin,
         };
+        let Bound {
+            addresses,
+            files,
+            sockets,
+        } = listeners::bind(&settings.listeners, settings.workers)
+            .map_err(|error| advice(&error))?;
+        let shards = shards.into_iter().zip(sockets).collect();
         let running = runtime::start(&plan, shards, Arc::clone(&services) as _)
             .map_err(|error| advice(&error))?;
         let gateway = Gateway {
-            addresses: running.addresses(),
+            addresses,
             control: running.control(),
             driver: running.driver(),
             services,
         };
         let wait = move || {
+            let result = running.wait();
+            drop(files);
             // Nobody listens when the process is ending.
-            let _ = events.send(Event::Stopped(running.wait()));
+            let _ = events.send(Event::Stopped(result));
         };
         let thread = thread::Builder::new().name("wait".to_owned()).spawn(wait);
         thread.map_err(|error| format!("cannot start a thread: {error}"))?;

@@ -15,6 +15,7 @@ mod fault;
 mod gateway;
 mod host;
 mod init;
+mod listeners;
 mod roots;
 mod runtime;
 mod say;

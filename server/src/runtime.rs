@@ -1,10 +1,11 @@
 //! The two runtimes behind one door. They have the same face; here it is decided which one serves.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tollgate_core::config::{ListenAddress, RuntimeChoice, Snapshot};
+use tollgate_core::config::{RuntimeChoice, Snapshot};
 use tollgate_core::gateway::Shard;
 use tollgate_core::gateway::io::Host;
 use tollgate_monoio as monoio;
@@ -17,8 +18,6 @@ pub(crate) struct Plan {
     pub(crate) runtime: RuntimeChoice,
     /// Whether anything but io_uring is an error.
     pub(crate) requires_io_uring: bool,
-    /// Where to listen.
-    pub(crate) listeners: Vec<ListenAddress>,
     /// Whether each worker stays on a processor of its own.
     pub(crate) pin: bool,
 }
@@ -37,83 +36,36 @@ pub(crate) enum Control {
     Smol(smol::Control),
 }
 
-/// Starts one worker per shard.
+/// Starts one worker per shard, each with the sockets that it listens on.
 ///
 /// # Errors
-/// A listener that cannot be bound, a kernel without io_uring where that is required, or too few
-/// descriptors or threads.
-pub(crate) fn start(plan: &Plan, shards: Vec<Shard>, host: Arc<dyn Host>) -> io::Result<Running> {
+/// A kernel without io_uring where that is required, or too few descriptors or threads.
+pub(crate) fn start(
+    plan: &Plan,
+    shards: Vec<(Shard, Vec<Option<OwnedFd>>)>,
+    host: Arc<dyn Host>,
+) -> io::Result<Running> {
+    let pin = plan.pin;
     match plan.runtime {
         // monoio is the faster one on epoll too, and so is taken where the kernel refuses io_uring.
         RuntimeChoice::Auto | RuntimeChoice::Monoio => {
-            let mut options = monoio::Options::new();
-            options.driver = match plan.requires_io_uring {
+            let driver = match plan.requires_io_uring {
                 true => monoio::Driver::Uring,
                 false => monoio::Driver::Auto,
             };
-            options.pin = plan.pin;
-            options.listeners = plan
-                .listeners
-                .iter()
-                .map(|address| match address {
-                    ListenAddress::Tcp(address) => monoio::Listener::Tcp(*address),
-                    ListenAddress::Unix(path) => monoio::Listener::Unix {
-                        path: path.as_ref().into(),
-                        mode: None,
-                    },
-                })
-                .collect();
-            monoio::start(options, shards, host).map(Running::Monoio)
+            monoio::start(monoio::Options { driver, pin }, shards, host).map(Running::Monoio)
         }
         RuntimeChoice::Smol => {
-            let mut options = smol::Options::new();
-            options.driver = match plan.requires_io_uring {
+            let driver = match plan.requires_io_uring {
                 true => smol::Driver::Uring,
                 false => smol::Driver::Auto,
             };
-            options.pin = plan.pin;
-            options.listeners = plan
-                .listeners
-                .iter()
-                .map(|address| match address {
-                    ListenAddress::Tcp(address) => smol::Listener::Tcp(*address),
-                    ListenAddress::Unix(path) => smol::Listener::Unix {
-                        path: path.as_ref().into(),
-                        mode: None,
-                    },
-                })
-                .collect();
-            smol::start(options, shards, host).map(Running::Smol)
+            smol::start(smol::Options { driver, pin }, shards, host).map(Running::Smol)
         }
     }
 }
 
 impl Running {
-    /// Where it listens, with the ports that were chosen.
-    pub(crate) fn addresses(&self) -> Vec<ListenAddress> {
-        fn unix(path: &std::path::Path) -> ListenAddress {
-            ListenAddress::Unix(path.to_string_lossy().into())
-        }
-        match self {
-            Running::Monoio(running) => {
-                let addresses = running.addresses().iter();
-                let addresses = addresses.map(|address| match address {
-                    monoio::Address::Tcp(address) => ListenAddress::Tcp(*address),
-                    monoio::Address::Unix(path) => unix(path),
-                });
-                addresses.collect()
-            }
-            Running::Smol(running) => {
-                let addresses = running.addresses().iter();
-                let addresses = addresses.map(|address| match address {
-                    smol::Address::Tcp(address) => ListenAddress::Tcp(*address),
-                    smol::Address::Unix(path) => unix(path),
-                });
-                addresses.collect()
-            }
-        }
-    }
-
     /// The runtime that serves and what it asks the kernel with, such as `monoio (io_uring)`.
     pub(crate) fn driver(&self) -> &'static str {
         match self {

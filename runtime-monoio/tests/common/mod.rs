@@ -3,11 +3,16 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{SocketAddr, TcpStream};
+use std::ops::Deref;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use tollgate_core::base::{ConnId, Id, Instant, ListenerId, Now, ShardId, TicketId, WriteBatch};
 use tollgate_core::gateway::io::{
     Completion, Host, Input, IoFailure, Machine, Op, Output, Peer, Prepare, ReadClass,
@@ -15,7 +20,7 @@ use tollgate_core::gateway::io::{
 };
 use tollgate_core::record::Record;
 
-use crate::runtime::{Address, Driver, Listener, Options, Running, start};
+use crate::runtime::{Driver, Options, Running, start};
 
 /// The first listener.
 pub(crate) const FIRST: ListenerId = ListenerId(0);
@@ -382,9 +387,8 @@ pub(crate) fn on_each_driver(mut drive: impl FnMut(Driver)) {
     let _alone = alone();
     for driver in [Driver::Epoll, Driver::Uring] {
         // The first run opens what belongs to the process.
-        let mut warm = options(&[]);
-        warm.driver = driver;
-        match start(warm, vec![echo(0)], Arc::new(Threads)) {
+        let options = Options { driver, pin: true };
+        match start(options, vec![(echo(0), Vec::new())], Arc::new(Threads)) {
             Ok(running) => {
                 running.control().drain(Duration::ZERO);
                 running.wait().unwrap();
@@ -418,32 +422,81 @@ fn descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd").unwrap().count()
 }
 
-pub(crate) fn options(listeners: &[Listener]) -> Options {
-    let mut options = Options::new();
-    options.listeners = listeners.to_vec();
-    options
+/// Where the machines of a test listen.
+pub(crate) enum Listener {
+    /// A free port of loopback, each worker by a socket of its own.
+    Loopback,
+    /// Worker 0 alone.
+    Unix(PathBuf),
 }
 
-/// One listener on a free port of loopback.
-pub(crate) fn loopback() -> Listener {
-    Listener::Tcp(([127, 0, 0, 1], 0).into())
-}
-
-pub(crate) fn run(driver: Driver, listeners: &[Listener], machines: Vec<Toy>) -> Running {
-    let mut options = options(listeners);
-    options.driver = driver;
-    start(options, machines, Arc::new(Threads)).unwrap()
-}
-
-pub(crate) fn port(running: &Running) -> SocketAddr {
-    match running.addresses() {
-        [Address::Tcp(address), ..] => *address,
-        other => panic!("{other:?}"),
+impl Listener {
+    fn bind(&self, workers: usize) -> (Option<SocketAddr>, Vec<Option<OwnedFd>>) {
+        if let Listener::Unix(path) = self {
+            let listener = UnixListener::bind(path).unwrap();
+            listener.set_nonblocking(true).unwrap();
+            let mut sockets = vec![Some(OwnedFd::from(listener))];
+            sockets.resize_with(workers, || None);
+            return (None, sockets);
+        }
+        let mut address = SocketAddr::from(([127, 0, 0, 1], 0));
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let sockets = (0..workers).map(|_| {
+            let (family, kind) = (AddressFamily::INET, SocketType::STREAM);
+            let socket = rustix::net::socket_with(family, kind, flags, None).unwrap();
+            sockopt::set_socket_reuseport(&socket, true).unwrap();
+            rustix::net::bind(&socket, &address).unwrap();
+            rustix::net::listen(&socket, 4096).unwrap();
+            address = rustix::net::getsockname(&socket)
+                .unwrap()
+                .try_into()
+                .unwrap();
+            Some(socket)
+        });
+        let sockets = sockets.collect();
+        (Some(address), sockets)
     }
 }
 
-pub(crate) fn client(running: &Running) -> TcpStream {
-    let stream = TcpStream::connect(port(running)).unwrap();
+/// Machines that run, and where they listen.
+pub(crate) struct Served {
+    address: Option<SocketAddr>,
+    running: Running,
+}
+
+impl Served {
+    pub(crate) fn wait(self) -> std::io::Result<()> {
+        self.running.wait()
+    }
+}
+
+impl Deref for Served {
+    type Target = Running;
+
+    fn deref(&self) -> &Running {
+        &self.running
+    }
+}
+
+pub(crate) fn run(driver: Driver, listener: Option<&Listener>, machines: Vec<Toy>) -> Served {
+    let (mut address, mut sockets) = (None, Vec::new());
+    if let Some(listener) = listener {
+        (address, sockets) = listener.bind(machines.len());
+    }
+    let mut sockets = sockets.into_iter();
+    let machines = machines.into_iter();
+    let machines = machines.map(|machine| (machine, Vec::from_iter(sockets.next())));
+    let options = Options { driver, pin: false };
+    let running = start(options, machines.collect(), Arc::new(Threads)).unwrap();
+    Served { address, running }
+}
+
+pub(crate) fn port(served: &Served) -> SocketAddr {
+    served.address.unwrap()
+}
+
+pub(crate) fn client(served: &Served) -> TcpStream {
+    let stream = TcpStream::connect(port(served)).unwrap();
     stream
         .set_read_timeout(Some(Duration::from_secs(20)))
         .unwrap();
