@@ -152,6 +152,8 @@ pub struct TimerLimits {
     pub request_head: Duration,
     /// Between two reads of a request's body.
     pub request_body_idle: Duration,
+    /// From the end of a request's head to the end of its body, however steadily it drips.
+    pub request_body: Duration,
     /// An open client connection without a request.
     pub client_idle: Duration,
     /// One write to a client; a client that takes nothing for so long is gone.
@@ -184,6 +186,7 @@ impl Default for TimerLimits {
         TimerLimits {
             request_head: Duration::from_secs(30),
             request_body_idle: Duration::from_secs(60),
+            request_body: Duration::from_secs(600),
             client_idle: Duration::from_secs(120),
             client_write: Duration::from_secs(60),
             connect: Duration::from_secs(10),

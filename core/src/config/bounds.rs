@@ -127,6 +127,7 @@ pub(super) fn timers(mut s: Section<'_, '_>, timers: &mut TimerLimits, f: &mut F
     let TimerLimits {
         request_head,
         request_body_idle,
+        request_body,
         client_idle,
         client_write,
         connect,
@@ -143,6 +144,7 @@ pub(super) fn timers(mut s: Section<'_, '_>, timers: &mut TimerLimits, f: &mut F
     for (key, time) in [
         ("request_head", request_head),
         ("request_body_idle", request_body_idle),
+        ("request_body", request_body),
         ("client_idle", client_idle),
         ("client_write", client_write),
         ("connect", connect),

@@ -295,7 +295,10 @@ impl Shard {
                 client.socket.read(&mut ctx.outbox);
             }
             Some(exchange) => {
-                client.read_deadline = Some(ctx.now.mono + timers.request_body_idle);
+                let started = self.exchanges.get(exchange).map(|it| it.started);
+                let whole = started.unwrap_or(ctx.now.mono) + timers.request_body;
+                let idle = ctx.now.mono + timers.request_body_idle;
+                client.read_deadline = Some(idle.min(whole));
                 let expected = self
                     .exchanges
                     .get(exchange)

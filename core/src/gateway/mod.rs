@@ -71,6 +71,8 @@ pub struct Shard {
     is_drained: bool,
     /// Clients whose answer is complete and who may have sent another request meanwhile.
     pending_clients: Vec<ClientId>,
+    /// Upstreams whose answer may be read on.
+    pending_upstreams: Vec<UpstreamId>,
 }
 
 impl Shard {
@@ -109,6 +111,7 @@ impl Shard {
             is_started: false,
             is_drained: false,
             pending_clients: Vec::new(),
+            pending_upstreams: Vec::new(),
         }
     }
 
@@ -133,6 +136,9 @@ impl Shard {
         }
         while let Some(alarm) = self.ctx.timers.pop(self.ctx.now.mono) {
             self.alarm(alarm);
+        }
+        while let Some(upstream) = self.pending_upstreams.pop() {
+            self.upstream_progress(upstream);
         }
         while let Some(client) = self.pending_clients.pop() {
             self.client_progress(client);

@@ -169,15 +169,7 @@ fn prepare(
     })?;
     let model = model_of(root)?;
     let name = model.unescape();
-    let resolved = snapshot.resolve(&name).ok_or_else(|| {
-        let message = format!(
-            "there is no model `{name}` here: no route of the config matches it. \
-             `GET /v1/models` lists what there is, and `provider/model` names a provider's own"
-        );
-        let mut failure = Failure::new(Class::NotFound, message);
-        failure.param = Some(JsonStr::from_static("model"));
-        Box::new(failure)
-    })?;
+    let resolved = resolve(snapshot, &name)?;
     let input_tokens_estimate = (body.len() as u64 / BYTES_PER_TOKEN).max(1);
     let mut prepared = Prepared {
         stream: root.get("stream").and_then(Value::as_bool).unwrap_or(false),
@@ -224,6 +216,22 @@ fn prepare(
         }
     };
     Ok(prepared)
+}
+
+fn resolve(snapshot: &Snapshot, name: &str) -> Result<Resolved, Box<Failure>> {
+    let message = match snapshot.resolve(name) {
+        Some(Resolved::Upstream(_, model)) if model.is_empty() => {
+            format!("`{name}` names a provider, and no model of it")
+        }
+        Some(resolved) => return Ok(resolved),
+        None => format!(
+            "there is no model `{name}` here: no route of the config matches it. \
+             `GET /v1/models` lists what there is, and `provider/model` names a provider's own"
+        ),
+    };
+    let mut failure = Failure::new(Class::NotFound, message);
+    failure.param = Some(JsonStr::from_static("model"));
+    Err(Box::new(failure))
 }
 
 fn take_parts(body: &mut OutBuf) -> Vec<Bytes> {

@@ -324,7 +324,13 @@ impl Shard {
                 state.unreachable();
             }
             let message = format!("no connection to the provider `{name}`: {failure}");
-            self.upstream_failed(id, Failure::new(Class::BadGateway, message));
+            let failure = match failure {
+                IoFailure::DescriptorsExhausted => {
+                    Failure::new(Class::Overloaded, message).blame(Blame::Gateway)
+                }
+                _ => Failure::new(Class::BadGateway, message),
+            };
+            self.upstream_failed(id, failure);
         } else {
             self.connect_next(id);
         }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::Method;
 
 use super::super::Shard;
+use super::super::auth;
 use super::super::ctx::{Alarm, Ticket, UpstreamId};
 use super::super::io::{Op, Output, ResolveFailure};
 use super::super::local::Local;
@@ -16,7 +17,7 @@ use super::deadlines::Phase;
 use super::state::{State, Step};
 use super::{Answer, Exchange};
 use crate::base::ExchangeId;
-use crate::config::{Authorization, Credentials, Provider};
+use crate::config::{Authorization, Caller, Credentials, Provider};
 use crate::dialect::Dialect;
 use crate::ir::{Blame, Class, Failure};
 use crate::wire::http1::{BodyLength, Fields, RequestHead};
@@ -238,7 +239,8 @@ impl Shard {
         };
         let head = exchange.request.head.as_deref();
         let stream = exchange.access.stream;
-        let request = Outbound::new(provider, prompt, head, stream);
+        let callers = &exchange.snapshot.callers;
+        let request = Outbound::new(provider, prompt, head, stream, callers);
         let (http, out) = upstream.request_out();
         let length = BodyLength::Length(prompt.body_len);
         let sent = http.send_head(
@@ -365,6 +367,7 @@ impl Shard {
                 Phase::Hold => self.commit_held(id),
                 Phase::KeepAlive => self.keep_alive(id),
                 Phase::Token => self.local_token(id),
+                Phase::Decode => self.decode_more(id),
             }
         }
         if let Some(exchange) = self.exchanges.get_mut(id)
@@ -418,6 +421,7 @@ impl<'a> Outbound<'a> {
         prompt: &'a Prompt,
         client: Option<&'a RequestHead>,
         stream: bool,
+        callers: &[Caller],
     ) -> Outbound<'a> {
         let accept: &[u8] = if stream {
             b"text/event-stream"
@@ -451,16 +455,22 @@ impl<'a> Outbound<'a> {
                 fields.push((name.as_bytes(), value.as_bytes()));
             }
         }
-        request.authorize(provider, client);
+        request.authorize(provider, client, callers);
         request
     }
 
-    fn authorize(&mut self, provider: &'a Provider, client: Option<&'a RequestHead>) {
+    fn authorize(
+        &mut self,
+        provider: &'a Provider,
+        client: Option<&'a RequestHead>,
+        callers: &[Caller],
+    ) {
         match (&provider.credentials, &provider.authorization) {
             (Credentials::None, _) => {}
             (Credentials::Client, _) => {
-                for name in ["authorization", "x-api-key", "api-key"] {
+                for name in auth::KEY_FIELDS {
                     let value = client.and_then(|head| head.fields.first(name));
+                    let value = value.filter(|value| !auth::is_own_key(callers, value));
                     self.fields
                         .extend(value.map(|value| (name.as_bytes(), value)));
                 }

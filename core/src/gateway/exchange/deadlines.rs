@@ -21,9 +21,11 @@ pub(in crate::gateway) enum Phase {
     KeepAlive,
     /// The next token of the built-in model.
     Token,
+    /// The next step of decoding what came compressed.
+    Decode,
 }
 
-const PHASES: [Phase; 8] = [
+const PHASES: [Phase; 9] = [
     Phase::Total,
     Phase::Connect,
     Phase::FirstContent,
@@ -32,6 +34,7 @@ const PHASES: [Phase; 8] = [
     Phase::Hold,
     Phase::KeepAlive,
     Phase::Token,
+    Phase::Decode,
 ];
 
 /// The deadlines of one exchange.

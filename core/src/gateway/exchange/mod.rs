@@ -115,6 +115,8 @@ pub(super) struct Streaming {
     pub(super) relay: StreamRelay,
     /// Undoes the upstream's content coding.
     pub(super) decoder: Option<Box<crate::wire::coding::Decoder>>,
+    /// Compressed bytes that are not decoded yet: one turn decodes a bounded amount.
+    pub(super) undecoded: Option<Bytes>,
     /// Fields of the upstream's head that go on to the client.
     pub(super) fields: Option<Box<Fields>>,
     /// Whether the head has been sent: from now on errors are events.

@@ -24,6 +24,8 @@ use crate::wire::http1::ResponseHead;
 
 /// How long usage and the end are waited for once the model has finished.
 const ENDING_TIME: core::time::Duration = core::time::Duration::from_secs(5);
+/// Between two steps of decoding: everybody else's work comes first.
+const DECODE_PAUSE: core::time::Duration = core::time::Duration::from_millis(1);
 /// What is decoded of a compressed stream at once.
 const DECODED_STEP_BYTES: usize = 64 * 1024;
 /// An error's body beyond this is nothing that a person or program wants to read.
@@ -99,11 +101,10 @@ impl Shard {
                 let before = streaming.relay.progress();
                 match &mut streaming.decoder {
                     None => streaming.relay.push(&piece),
-                    Some(decoder) => {
-                        if let Err(failure) = decode(decoder, &mut streaming.relay, &piece) {
-                            self.upstream_failed(upstream, *failure);
-                            return;
-                        }
+                    Some(_) => {
+                        streaming.undecoded = Some(piece);
+                        self.decode_more(id);
+                        return;
                     }
                 }
                 self.relayed(id, before);
@@ -117,6 +118,49 @@ impl Shard {
                 }
             }
             Answer::Local(_) | Answer::None => {}
+        }
+    }
+
+    /// Decodes as much as one turn may of what came compressed; the rest follows in later turns,
+    /// and until then the upstream is not read.
+    pub(in crate::gateway) fn decode_more(&mut self, id: ExchangeId) {
+        let bytes_max = self.ctx.limits.shard.turn_bytes_max;
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return;
+        };
+        let Answer::Stream(streaming) = &mut exchange.answer else {
+            return;
+        };
+        let Some(piece) = streaming.undecoded.take() else {
+            return;
+        };
+        let before = streaming.relay.progress();
+        let Some(decoder) = &mut streaming.decoder else {
+            return;
+        };
+        match decode(decoder, &mut streaming.relay, &piece, bytes_max) {
+            Ok(rest) => streaming.undecoded = rest,
+            Err(failure) => {
+                self.close_upstream_of(id);
+                self.attempt_failed(id, *failure);
+                return;
+            }
+        }
+        let is_over = streaming.undecoded.is_none();
+        if !is_over {
+            exchange
+                .deadlines
+                .set(Phase::Decode, self.ctx.now.mono + DECODE_PAUSE);
+            exchange.rearm(&mut self.ctx);
+        }
+        self.relayed(id, before);
+        self.flush_stream(id);
+        let upstream = self.exchanges.get(id).and_then(|it| it.attempt.upstream);
+        let is_stopped = upstream
+            .and_then(|id| self.upstreams.get(id))
+            .is_some_and(|it| !it.socket.is_reading());
+        if let Some(upstream) = upstream.filter(|_| is_over && is_stopped) {
+            self.pending_upstreams.push(upstream);
         }
     }
 
@@ -369,6 +413,9 @@ impl Shard {
         let Answer::Stream(streaming) = &exchange.answer else {
             return false;
         };
+        if streaming.undecoded.is_some() {
+            return true;
+        }
         if streaming.is_collected {
             return false;
         }
@@ -429,6 +476,7 @@ impl Exchange {
         Streaming {
             relay: self.relay(self.meta(ctx), limits),
             decoder: None,
+            undecoded: None,
             fields: None,
             is_committed: false,
             is_collected: !self.access.stream,
@@ -470,27 +518,30 @@ fn is_event_stream(head: &ResponseHead, is_asked_for: bool) -> bool {
     is_asked_for && !is("application/json") && !is("text/html") && !is("application/problem")
 }
 
-/// Decodes a piece of a stream in steps, so that a bomb cannot blow up between two looks at the
-/// relay.
+/// Decodes `piece` in steps until about `bytes_max` bytes came out; gives back what is left to do.
 fn decode(
     decoder: &mut Decoder,
     relay: &mut StreamRelay,
-    piece: &[u8],
-) -> Result<(), Box<Failure>> {
-    let mut rest = piece;
-    loop {
+    piece: &Bytes,
+    bytes_max: usize,
+) -> Result<Option<Bytes>, Box<Failure>> {
+    let mut rest = piece.clone();
+    let mut total = 0;
+    while total < bytes_max {
         let mut decoded = BytesMut::new();
         let taken = decoder
-            .push(rest, &mut decoded, DECODED_STEP_BYTES)
+            .push(&rest, &mut decoded, DECODED_STEP_BYTES)
             .map_err(|error| {
                 let message = format!("the upstream's content-encoding: {error}");
-                Failure::new(Class::BadGateway, message)
+                Box::new(Failure::new(Class::BadGateway, message))
             })?;
-        rest = rest.get(taken..).unwrap_or_default();
+        rest = rest.slice(taken.min(rest.len())..);
         let is_all = decoded.len() < DECODED_STEP_BYTES;
+        total += decoded.len();
         relay.push(&decoded.freeze());
         if is_all {
-            return Ok(());
+            return Ok(None);
         }
     }
+    Ok(Some(rest))
 }

@@ -269,7 +269,8 @@ impl StreamRelay {
             && !self.is_over()
             && passed < used
         {
-            self.output.put(input.get(passed..used).unwrap_or_default());
+            let blank = input.get(passed..used).unwrap_or_default();
+            self.output.put(blank);
         }
         self.passed_in_input = 0;
     }
