@@ -160,7 +160,7 @@ pub struct Measure {
 /// When a stream cannot be opened.
 pub fn stream_memory(server: &Server, upstream: &MockUpstream, count: usize) -> io::Result<f64> {
     upstream.set_plan(Plan {
-        ending: Ending::HoldAfter(1),
+        ending: Ending::HoldAfter(6),
         ..Plan::default()
     });
     let request = request(server, Api::Messages, Api::Messages, Size::Small, true);

@@ -435,6 +435,7 @@ impl Shard {
         match client.phase {
             Phase::Lingering(_) => client.close(true, &mut self.ctx),
             Phase::Serving if client.exchange.is_some() || !client.socket.input.is_empty() => {
+                client.rearm(&mut self.ctx);
                 self.refuse_slow(id);
             }
             Phase::Serving if client.is_sending() => {
@@ -444,7 +445,9 @@ impl Shard {
                 client.rearm(&mut self.ctx);
             }
             Phase::Serving => client.close(false, &mut self.ctx),
-            Phase::Accepting(_) | Phase::Finishing | Phase::Closing => {}
+            // What is being written still has its time.
+            Phase::Finishing => client.rearm(&mut self.ctx),
+            Phase::Accepting(_) | Phase::Closing => {}
         }
     }
 
