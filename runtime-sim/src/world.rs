@@ -169,6 +169,7 @@ pub struct World<M: Machine> {
     slots: Vec<Slot<M>>,
     now: Instant,
     wall_offset: i64,
+    is_draining: bool,
     queue: Queue<Event>,
     rng: Rng,
     faults: Rc<RefCell<Faults>>,
@@ -211,6 +212,7 @@ impl<M: Machine> World<M> {
             slots: slots.collect(),
             now: Instant::ZERO,
             wall_offset: 0,
+            is_draining: false,
             queue: Queue::new(),
             rng: Rng::new(seed),
             faults,
@@ -413,6 +415,7 @@ impl<M: Machine> World<M> {
         match control {
             Control::Drain(time) => {
                 let deadline = self.now + time;
+                self.is_draining = true;
                 for shard in 0..self.slots.len() {
                     self.input(shard, Input::Drain { deadline });
                 }
@@ -545,8 +548,10 @@ impl<M: Machine> World<M> {
             && let Some(&link) = self.conns.get(&(shard, *conn))
             && !self.links[link].is_closing
             && !self.links[link].is_shut
+            && (!self.is_draining || self.links[link].origin == Origin::Shard)
         {
-            // What comes after the machine shut the connection down it does not look at.
+            // What comes after the machine shut the connection down it does not look at, and
+            // while it drains it takes no further request.
             self.delivered.borrow_mut()[link] += *count as u64;
         }
         if let Completion::Close { conn } = &completion {
