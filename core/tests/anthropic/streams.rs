@@ -322,6 +322,29 @@ fn case_12_usage_is_told_at_the_end_and_counts_the_cache_apart() {
 }
 
 #[test]
+fn a_prompt_of_no_tokens_is_estimated_until_its_length_is_told() {
+    let usage = |input| {
+        Delta::Usage(Usage {
+            input: Some(input),
+            output: Some(1),
+            ..Usage::default()
+        })
+    };
+    let outcome = grammar::check(&encode_stream(&[
+        begin(),
+        usage(0),
+        start(0, BlockKind::Text),
+        text(0, "a"),
+        stop(0),
+        finish(FinishReason::Stop),
+        usage(9),
+        Delta::End,
+    ]));
+    assert_eq!(outcome.input_tokens_at_start, 11);
+    assert_eq!(outcome.usage["input_tokens"], 9);
+}
+
+#[test]
 fn a_call_without_arguments_has_an_empty_object() {
     for deltas in [vec![], vec![json_delta("")]] {
         let mut events = vec![MESSAGE_START, TOOL_START];

@@ -168,7 +168,13 @@ impl Encoder {
         json.key("stop_sequence");
         json.null();
         json.key("usage");
-        usage::write(&self.usage, self.meta.input_tokens_estimate, &mut json);
+        let usage = Usage {
+            // No prompt is empty: who tells zero at the start counts only at the end, and clients
+            // take the size of their context from here.
+            input: self.usage.input.filter(|&told| told > 0),
+            ..self.usage
+        };
+        usage::write(&usage, self.meta.input_tokens_estimate, &mut json);
         json.end_object();
         json.end_object();
         out.put(b"\n\n");
