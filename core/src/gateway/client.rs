@@ -351,8 +351,7 @@ impl Shard {
             return;
         }
         client.flush(&mut self.ctx);
-        let is_drained = client.socket.output.is_empty() && !client.socket.is_writing();
-        if client.phase == Phase::Finishing && is_drained {
+        if client.phase == Phase::Finishing && !client.is_sending() {
             self.linger(id);
             return;
         }
@@ -407,7 +406,7 @@ impl Shard {
             Reuse::KeepAlive => self.pending_clients.push(id),
             Reuse::Close(_) => {
                 client.phase = Phase::Finishing;
-                if client.socket.output.is_empty() && !client.socket.is_writing() {
+                if !client.is_sending() {
                     self.linger(id);
                 }
             }
@@ -466,7 +465,7 @@ impl Shard {
             && client.http.send_end(out).is_ok();
         client.phase = Phase::Finishing;
         client.flush(&mut self.ctx);
-        if !sent || (client.socket.output.is_empty() && !client.socket.is_writing()) {
+        if !sent || !client.is_sending() {
             self.linger(id);
         }
     }

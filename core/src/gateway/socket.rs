@@ -82,22 +82,22 @@ impl Socket {
     ///
     /// While nothing of an earlier read is left over, no memory is held until bytes are there.
     pub(super) fn read(&mut self, outbox: &mut Outbox) {
-        if self.is_reading || self.is_ended || self.is_closing {
+        if !self.may_read() {
             return;
         }
-        let class = if self.expects_more || !self.input.is_empty() {
+        if self.expects_more || !self.input.is_empty() {
             self.input.reserve(self.room as usize);
-            ReadClass::Ready
+            self.issue_read(ReadClass::Ready, outbox);
         } else {
-            ReadClass::Quiet { room: self.room }
-        };
-        self.issue_read(class, outbox);
+            self.input = BytesMut::new();
+            self.issue_read(ReadClass::Quiet { room: self.room }, outbox);
+        }
     }
 
     /// Asks for bytes that are known to come: the rest of a body, `expected` bytes of it, or none
     /// where its length turns out at its end.
     pub(super) fn read_body(&mut self, expected: usize, outbox: &mut Outbox) {
-        if self.is_reading || self.is_ended || self.is_closing {
+        if !self.may_read() {
             return;
         }
         let room = if expected == 0 {
@@ -111,31 +111,24 @@ impl Socket {
 
     /// Watches for the peer's end while its earlier bytes stay where they are.
     pub(super) fn watch(&mut self, outbox: &mut Outbox) {
-        if self.is_reading || self.is_ended || self.is_closing {
+        if !self.may_read() {
             return;
         }
-        self.is_reading = true;
-        let class = ReadClass::Quiet { room: ROOM_MIN };
-        let buf = BytesMut::new();
-        outbox.push(Output::Op(Op::Read {
-            conn: self.conn,
-            class,
-            buf,
-        }));
+        let earlier = core::mem::take(&mut self.input);
+        self.issue_read(ReadClass::Quiet { room: ROOM_MIN }, outbox);
+        self.input = earlier;
+    }
+
+    const fn may_read(&self) -> bool {
+        !self.is_reading && !self.is_ended && !self.is_closing
     }
 
     fn issue_read(&mut self, class: ReadClass, outbox: &mut Outbox) {
         self.is_reading = true;
-        let buf = core::mem::take(&mut self.input);
-        let buf = if buf.is_empty() && class != ReadClass::Ready {
-            BytesMut::new()
-        } else {
-            buf
-        };
         outbox.push(Output::Op(Op::Read {
             conn: self.conn,
             class,
-            buf,
+            buf: core::mem::take(&mut self.input),
         }));
     }
 

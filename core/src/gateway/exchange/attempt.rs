@@ -8,7 +8,7 @@ use http::Method;
 
 use super::super::Shard;
 use super::super::auth;
-use super::super::ctx::{Alarm, Ticket, UpstreamId};
+use super::super::ctx::{Ticket, UpstreamId};
 use super::super::io::{Op, Output, ResolveFailure};
 use super::super::local::Local;
 use super::super::prepare::{Destination, Prepared, Prompt};
@@ -305,10 +305,7 @@ impl Shard {
             exchange.step(Step::Stale);
             exchange.attempt.needs_fresh = true;
             exchange.attempt.upstream = None;
-            let timers = exchange
-                .prompt()
-                .and_then(|prompt| exchange.snapshot.providers.get(prompt.upstream.provider));
-            if let Some(connect) = timers.map(|provider| provider.timers.connect) {
+            if let Some(connect) = exchange.provider().map(|provider| provider.timers.connect) {
                 exchange
                     .deadlines
                     .set(Phase::Connect, self.ctx.now.mono + connect);
@@ -370,12 +367,8 @@ impl Shard {
                 Phase::Decode => self.decode_more(id),
             }
         }
-        if let Some(exchange) = self.exchanges.get_mut(id)
-            && let Some(deadline) = exchange.deadlines.earliest()
-        {
-            exchange
-                .clock
-                .set(deadline, Alarm::Exchange(id), &mut self.ctx.timers);
+        if let Some(exchange) = self.exchanges.get_mut(id) {
+            exchange.rearm(&mut self.ctx);
         }
     }
 
@@ -405,6 +398,19 @@ impl Exchange {
             Destination::Upstream(prompt) => Some(prompt),
             Destination::Demo(_) => None,
         }
+    }
+
+    /// The provider that is asked.
+    pub(in crate::gateway) fn provider(&self) -> Option<&Provider> {
+        self.snapshot
+            .providers
+            .get(self.prompt()?.upstream.provider)
+    }
+
+    /// The API that the upstream speaks.
+    pub(in crate::gateway) fn upstream_dialect(&self) -> Dialect {
+        self.provider()
+            .map_or(self.request.dialect, |provider| provider.dialect)
     }
 }
 

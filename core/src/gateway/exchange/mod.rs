@@ -6,6 +6,7 @@
 
 mod attempt;
 pub(super) mod deadlines;
+mod gather;
 mod receive;
 mod relay;
 mod respond;
@@ -16,12 +17,12 @@ pub(super) mod whole;
 
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use self::deadlines::Deadlines;
+use self::gather::Gather;
 use self::state::{State, Step};
 use self::stream::StreamRelay;
-use self::whole::Gather;
 use super::ctx::{Alarm, AlarmClock, ClientId, Ctx, UpstreamId};
 use super::endpoint::Endpoint;
 use super::local::Local;
@@ -71,9 +72,7 @@ pub(super) struct Inbound {
     /// The head, until the answer is committed.
     pub(super) head: Option<Box<RequestHead>>,
     pub(super) codings: Codings,
-    pub(super) body: BytesMut,
-    /// The body, where it came in one piece: not copied.
-    pub(super) whole_body: Option<Bytes>,
+    pub(super) body: Gather,
     /// Bytes received of the body, kept or dropped.
     pub(super) received: u64,
     /// Bytes charged to the shard's budget for bodies.
@@ -129,7 +128,9 @@ pub(super) struct Streaming {
 #[derive(Debug)]
 pub(super) struct Holding {
     pub(super) status: u16,
-    pub(super) gather: Gather,
+    pub(super) body: Gather,
+    /// Longer than this it is not held.
+    pub(super) bytes_max: usize,
     pub(super) codings: Codings,
     pub(super) fields: Fields,
 }
@@ -152,7 +153,7 @@ impl Exchange {
     pub(super) fn held_bytes(&self) -> usize {
         match &self.answer {
             Answer::Stream(streaming) => streaming.relay.held_bytes(),
-            Answer::Whole(holding) => holding.gather.len(),
+            Answer::Whole(holding) => holding.body.held_bytes(),
             Answer::Local(_) | Answer::None => 0,
         }
     }

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::super::Shard;
 use super::super::auth;
@@ -15,6 +15,7 @@ use super::super::endpoint::{self, Endpoint, NoEndpoint};
 use super::super::io::Work;
 use super::super::prepare::Prepare;
 use super::deadlines::Deadlines;
+use super::gather::Gather;
 use super::state::{State, Step};
 use super::{Answer, Attempt, Exchange, Inbound};
 use crate::base::ExchangeId;
@@ -49,14 +50,13 @@ impl Shard {
         };
         let ctx = &mut self.ctx;
         let is_full = self.exchanges.len() >= ctx.limits.shard.exchanges_max;
-        let mut exchange = new_exchange(client, head, ctx);
-        if is_full {
-            let message = "the gateway answers as many requests as it may";
-            exchange.refuse(Failure::new(Class::Overloaded, message).blame(Blame::Gateway));
-        }
-        exchange.judge(client, ctx);
         let exchange_id = self.exchanges.insert_with(|exchange_id| {
-            exchange.id = exchange_id;
+            let mut exchange = new_exchange(exchange_id, client, head, ctx);
+            if is_full {
+                let message = "the gateway answers as many requests as it may";
+                exchange.refuse(Failure::new(Class::Overloaded, message).blame(Blame::Gateway));
+            }
+            exchange.judge(ctx);
             exchange
         });
         client.exchange = Some(exchange_id);
@@ -157,8 +157,7 @@ impl Shard {
         let Some(exchange) = self.exchanges.get_mut(exchange_id) else {
             return;
         };
-        let body = exchange.request.whole_body.take();
-        let body = body.unwrap_or_else(|| core::mem::take(&mut exchange.request.body).freeze());
+        let body = core::mem::take(&mut exchange.request.body).into_bytes();
         let is_long = body.len() > self.ctx.limits.shard.turn_bytes_max
             || !exchange.request.codings.is_identity();
         let codings = core::mem::take(&mut exchange.request.codings);
@@ -233,7 +232,7 @@ impl Exchange {
 
     /// Looks at the head: is there such an endpoint, may this client use it, and is its body of a
     /// kind and a size that can be taken?
-    fn judge(&mut self, client: &Client, ctx: &mut Ctx) {
+    fn judge(&mut self, ctx: &mut Ctx) {
         let Some(head) = self.request.head.take() else {
             return;
         };
@@ -259,7 +258,6 @@ impl Exchange {
         if let Some(Endpoint::Generate(_)) = self.request.endpoint {
             self.judge_body(&head, ctx);
         }
-        let _ = client;
         self.request.head = Some(head);
     }
 
@@ -301,6 +299,7 @@ impl Exchange {
         if let BodyLength::Length(length) = head.body {
             let length = usize::try_from(length).unwrap_or(usize::MAX);
             self.charge(length, ctx);
+            self.request.body = Gather::new(self.request.charged);
         }
     }
 
@@ -328,28 +327,15 @@ impl Exchange {
         if received > self.request.charged {
             self.charge(received, ctx);
             if self.request.refusal.is_some() {
-                self.request.body = BytesMut::new();
+                self.request.body = Gather::default();
                 return;
             }
         }
-        let missing = self.body_bytes_missing();
-        let request = &mut self.request;
-        if request.body.is_empty() {
-            let is_declared = matches!(
-                request.head.as_ref().map(|head| head.body),
-                Some(BodyLength::Length(_))
-            );
-            if is_declared && missing == 0 {
-                request.whole_body = Some(piece);
-                return;
-            }
-            request.body.reserve(piece.len().saturating_add(missing));
-        }
-        request.body.extend_from_slice(&piece);
+        self.request.body.push(piece);
     }
 }
 
-fn new_exchange(client: &Client, head: RequestHead, ctx: &mut Ctx) -> Exchange {
+fn new_exchange(id: ExchangeId, client: &Client, head: RequestHead, ctx: &mut Ctx) -> Exchange {
     let request_id = match head.fields.first("x-request-id") {
         Some(id) if is_request_id(id) => Bytes::copy_from_slice(id),
         _ => ctx.fresh_id(),
@@ -380,11 +366,7 @@ fn new_exchange(client: &Client, head: RequestHead, ctx: &mut Ctx) -> Exchange {
     };
     let dialect = endpoint::dialect(&head);
     Exchange {
-        id: crate::base::Id {
-            index: 0,
-            generation: 0,
-        }
-        .into(),
+        id,
         client: client.id,
         state: State::Receiving,
         snapshot: Arc::clone(&ctx.snapshot),
@@ -395,8 +377,7 @@ fn new_exchange(client: &Client, head: RequestHead, ctx: &mut Ctx) -> Exchange {
             allow: None,
             head: Some(Box::new(head)),
             codings: Codings::default(),
-            body: BytesMut::new(),
-            whole_body: None,
+            body: Gather::default(),
             received: 0,
             charged: 0,
             request_id,

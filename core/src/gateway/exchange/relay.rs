@@ -10,17 +10,17 @@ use super::super::Shard;
 use super::super::ctx::{Ctx, UpstreamId};
 use super::super::io::Work;
 use super::deadlines::Phase;
+use super::gather::Gather;
 use super::state::{State, Step};
 use super::stream::{Progress, StreamRelay};
-use super::whole::{Finish, Finished, Gather};
+use super::whole::{Finish, Finished};
 use super::{Answer, Exchange, Holding, Streaming};
-use crate::base::ExchangeId;
-use crate::base::limits::Limits;
-use crate::dialect::Watched;
+use crate::base::{ExchangeId, Instant, Limits, OutBuf};
+use crate::dialect::{ReplyMeta, Watched};
 use crate::ir::{Blame, Class, Failure};
 use crate::record::Outcome;
 use crate::wire::coding::{Codings, Decoder};
-use crate::wire::http1::ResponseHead;
+use crate::wire::http1::{ResponseBody, ResponseHead};
 
 /// How long usage and the end are waited for once the model has finished.
 const ENDING_TIME: core::time::Duration = core::time::Duration::from_secs(5);
@@ -61,11 +61,9 @@ impl Shard {
             Answer::Whole(_) | Answer::Local(_) | Answer::None => None,
         };
         exchange.answer = if is_stream {
-            let limits = &self.ctx.limits;
             let is_coded = !codings.is_identity();
             let decoder = is_coded.then(|| Box::new(Decoder::new(&codings, usize::MAX)));
-            let mut streaming =
-                early.unwrap_or_else(|| Box::new(exchange.streaming(&self.ctx, limits)));
+            let mut streaming = early.unwrap_or_else(|| Box::new(exchange.streaming(&self.ctx)));
             streaming.decoder = decoder;
             streaming.fields = Some(Box::new(head.fields));
             Answer::Stream(streaming)
@@ -74,13 +72,18 @@ impl Shard {
                 200..300 => self.ctx.limits.shard.response_bytes_max,
                 _ => ERROR_BYTES_MAX.min(self.ctx.limits.shard.response_bytes_max),
             };
+            let expected = match head.body {
+                ResponseBody::Length(length) => usize::try_from(length).unwrap_or(usize::MAX),
+                ResponseBody::Chunked | ResponseBody::CloseDelimited | ResponseBody::None => 0,
+            };
             exchange.early = early;
             exchange.deadlines.clear(Phase::FirstContent);
             exchange.deadlines.clear(Phase::Hold);
-            exchange.await_data(&self.ctx.now.mono);
+            exchange.await_data(self.ctx.now.mono);
             Answer::Whole(Box::new(Holding {
                 status,
-                gather: Gather::new(bytes_max),
+                body: Gather::new(expected.min(bytes_max)),
+                bytes_max,
                 codings,
                 fields: head.fields,
             }))
@@ -110,9 +113,10 @@ impl Shard {
                 self.relayed(id, before);
             }
             Answer::Whole(holding) => {
-                let is_short_enough = holding.gather.push(piece);
-                exchange.await_data(&self.ctx.now.mono);
-                if !is_short_enough {
+                holding.body.push(piece);
+                let is_too_long = holding.body.len() > holding.bytes_max;
+                exchange.await_data(self.ctx.now.mono);
+                if is_too_long {
                     let message = "the upstream's answer is longer than the gateway may hold";
                     self.upstream_failed(upstream, Failure::new(Class::BadGateway, message));
                 }
@@ -203,13 +207,13 @@ impl Shard {
         let progress = streaming.relay.progress();
         let failure = streaming.relay.failure().cloned();
         if progress.data_events > before.data_events && exchange.deadlines.is_set(Phase::Idle) {
-            exchange.await_data(&now);
+            exchange.await_data(now);
         }
         if progress.has_content && !before.has_content {
             exchange.access.first_content = Some(now - exchange.started);
             exchange.deadlines.clear(Phase::FirstContent);
             exchange.deadlines.clear(Phase::Hold);
-            exchange.await_data(&now);
+            exchange.await_data(now);
             // Before a failure is looked at: what comes of content and an error must not depend on
             // whether one read brought them both.
             self.commit(id);
@@ -275,7 +279,7 @@ impl Shard {
             self.answer_failure(id, Failure::new(Class::BadGateway, message));
             return;
         };
-        let mut body = crate::base::OutBuf::new();
+        let mut body = OutBuf::new();
         dialect.encode_response(&response, &meta, &mut body);
         self.answer_whole(id, 200, body, fields.as_deref());
     }
@@ -321,21 +325,20 @@ impl Shard {
         let Answer::Whole(holding) = &mut exchange.answer else {
             return;
         };
-        let gather = core::mem::replace(&mut holding.gather, Gather::new(0));
+        let body = core::mem::take(&mut holding.body).into_bytes();
         if holding.status >= 300 {
             // The answer was understood: its connection may be used again.
             exchange.attempt.upstream = None;
-            let body = gather.into_bytes();
             self.finish_error(id, &body);
             return;
         }
-        let is_long = gather.len() > self.ctx.limits.shard.turn_bytes_max;
+        let is_long = body.len() > self.ctx.limits.shard.turn_bytes_max;
         let finish = Finish {
             upstream,
             client,
             stream,
             codings: core::mem::take(&mut holding.codings),
-            body: gather.into_bytes(),
+            body,
             meta,
             limits: self.ctx.limits.json.clone(),
             bytes_max: self.ctx.limits.shard.response_bytes_max,
@@ -386,8 +389,7 @@ impl Shard {
             Answer::Whole(holding) => Some(holding.fields),
             Answer::Stream(_) | Answer::Local(_) | Answer::None => None,
         };
-        let status = 200;
-        self.answer_whole(id, status, finished.body, fields.as_ref());
+        self.answer_whole(id, 200, finished.body, fields.as_ref());
     }
 
     /// Writes what has come for the client of this upstream connection.
@@ -401,7 +403,7 @@ impl Shard {
     pub(in crate::gateway) fn await_data_anew(&mut self, id: ExchangeId) {
         let now = self.ctx.now.mono;
         if let Some(exchange) = self.exchanges.get_mut(id) {
-            exchange.await_data(&now);
+            exchange.await_data(now);
         }
     }
 
@@ -456,25 +458,16 @@ impl Shard {
 
 impl Exchange {
     /// Gives the upstream its time for the next data.
-    fn await_data(&mut self, now: &crate::base::Instant) {
-        let provider = self
-            .prompt()
-            .and_then(|it| self.snapshot.providers.get(it.upstream.provider));
-        if let Some(idle) = provider.map(|provider| provider.timers.idle) {
-            self.deadlines.set(Phase::Idle, *now + idle);
+    fn await_data(&mut self, now: Instant) {
+        if let Some(idle) = self.provider().map(|provider| provider.timers.idle) {
+            self.deadlines.set(Phase::Idle, now + idle);
         }
     }
 
-    fn upstream_dialect(&self) -> crate::dialect::Dialect {
-        self.prompt()
-            .and_then(|prompt| self.snapshot.providers.get(prompt.upstream.provider))
-            .map_or(self.request.dialect, |provider| provider.dialect)
-    }
-
     /// A stream of which nothing has come.
-    pub(in crate::gateway) fn streaming(&self, ctx: &Ctx, limits: &Limits) -> Streaming {
+    pub(in crate::gateway) fn streaming(&self, ctx: &Ctx) -> Streaming {
         Streaming {
-            relay: self.relay(self.meta(ctx), limits),
+            relay: self.relay(self.meta(ctx), &ctx.limits),
             decoder: None,
             undecoded: None,
             fields: None,
@@ -483,11 +476,11 @@ impl Exchange {
         }
     }
 
-    fn relay(&self, meta: crate::dialect::ReplyMeta, limits: &Limits) -> StreamRelay {
+    fn relay(&self, meta: ReplyMeta, limits: &Limits) -> StreamRelay {
         let upstream = self.upstream_dialect();
         let client = self.request.dialect;
         if !self.access.stream {
-            StreamRelay::collect(upstream, client, meta, limits)
+            StreamRelay::collect(upstream, limits)
         } else if upstream == client {
             StreamRelay::pass(client, meta, limits)
         } else {

@@ -131,7 +131,7 @@ impl Shard {
         let is_same = exchange
             .prompt()
             .is_some_and(|prompt| prompt.is_same_dialect);
-        let upstream = exchange.provider_dialect();
+        let upstream = exchange.upstream_dialect();
         let key: Option<String> = exchange.provider_key().map(str::to_owned);
         let Answer::Whole(holding) = &mut exchange.answer else {
             return;
@@ -218,7 +218,7 @@ impl Shard {
             }
             // Not even the upstream's head has come: its status, if it is bad, becomes an event.
             Answer::None => {
-                let streaming = exchange.streaming(&self.ctx, &self.ctx.limits);
+                let streaming = exchange.streaming(&self.ctx);
                 exchange.answer = Answer::Stream(Box::new(streaming));
                 self.commit(id);
                 self.keep_alive(id);
@@ -232,9 +232,8 @@ impl Shard {
         let Some(exchange) = self.exchanges.get_mut(id) else {
             return;
         };
-        let streaming = match (&mut exchange.early, &mut exchange.answer) {
-            (Some(streaming), _) | (None, Answer::Stream(streaming)) => streaming,
-            (None, _) => return,
+        let Some(streaming) = stream_of(&mut exchange.early, &mut exchange.answer) else {
+            return;
         };
         if !streaming.is_committed {
             return;
@@ -256,9 +255,8 @@ impl Shard {
         let Some(exchange) = self.exchanges.get_mut(id) else {
             return;
         };
-        let streaming = match (&mut exchange.early, &mut exchange.answer) {
-            (Some(streaming), _) | (None, Answer::Stream(streaming)) => streaming,
-            (None, _) => return,
+        let Some(streaming) = stream_of(&mut exchange.early, &mut exchange.answer) else {
+            return;
         };
         if !streaming.is_committed || streaming.is_collected {
             return;
@@ -317,6 +315,17 @@ impl Shard {
     }
 }
 
+/// The stream that the client reads: the answer, or what was begun before it.
+fn stream_of<'a>(
+    early: &'a mut Option<Box<Streaming>>,
+    answer: &'a mut Answer,
+) -> Option<&'a mut Streaming> {
+    match (early, answer) {
+        (Some(streaming), _) | (None, Answer::Stream(streaming)) => Some(streaming),
+        (None, Answer::Local(_) | Answer::None | Answer::Whole(_)) => None,
+    }
+}
+
 /// Upstreams have been seen to repeat the key that they refuse: it is ours, not the client's.
 fn without_key(body: Bytes, key: Option<&str>) -> Bytes {
     const MASK: &[u8] = b"[redacted]";
@@ -340,20 +349,10 @@ fn without_key(body: Bytes, key: Option<&str>) -> Bytes {
 
 impl Exchange {
     fn provider_key(&self) -> Option<&str> {
-        let provider = self
-            .snapshot
-            .providers
-            .get(self.prompt()?.upstream.provider)?;
-        match &provider.credentials {
+        match &self.provider()?.credentials {
             Credentials::Key(key) => Some(key.expose()),
             Credentials::Client | Credentials::None => None,
         }
-    }
-
-    fn provider_dialect(&self) -> Dialect {
-        self.prompt()
-            .and_then(|prompt| self.snapshot.providers.get(prompt.upstream.provider))
-            .map_or(self.request.dialect, |provider| provider.dialect)
     }
 }
 
@@ -445,8 +444,7 @@ fn list_of(items: &[String]) -> Bytes {
             continue;
         }
         if list.len() + item.len() > BYTES_MAX {
-            list.push_str(", …".trim_end_matches('…'));
-            list.push_str("...");
+            list.push_str(", ...");
             break;
         }
         if !list.is_empty() {

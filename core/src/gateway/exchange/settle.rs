@@ -3,6 +3,7 @@
 
 use super::super::Shard;
 use super::super::ctx::Ctx;
+use super::gather::Gather;
 use super::respond::send_failure;
 use super::state::Step;
 use super::{Answer, Exchange};
@@ -57,6 +58,11 @@ impl Shard {
             return;
         };
         exchange.clock.cancel(&mut self.ctx.timers);
+        if exchange.attempt.is_waiting {
+            for state in &mut self.providers {
+                state.waiting.retain(|&waiting| waiting != id);
+            }
+        }
         exchange.release_request(&mut self.ctx);
         exchange.access.duration = self.ctx.now.mono - exchange.started;
         self.ctx.record(Record::Access(*exchange.access));
@@ -67,8 +73,7 @@ impl Exchange {
     /// Frees the request: it will not be sent again.
     pub(in crate::gateway) fn release_request(&mut self, ctx: &mut Ctx) {
         ctx.bodies_bytes -= core::mem::take(&mut self.request.charged);
-        self.request.body = bytes::BytesMut::new();
-        self.request.whole_body = None;
+        self.request.body = Gather::default();
         self.request.head = None;
         if let Some(prepared) = &mut self.prepared {
             prepared.forget_body();

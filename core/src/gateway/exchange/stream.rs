@@ -29,8 +29,7 @@ pub(in crate::gateway) struct StreamRelay {
     broken_events_max: usize,
     broken_events: u32,
     failure: Option<Box<Failure>>,
-    /// Events of the client's API for what is not the upstream's: errors, keep-alives.
-    own: StreamEncoder,
+    /// What was learnt from events that were read.
     watched: Watched,
     /// What was passed on last does not end with a blank line.
     is_cut: bool,
@@ -45,17 +44,33 @@ const DONE: &[u8] = b"[DONE]";
 
 #[derive(Debug)]
 enum Way {
-    Pass(Box<Watch>),
-    Translate {
-        decoder: Box<StreamDecoder>,
-        encoder: Box<StreamEncoder>,
-        deltas: Vec<Delta>,
+    Pass {
+        watch: Box<Watch>,
+        /// Makes events of the client's API for what is not the upstream's: errors, keep-alives.
+        own: Box<StreamEncoder>,
     },
-    Collect {
+    Read {
         decoder: Box<StreamDecoder>,
-        collector: Box<Collector>,
         deltas: Vec<Delta>,
+        sink: Sink,
     },
+}
+
+/// What becomes of an event that was read.
+#[derive(Debug)]
+enum Sink {
+    Translate(Box<StreamEncoder>),
+    Collect(Box<Collector>),
+}
+
+impl Way {
+    fn read(upstream: Dialect, sink: Sink, limits: &Limits) -> Way {
+        Way::Read {
+            decoder: Box::new(StreamDecoder::new(upstream, limits)),
+            deltas: Vec::new(),
+            sink,
+        }
+    }
 }
 
 /// How the answer fares.
@@ -74,8 +89,11 @@ pub(in crate::gateway) struct Progress {
 impl StreamRelay {
     /// Passes the events on.
     pub(in crate::gateway) fn pass(dialect: Dialect, meta: ReplyMeta, limits: &Limits) -> Self {
-        let watch = Watch::new(dialect, meta.stream_usage);
-        StreamRelay::new(Way::Pass(Box::new(watch)), dialect, meta, limits)
+        let way = Way::Pass {
+            watch: Box::new(Watch::new(dialect, meta.stream_usage)),
+            own: Box::new(StreamEncoder::new(dialect, meta)),
+        };
+        StreamRelay::new(way, limits)
     }
 
     /// Translates the events.
@@ -85,30 +103,17 @@ impl StreamRelay {
         meta: ReplyMeta,
         limits: &Limits,
     ) -> Self {
-        let way = Way::Translate {
-            decoder: Box::new(StreamDecoder::new(upstream, limits)),
-            encoder: Box::new(StreamEncoder::new(client, meta.clone())),
-            deltas: Vec::new(),
-        };
-        StreamRelay::new(way, client, meta, limits)
+        let sink = Sink::Translate(Box::new(StreamEncoder::new(client, meta)));
+        StreamRelay::new(Way::read(upstream, sink, limits), limits)
     }
 
     /// Collects the events for a client that does not stream.
-    pub(in crate::gateway) fn collect(
-        upstream: Dialect,
-        client: Dialect,
-        meta: ReplyMeta,
-        limits: &Limits,
-    ) -> Self {
-        let way = Way::Collect {
-            decoder: Box::new(StreamDecoder::new(upstream, limits)),
-            collector: Box::new(Collector::new(limits.shard.response_bytes_max)),
-            deltas: Vec::new(),
-        };
-        StreamRelay::new(way, client, meta, limits)
+    pub(in crate::gateway) fn collect(upstream: Dialect, limits: &Limits) -> Self {
+        let sink = Sink::Collect(Box::new(Collector::new(limits.shard.response_bytes_max)));
+        StreamRelay::new(Way::read(upstream, sink, limits), limits)
     }
 
-    fn new(way: Way, client: Dialect, meta: ReplyMeta, limits: &Limits) -> StreamRelay {
+    fn new(way: Way, limits: &Limits) -> StreamRelay {
         let sse: &SseLimits = &limits.sse;
         StreamRelay {
             frames: sse::Decoder::new(sse),
@@ -120,7 +125,6 @@ impl StreamRelay {
             broken_events_max: limits.shard.broken_events_max,
             broken_events: 0,
             failure: None,
-            own: StreamEncoder::new(client, meta),
             watched: Watched::default(),
             is_cut: false,
             passed_in_input: 0,
@@ -146,16 +150,19 @@ impl StreamRelay {
     /// What was learnt of the answer.
     pub(in crate::gateway) fn watched(&self) -> Watched {
         match &self.way {
-            Way::Pass(watch) => watch.watched(),
-            Way::Translate { .. } | Way::Collect { .. } => self.watched.clone(),
+            Way::Pass { watch, .. } => watch.watched(),
+            Way::Read { .. } => self.watched.clone(),
         }
     }
 
     /// Memory held: events begun and output not yet taken.
     pub(in crate::gateway) fn held_bytes(&self) -> usize {
         let collected = match &self.way {
-            Way::Collect { collector, .. } => collector.bytes(),
-            Way::Pass(_) | Way::Translate { .. } => 0,
+            Way::Read {
+                sink: Sink::Collect(collector),
+                ..
+            } => collector.bytes(),
+            Way::Pass { .. } | Way::Read { .. } => 0,
         };
         self.carry.capacity() + self.output.len() + collected
     }
@@ -200,14 +207,11 @@ impl StreamRelay {
             return;
         }
         match &mut self.way {
-            Way::Pass(watch) => match watch.end_of_body() {
+            Way::Pass { watch, .. } => match watch.end_of_body() {
                 None => self.status.is_complete = true,
                 Some(failure) => self.fail(failure),
             },
-            Way::Translate {
-                decoder, deltas, ..
-            }
-            | Way::Collect {
+            Way::Read {
                 decoder, deltas, ..
             } => {
                 decoder.end_of_body(deltas);
@@ -222,17 +226,20 @@ impl StreamRelay {
             return;
         }
         match &mut self.way {
-            Way::Pass(_) => {
+            Way::Pass { own, .. } => {
                 if core::mem::take(&mut self.is_cut) {
                     self.output.put(b"\n\n");
                 }
-                self.own
-                    .delta(Delta::Failure(Box::new(failure.clone())), &mut self.output);
+                own.delta(Delta::Failure(Box::new(failure.clone())), &mut self.output);
             }
-            Way::Translate { encoder, .. } => {
-                encoder.delta(Delta::Failure(Box::new(failure.clone())), &mut self.output);
-            }
-            Way::Collect { .. } => {}
+            Way::Read {
+                sink: Sink::Translate(encoder),
+                ..
+            } => encoder.delta(Delta::Failure(Box::new(failure.clone())), &mut self.output),
+            Way::Read {
+                sink: Sink::Collect(_),
+                ..
+            } => {}
         }
         self.failure = Some(Box::new(failure));
     }
@@ -243,18 +250,27 @@ impl StreamRelay {
             return;
         }
         match &mut self.way {
-            Way::Pass(_) if self.is_cut => {}
-            Way::Pass(_) => self.own.keep_alive(&mut self.output),
-            Way::Translate { encoder, .. } => encoder.keep_alive(&mut self.output),
-            Way::Collect { .. } => {}
+            Way::Pass { .. } if self.is_cut => {}
+            Way::Pass { own: encoder, .. }
+            | Way::Read {
+                sink: Sink::Translate(encoder),
+                ..
+            } => encoder.keep_alive(&mut self.output),
+            Way::Read {
+                sink: Sink::Collect(_),
+                ..
+            } => {}
         }
     }
 
     /// The whole answer for a client that does not stream; only once it is complete.
     pub(in crate::gateway) fn into_response(self) -> Option<crate::ir::Response> {
         match self.way {
-            Way::Collect { collector, .. } => collector.finish(),
-            Way::Pass(_) | Way::Translate { .. } => None,
+            Way::Read {
+                sink: Sink::Collect(collector),
+                ..
+            } => collector.finish(),
+            Way::Pass { .. } | Way::Read { .. } => None,
         }
     }
 
@@ -265,7 +281,7 @@ impl StreamRelay {
     /// Comments and blank lines behind the last event go on at once where bytes are passed.
     fn pass_blank(&mut self, input: &Bytes, used: usize) {
         let passed = self.passed_in_input;
-        if let Way::Pass(_) = self.way
+        if let Way::Pass { .. } = self.way
             && !self.is_over()
             && passed < used
         {
@@ -296,15 +312,12 @@ impl StreamRelay {
             let name = frame.name;
             let data = frame.data.into_bytes(input);
             match &mut self.way {
-                Way::Pass(_) => {
+                Way::Pass { .. } => {
                     self.passed_in_input = raw.end;
                     let raw = input.get(raw).unwrap_or_default();
                     self.pass_event(name, &data, raw, is_cut);
                 }
-                Way::Translate {
-                    decoder, deltas, ..
-                }
-                | Way::Collect {
+                Way::Read {
                     decoder, deltas, ..
                 } => {
                     match decoder.event(name, &data, deltas) {
@@ -325,7 +338,7 @@ impl StreamRelay {
 
     /// An event goes on as it came, unless it is broken: the client's parser would give up on it.
     fn pass_event(&mut self, name: &[u8], data: &Bytes, raw: &[u8], is_cut: bool) {
-        let Way::Pass(watch) = &mut self.way else {
+        let Way::Pass { watch, .. } = &mut self.way else {
             return;
         };
         if is_cut && data.is_empty() {
@@ -379,23 +392,16 @@ impl StreamRelay {
     }
 
     fn take_deltas(&mut self) {
-        let (deltas, sink) = match &mut self.way {
-            Way::Pass(_) => return,
-            Way::Translate {
-                deltas, encoder, ..
-            } => (deltas, Sink::Encoder(encoder)),
-            Way::Collect {
-                deltas, collector, ..
-            } => (deltas, Sink::Collector(collector)),
+        let Way::Read { deltas, sink, .. } = &mut self.way else {
+            return;
         };
-        let mut sink = sink;
         for delta in deltas.drain(..) {
             note(&delta, &mut self.status, &mut self.watched);
             if let Delta::Failure(failure) = &delta {
                 self.failure = Some(failure.clone());
             }
-            match &mut sink {
-                Sink::Encoder(encoder) => {
+            match sink {
+                Sink::Translate(encoder) => {
                     encoder.delta(delta, &mut self.output);
                     if self.failure.is_none()
                         && let Some(failure) = encoder.failure()
@@ -404,7 +410,7 @@ impl StreamRelay {
                         self.status.is_complete = false;
                     }
                 }
-                Sink::Collector(collector) => {
+                Sink::Collect(collector) => {
                     if let Err(failure) = collector.push(delta) {
                         self.failure = Some(failure);
                     }
@@ -432,11 +438,6 @@ fn blocks_before(raw: &[u8]) -> usize {
         }
     }
     end.min(raw.len())
-}
-
-enum Sink<'a> {
-    Encoder(&'a mut StreamEncoder),
-    Collector(&'a mut Collector),
 }
 
 /// What a delta says about how the answer fares.

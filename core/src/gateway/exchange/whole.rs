@@ -1,7 +1,7 @@
 //! Answers that are held whole before the client sees any of them: those that do not stream, and
 //! errors. So a cut-off body never looks like an answer, and an error gets its true status.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use crate::base::OutBuf;
 use crate::base::limits::JsonLimits;
@@ -9,47 +9,6 @@ use crate::dialect::{Dialect, ReplyMeta, StreamEncoder, Watched};
 use crate::ir::{Class, Failure, replay};
 use crate::wire::coding::{self, Codings};
 use crate::wire::json::Tape;
-
-/// A body on its way in.
-#[derive(Debug)]
-pub(in crate::gateway) struct Gather {
-    parts: Vec<Bytes>,
-    len: usize,
-    bytes_max: usize,
-}
-
-impl Gather {
-    pub(in crate::gateway) const fn new(bytes_max: usize) -> Gather {
-        Gather {
-            parts: Vec::new(),
-            len: 0,
-            bytes_max,
-        }
-    }
-
-    pub(in crate::gateway) const fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Adds a piece; `false` if the body is longer than it may be.
-    pub(in crate::gateway) fn push(&mut self, piece: Bytes) -> bool {
-        self.len += piece.len();
-        self.parts.push(piece);
-        self.len <= self.bytes_max
-    }
-
-    /// The body as one buffer; copied only if it came in several pieces.
-    pub(in crate::gateway) fn into_bytes(self) -> Bytes {
-        if self.parts.len() == 1 {
-            return self.parts.into_iter().next().unwrap_or_default();
-        }
-        let mut whole = BytesMut::with_capacity(self.len);
-        for part in &self.parts {
-            whole.extend_from_slice(part);
-        }
-        whole.freeze()
-    }
-}
 
 /// A whole answer, to be turned into what the client wants.
 #[derive(Debug)]
