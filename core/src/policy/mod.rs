@@ -1,3 +1,7 @@
 //! Decisions about attempts: facts and time in, a decision out.
 
+pub mod balance;
+pub mod breaker;
+pub mod keys;
+pub mod rate;
 pub mod retry;

@@ -1,0 +1,297 @@
+//! [`KeyRing`]: the keys of one provider: which of them may be used now, and which for whom.
+
+use core::time::Duration;
+
+use super::balance::{self, Session};
+use super::rate::RateWindow;
+use crate::base::Instant;
+use crate::ir::Class;
+
+/// What a provider allows each key.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct KeyLimits {
+    /// Requests within a minute.
+    pub requests_per_minute: Option<u32>,
+    /// Tokens within a minute, prompts and answers together.
+    pub tokens_per_minute: Option<u64>,
+    /// Requests at the same time.
+    pub concurrent: Option<u32>,
+}
+
+/// For how long a key is left alone that its provider refused. Long enough to do no harm, short
+/// enough that an account which was paid works again without a restart.
+const REFUSED_TIME: Duration = Duration::from_secs(600);
+
+/// One key.
+#[derive(Clone, Debug, Default)]
+struct Key {
+    cooling_until: Instant,
+    /// Why the provider refused it, if it did.
+    refused: Option<Class>,
+    in_flight: u32,
+    requests: RateWindow,
+    tokens: RateWindow,
+}
+
+/// The keys of one provider.
+#[derive(Clone, Debug)]
+pub struct KeyRing {
+    keys: Vec<Key>,
+}
+
+/// Why no key can be used.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum NoKey {
+    /// Each is refused by the provider, for this reason the last of them.
+    Refused(Class),
+    /// The first will be usable at this time.
+    Until(Instant),
+    /// The first will be usable when an answer ends.
+    Busy,
+}
+
+/// How a key fares, for dashboards.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct KeyHealth {
+    /// Why its provider refused it.
+    pub refused: Option<Class>,
+    /// Until when it is left alone.
+    pub cooling_until: Instant,
+    /// Requests that use it.
+    pub in_flight: u32,
+}
+
+impl KeyRing {
+    /// As many keys, all well.
+    pub fn new(count: usize) -> KeyRing {
+        KeyRing {
+            keys: vec![Key::default(); count],
+        }
+    }
+
+    /// The key for a request of `session`: always the same one while that can be used, so that the
+    /// provider's prompt cache stays warm; sessions spread over all. Those for which `is_tried` says
+    /// so are left out.
+    ///
+    /// # Errors
+    /// When none can be used.
+    pub fn choose(
+        &mut self,
+        session: Session,
+        tokens: u64,
+        limits: &KeyLimits,
+        is_tried: impl Fn(usize) -> bool,
+        now: Instant,
+    ) -> Result<usize, NoKey> {
+        let mut best: Option<(u64, usize)> = None;
+        let mut none = NoKey::Refused(Class::Authentication);
+        for (index, key) in self.keys.iter_mut().enumerate() {
+            if is_tried(index) {
+                continue;
+            }
+            match key.usable(tokens, limits, now) {
+                Ok(()) => {
+                    let rank = balance::rank(session, index as u64, 1);
+                    if best.is_none_or(|(best, _)| rank > best) {
+                        best = Some((rank, index));
+                    }
+                }
+                Err(why) => none = sooner(none, why),
+            }
+        }
+        best.map(|(_, index)| index).ok_or(none)
+    }
+
+    /// A request of about `tokens` goes out with the key. [`KeyRing::release`] must follow.
+    pub fn take(&mut self, index: usize, tokens: u64, now: Instant) {
+        if let Some(key) = self.keys.get_mut(index) {
+            key.in_flight += 1;
+            key.requests.add(1, now);
+            key.tokens.add(tokens, now);
+        }
+    }
+
+    /// The request ended. Of the tokens that were expected, `used` were really used, if that is
+    /// known.
+    pub fn release(&mut self, index: usize, expected: u64, used: Option<u64>, now: Instant) {
+        if let Some(key) = self.keys.get_mut(index) {
+            key.in_flight = key.in_flight.saturating_sub(1);
+            let used = used.unwrap_or(expected);
+            if used > expected {
+                key.tokens.add(used - expected, now);
+            } else {
+                key.tokens.take_back(expected - used, now);
+            }
+        }
+    }
+
+    /// Leaves a key alone until `until`, or longer if it was to be left alone longer.
+    pub fn cool(&mut self, index: usize, until: Instant) {
+        if let Some(key) = self.keys.get_mut(index) {
+            key.cooling_until = key.cooling_until.max(until);
+        }
+    }
+
+    /// The provider refused the key itself (401, 402, 403): it is taken out. Says whether it was in.
+    pub fn refuse(&mut self, index: usize, class: Class, now: Instant) -> bool {
+        let Some(key) = self.keys.get_mut(index) else {
+            return false;
+        };
+        key.cooling_until = key.cooling_until.max(now + REFUSED_TIME);
+        key.refused.replace(class).is_none()
+    }
+
+    /// The key was accepted.
+    pub fn accept(&mut self, index: usize) {
+        if let Some(key) = self.keys.get_mut(index) {
+            key.refused = None;
+        }
+    }
+
+    /// How each key fares, in the order of the config.
+    pub fn health(&self) -> impl Iterator<Item = KeyHealth> {
+        self.keys.iter().map(|key| KeyHealth {
+            refused: key.refused,
+            cooling_until: key.cooling_until,
+            in_flight: key.in_flight,
+        })
+    }
+
+    /// Requests that use any of the keys.
+    pub fn in_flight(&self) -> u32 {
+        self.keys.iter().map(|key| key.in_flight).sum()
+    }
+}
+
+impl Key {
+    fn usable(&mut self, tokens: u64, limits: &KeyLimits, now: Instant) -> Result<(), NoKey> {
+        if now < self.cooling_until {
+            return Err(match self.refused {
+                Some(class) => NoKey::Refused(class),
+                None => NoKey::Until(self.cooling_until),
+            });
+        }
+        // A key that was refused is asked by one request at a time until it is accepted.
+        if self.refused.is_some() && self.in_flight > 0
+            || limits.concurrent.is_some_and(|max| self.in_flight >= max)
+        {
+            return Err(NoKey::Busy);
+        }
+        let mut at = now;
+        if let Some(max) = limits.requests_per_minute {
+            at = at.max(self.requests.fits_at(1, u64::from(max), now));
+        }
+        if let Some(max) = limits.tokens_per_minute {
+            at = at.max(self.tokens.fits_at(tokens, max, now));
+        }
+        if at > now {
+            return Err(NoKey::Until(at));
+        }
+        Ok(())
+    }
+}
+
+/// What is the case for two keys together: the better of both.
+fn sooner(one: NoKey, other: NoKey) -> NoKey {
+    match (one, other) {
+        (NoKey::Until(one), NoKey::Until(other)) => NoKey::Until(one.min(other)),
+        (NoKey::Busy, _) | (_, NoKey::Busy) => NoKey::Busy,
+        (NoKey::Until(until), NoKey::Refused(_)) | (NoKey::Refused(_), NoKey::Until(until)) => {
+            NoKey::Until(until)
+        }
+        (NoKey::Refused(_), NoKey::Refused(class)) => NoKey::Refused(class),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(millis: u64) -> Instant {
+        Instant::from_nanos(millis * 1_000_000)
+    }
+
+    fn choose(ring: &mut KeyRing, session: u64, now: Instant) -> Result<usize, NoKey> {
+        let limits = KeyLimits::default();
+        ring.choose(Session(session), 0, &limits, |_| false, now)
+    }
+
+    #[test]
+    fn a_session_keeps_its_key_and_sessions_spread() {
+        let mut ring = KeyRing::new(4);
+        let mut counts = [0; 4];
+        for session in 0..4_000 {
+            let key = choose(&mut ring, session, at(0)).unwrap();
+            counts[key] += 1;
+            assert_eq!(choose(&mut ring, session, at(9)), Ok(key));
+        }
+        assert!(counts.iter().all(|&count| count > 850), "{counts:?}");
+        // One key gone moves its own sessions alone.
+        let before: Vec<_> = (0..100).map(|it| choose(&mut ring, it, at(0))).collect();
+        ring.cool(2, at(100));
+        for (session, key) in before.iter().enumerate() {
+            let now = choose(&mut ring, session as u64, at(1));
+            assert!(now == *key || *key == Ok(2));
+            assert_ne!(now, Ok(2));
+            assert_eq!(choose(&mut ring, session as u64, at(100)), *key);
+        }
+    }
+
+    #[test]
+    fn a_cool_down_is_never_shortened_and_the_first_end_is_told() {
+        let mut ring = KeyRing::new(2);
+        ring.cool(0, at(500));
+        ring.cool(0, at(100));
+        ring.cool(1, at(900));
+        assert_eq!(choose(&mut ring, 7, at(499)), Err(NoKey::Until(at(500))));
+        assert_eq!(choose(&mut ring, 7, at(500)), Ok(0));
+    }
+
+    #[test]
+    fn refused_keys_are_out_and_come_back_one_request_at_a_time() {
+        let mut ring = KeyRing::new(1);
+        assert!(ring.refuse(0, Class::Billing, at(0)));
+        assert!(!ring.refuse(0, Class::Authentication, at(1)));
+        let refused = Err(NoKey::Refused(Class::Authentication));
+        assert_eq!(choose(&mut ring, 1, at(599_000)), refused);
+        assert_eq!(choose(&mut ring, 1, at(601_000)), Ok(0));
+        ring.take(0, 0, at(601_000));
+        assert_eq!(choose(&mut ring, 1, at(601_000)), Err(NoKey::Busy));
+        ring.accept(0);
+        assert_eq!(choose(&mut ring, 1, at(601_000)), Ok(0));
+        ring.release(0, 0, None, at(601_000));
+        assert_eq!(ring.in_flight(), 0);
+    }
+
+    #[test]
+    fn limits_of_a_key_hold() {
+        let limits = KeyLimits {
+            requests_per_minute: Some(3),
+            tokens_per_minute: Some(1_000),
+            concurrent: Some(2),
+        };
+        let choose = |ring: &mut KeyRing, tokens, now| {
+            ring.choose(Session(1), tokens, &limits, |_| false, now)
+        };
+        let mut ring = KeyRing::new(1);
+        ring.take(0, 400, at(0));
+        ring.take(0, 400, at(0));
+        assert_eq!(choose(&mut ring, 100, at(0)), Err(NoKey::Busy));
+        ring.release(0, 400, Some(900), at(0));
+        assert_eq!(choose(&mut ring, 100, at(0)), Err(NoKey::Until(at(65_000))));
+        ring.release(0, 400, Some(0), at(1_000));
+        assert_eq!(choose(&mut ring, 100, at(1_000)), Ok(0));
+        ring.take(0, 10, at(1_000));
+        assert_eq!(
+            choose(&mut ring, 0, at(1_000)),
+            Err(NoKey::Until(at(65_000)))
+        );
+        assert_eq!(choose(&mut ring, 0, at(65_000)), Ok(0));
+    }
+
+    #[test]
+    fn no_key_at_all_is_no_key() {
+        let refused = Err(NoKey::Refused(Class::Authentication));
+        assert_eq!(choose(&mut KeyRing::new(0), 1, at(0)), refused);
+    }
+}
