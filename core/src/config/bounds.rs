@@ -12,6 +12,9 @@ use super::snapshot::UpstreamTimers;
 use super::value::{duration, size};
 use crate::base::Limits;
 use crate::base::limits::{Http1Limits, JsonLimits, ShardLimits, SseLimits, TimerLimits};
+use crate::policy::breaker::BreakerLimits;
+use crate::policy::keys::KeyLimits;
+use crate::policy::retry::RetryLimits;
 
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
@@ -197,6 +200,84 @@ pub(super) fn upstream_timers(
     }
     optional_time(&mut s, "total_stream", total_stream, f);
     s.finish(f);
+}
+
+/// Reads the `key_limits` of a provider.
+pub(super) fn key_limits(mut s: Section<'_, '_>, limits: &mut KeyLimits, f: &mut Findings<'_>) {
+    let KeyLimits {
+        requests_per_minute,
+        tokens_per_minute,
+        concurrent,
+    } = limits;
+    for (key, limit) in [
+        ("requests_per_minute", requests_per_minute),
+        ("concurrent", concurrent),
+    ] {
+        let count = s.count(key, 1..=u64::from(u32::MAX), f);
+        *limit = count.and_then(|it| u32::try_from(it).ok()).or(*limit);
+    }
+    let tokens = s.count("tokens_per_minute", 1..=u64::MAX >> 1, f);
+    *tokens_per_minute = tokens.or(*tokens_per_minute);
+    s.finish(f);
+}
+
+/// Reads `[retry]`.
+pub(super) fn retry(mut s: Section<'_, '_>, limits: &mut RetryLimits, f: &mut Findings<'_>) {
+    let RetryLimits {
+        attempts_max,
+        repeats_max,
+        backoff,
+        backoff_max,
+        wait_max,
+        budget_percent,
+    } = limits;
+    count(&mut s, "attempts_max", 1..=32, attempts_max, f);
+    count(&mut s, "repeats_max", 0..=31, repeats_max, f);
+    count(&mut s, "budget_percent", 0..=100, budget_percent, f);
+    for (key, time) in [
+        ("backoff", backoff),
+        ("backoff_max", backoff_max),
+        ("wait_max", wait_max),
+    ] {
+        *time = time_of(&mut s, key, f).unwrap_or(*time);
+    }
+    s.finish(f);
+}
+
+/// Reads `[breaker]`.
+pub(super) fn breaker(mut s: Section<'_, '_>, limits: &mut BreakerLimits, f: &mut Findings<'_>) {
+    let BreakerLimits {
+        failures_in_row,
+        failure_percent,
+        calls_min,
+        window,
+        recovery,
+        recovery_max,
+    } = limits;
+    count(&mut s, "failures_in_row", 1..=1000, failures_in_row, f);
+    count(&mut s, "failure_percent", 1..=100, failure_percent, f);
+    count(&mut s, "calls_min", 1..=1_000_000, calls_min, f);
+    for (key, time) in [
+        ("window", window),
+        ("recovery", recovery),
+        ("recovery_max", recovery_max),
+    ] {
+        *time = time_of(&mut s, key, f).unwrap_or(*time);
+    }
+    s.finish(f);
+}
+
+fn count(
+    s: &mut Section<'_, '_>,
+    key: &'static str,
+    range: RangeInclusive<u64>,
+    limit: &mut u32,
+    f: &mut Findings<'_>,
+) {
+    let count = s.count(key, range, f);
+    *limit = count
+        .and_then(|it| u32::try_from(it).ok())
+        .unwrap_or(*limit);
 }
 
 fn time_of(s: &mut Section<'_, '_>, key: &'static str, f: &mut Findings<'_>) -> Option<Duration> {

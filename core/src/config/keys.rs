@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use toml::de::DeValue;
+
 use super::Surroundings;
 use super::diagnose::Findings;
 use super::section::{At, Section};
@@ -19,13 +21,14 @@ pub(super) enum KeyGiven {
     None,
     /// Something that was reported.
     Faulty,
-    /// The key.
-    Key(String),
+    /// The keys, at least one.
+    Keys(Vec<String>),
     /// The text of the setting that stands in place of a key.
     Other,
 }
 
-/// Reads `key`, `key_env` and `key_file`, of which one may be set, or `other` instead.
+/// Reads `key`, `key_env` and `key_file`, of which one may be set, or `other` instead. Each is a
+/// text, or an array of them for many keys.
 pub(super) fn key_given(
     section: &mut Section<'_, '_>,
     other: &'static str,
@@ -47,30 +50,41 @@ pub(super) fn key_given(
             return KeyGiven::Faulty;
         }
     }
-    let key = if let Some(text) = section.text("key", findings) {
-        Some((text.span(), Ok((*text.get_ref()).to_owned())))
-    } else if let Some(name) = section.text("key_env", findings) {
-        let value = (surroundings.env)(name.get_ref());
-        let missing = format!("the environment has no variable `{}`", name.get_ref());
-        Some((name.span(), value.ok_or(missing)))
-    } else {
-        let path = section.text("key_file", findings);
-        path.map(|path| (path.span(), key_in_file(path.get_ref(), surroundings)))
+    let (key, read): (_, ReadKey) = match set.as_slice() {
+        ["key"] => ("key", |text, _| Ok(text.to_owned())),
+        ["key_env"] => ("key_env", key_in_environment),
+        _ => ("key_file", key_in_file),
     };
-    let Some((span, key)) = key else {
-        return KeyGiven::Faulty;
+    let given = match section.take(key).map(|value| value.get_ref()) {
+        Some(DeValue::Array(_)) => section.texts(key, findings).unwrap_or_default(),
+        _ => section.text(key, findings).into_iter().collect(),
     };
-    let key = key.and_then(|key| match value::key(&key) {
-        Ok(key) => Ok(key.to_owned()),
-        Err(fault) => Err(fault.message),
-    });
-    match key {
-        Ok(key) => KeyGiven::Key(key),
-        Err(message) => {
-            findings.problem(span, message);
-            KeyGiven::Faulty
+    let mut keys: Vec<String> = Vec::new();
+    for text in &given {
+        let read = read(text.get_ref(), surroundings);
+        let read = read.and_then(|read| match value::key(&read) {
+            Ok(read) => Ok(read.to_owned()),
+            Err(fault) => Err(fault.message),
+        });
+        match read {
+            Ok(read) if keys.contains(&read) => {
+                findings.problem(text.span(), "this key is given twice");
+            }
+            Ok(read) => keys.push(read),
+            Err(message) => findings.problem(text.span(), message),
         }
     }
+    if keys.is_empty() || keys.len() < given.len() {
+        return KeyGiven::Faulty;
+    }
+    KeyGiven::Keys(keys)
+}
+
+/// Finds the key that a text stands for.
+type ReadKey = fn(&str, &Surroundings<'_>) -> Result<String, String>;
+
+fn key_in_environment(name: &str, surroundings: &Surroundings<'_>) -> Result<String, String> {
+    (surroundings.env)(name).ok_or_else(|| format!("the environment has no variable `{name}`"))
 }
 
 fn key_in_file(path: &str, surroundings: &Surroundings<'_>) -> Result<String, String> {
@@ -107,27 +121,30 @@ pub(super) fn callers(
                 ""
             }
         };
-        let caller = match key {
-            KeyGiven::Key(key) => {
-                if key.len() < KEY_LENGTH_GOOD {
+        let found: Vec<Caller> = match key {
+            KeyGiven::Keys(keys) => {
+                if keys.iter().any(|key| key.len() < KEY_LENGTH_GOOD) {
                     findings.warnings.push(format!(
                         "the key of caller {name:?} is short; `openssl rand -hex 24` makes one"
                     ));
                 }
-                Some(Caller::new(name, &key))
+                keys.iter().map(|key| Caller::new(name, key)).collect()
             }
-            KeyGiven::Other => hash.and_then(|hash| hashed(name, &hash, findings)),
-            KeyGiven::Faulty => None,
+            KeyGiven::Other => {
+                let hash = hash.and_then(|hash| hashed(name, &hash, findings));
+                hash.into_iter().collect()
+            }
+            KeyGiven::Faulty => Vec::new(),
             KeyGiven::None => {
                 findings.problem_help(
                     section.span.clone(),
                     format!("caller {name:?} has no key"),
                     "set `key_env`, `key_file`, `key_sha256` or `key`",
                 );
-                None
+                Vec::new()
             }
         };
-        if let Some(caller) = caller {
+        for caller in found {
             if !hashes.insert(caller.key_sha256) {
                 let message = format!("caller {name:?} has the key of another caller");
                 findings.problem(section.span.clone(), message);

@@ -4,6 +4,7 @@
 //! Sources: the vendors' API references and the public table models.dev, 2026.
 
 use crate::dialect::{Dialect, ReasoningField, TokenLimitField, Traits};
+use crate::policy::keys::KeyLimits;
 
 /// What is known of a provider.
 #[derive(Debug)]
@@ -32,6 +33,8 @@ pub struct Known {
     pub vendor_names: bool,
     /// Models to list: current ones that most people ask for.
     pub listed: &'static [&'static str],
+    /// What it allows each key, where that is the same for everybody.
+    pub key_limits: KeyLimits,
     /// The habits of its endpoint.
     traits: Habits,
 }
@@ -93,6 +96,11 @@ const CHAT: Known = Known {
     whole_names: &[],
     vendor_names: false,
     listed: &[],
+    key_limits: KeyLimits {
+        requests_per_minute: None,
+        tokens_per_minute: None,
+        concurrent: None,
+    },
     traits: COMPATIBLE,
 };
 
@@ -291,6 +299,11 @@ pub static PROVIDERS: &[Known] = &[
         ],
         vendor_names: true,
         listed: &["nvidia/nemotron-3-ultra-550b-a55b", "moonshotai/kimi-k2.6"],
+        key_limits: KeyLimits {
+            requests_per_minute: Some(40),
+            tokens_per_minute: None,
+            concurrent: Some(8),
+        },
         traits: REASONING_CONTENT,
         ..CHAT
     },

@@ -86,6 +86,7 @@
 //! [`TimerLimits`](crate::base::limits::TimerLimits), by name. `total_stream` may be `"off"`.
 
 mod bounds;
+mod chain;
 mod diagnose;
 mod json;
 mod keys;
@@ -117,8 +118,9 @@ pub use known::{Known, PROVIDERS};
 pub use listen::{ListenAddress, ListenerConfig};
 pub use models::DEMO;
 pub use snapshot::{
-    Authorization, BaseUrl, Caller, Credentials, ListedModel, Named, Pattern, Provider, Proxy,
-    Resolved, Route, RouteTarget, Secret, Snapshot, Upstream, UpstreamTimers,
+    Authorization, BaseUrl, Caller, Chain, Credentials, ListedModel, Member, Named, Pattern,
+    Provider, Proxy, Resolved, Route, RouteTarget, Secret, Snapshot, Step, Upstream,
+    UpstreamTimers, WEIGHT_MAX,
 };
 pub use traits::{NameTraits, traits_for};
 
@@ -298,6 +300,12 @@ fn read(
         limits,
         ..Snapshot::default()
     };
+    if let Some(section) = top.table("retry", "[retry]".to_owned(), findings) {
+        bounds::retry(section, &mut snapshot.retry, findings);
+    }
+    if let Some(section) = top.table("breaker", "[breaker]".to_owned(), findings) {
+        bounds::breaker(section, &mut snapshot.breaker, findings);
+    }
     models::routes(models.as_ref(), &providers, &mut snapshot, findings);
     warn_about_credentials(&snapshot, &mut findings.warnings);
     top.finish(findings);

@@ -114,7 +114,7 @@ pub(super) fn from_environment(
                 continue;
             };
             match value::key(&key) {
-                Ok(key) => (variable, Credentials::Key(Secret::new(key))),
+                Ok(key) => (variable, Credentials::Keys(vec![Secret::new(key)])),
                 Err(fault) => {
                     warnings.push(format!("{variable} is left aside: {}", fault.message));
                     continue;
@@ -138,6 +138,7 @@ pub(super) fn from_environment(
                 tls,
                 base,
                 credentials,
+                key_limits: known.key_limits.clone(),
                 authorization: default_authorization(Some(known), known.dialect),
                 headers: known_headers(known),
                 client_headers: arcs(known.client_headers),
@@ -173,7 +174,7 @@ fn provider(
     let known = known_as(name, &mut section, findings);
     let (dialect, base) = place(name, &mut section, known, shared, findings);
     let credentials = credentials(name, &mut section, known, &base, shared, findings);
-    if matches!(credentials, Credentials::Key(_)) && !base.https && !url::is_loopback(&base.host) {
+    if matches!(credentials, Credentials::Keys(_)) && !base.https && !url::is_loopback(&base.host) {
         findings.warnings.push(format!(
             "the key of provider `{name}` travels without encryption to {}",
             base.authority
@@ -199,6 +200,11 @@ fn provider(
     if let Some(section) = section.table("timers", title, findings) {
         bounds::upstream_timers(section, &mut timers, findings);
     }
+    let mut key_limits = known.map(|it| it.key_limits.clone()).unwrap_or_default();
+    let title = format!("[providers.{name}.key_limits]");
+    if let Some(section) = section.table("key_limits", title, findings) {
+        bounds::key_limits(section, &mut key_limits, findings);
+    }
     let title = format!("[providers.{name}.traits]");
     let set = section.table("traits", title, findings);
     let set = set.map(|section| TraitsSet::read(section, findings));
@@ -211,6 +217,7 @@ fn provider(
             dialect,
             base,
             credentials,
+            key_limits,
             authorization,
             headers,
             client_headers,
@@ -324,7 +331,9 @@ fn credentials(
     findings: &mut Findings<'_>,
 ) -> Credentials {
     match key_given(section, "credentials", shared.surroundings, findings) {
-        KeyGiven::Key(key) => return Credentials::Key(Secret::new(&key)),
+        KeyGiven::Keys(keys) => {
+            return Credentials::Keys(keys.iter().map(|key| Secret::new(key)).collect());
+        }
         KeyGiven::Faulty => return Credentials::None,
         KeyGiven::Other => {
             let choices = [("client", true), ("none", false)];
@@ -346,7 +355,7 @@ fn credentials(
         && let Some((variable, key)) = key_in_environment(known, shared.surroundings.env)
     {
         match value::key(&key) {
-            Ok(key) => return Credentials::Key(Secret::new(key)),
+            Ok(key) => return Credentials::Keys(vec![Secret::new(key)]),
             Err(fault) => {
                 let message = format!("{variable}: {}", fault.message);
                 findings.problem(section.span.clone(), message);

@@ -11,6 +11,9 @@ use super::traits::traits_for;
 use super::value;
 use crate::base::{JsonStr, Limits, RawJson};
 use crate::dialect::{Dialect, Traits};
+use crate::policy::breaker::BreakerLimits;
+use crate::policy::keys::KeyLimits;
+use crate::policy::retry::RetryLimits;
 use crate::wire::tls;
 
 /// A checked config, shared by all shards and never changed.
@@ -26,6 +29,10 @@ pub struct Snapshot {
     pub callers: Vec<Caller>,
     /// Every bound.
     pub limits: Limits,
+    /// How often a request that failed is tried again.
+    pub retry: RetryLimits,
+    /// When a target that fails is left alone.
+    pub breaker: BreakerLimits,
 }
 
 /// Where requests can go.
@@ -39,6 +46,8 @@ pub struct Provider {
     pub base: BaseUrl,
     /// With whose credentials it is asked.
     pub credentials: Credentials,
+    /// What it allows each key.
+    pub key_limits: KeyLimits,
     /// How credentials are sent.
     pub authorization: Authorization,
     /// Fields to send with every request, whatever the client sent.
@@ -85,8 +94,8 @@ pub struct Proxy {
 pub enum Credentials {
     /// The client's own, as it sent them (`authorization`, `x-api-key`).
     Client,
-    /// This key.
-    Key(Secret),
+    /// One of these keys; at least one.
+    Keys(Vec<Secret>),
     /// None: a local server.
     None,
 }
@@ -156,13 +165,41 @@ pub struct Pattern(pub Arc<str>);
 pub enum RouteTarget {
     /// The built-in model, answered inside the gateway.
     Demo,
-    /// A model of a provider.
-    Upstream(Arc<Upstream>),
+    /// Models of providers.
+    Chain(Arc<Chain>),
 }
+
+/// The targets of a route in the order in which they are asked: the next one gets a request that
+/// the ones before could not answer.
+#[derive(Clone, Debug)]
+pub struct Chain {
+    /// At least one step.
+    pub steps: Vec<Step>,
+}
+
+/// Targets of equal rank: requests are spread over them, those of one session to the same. At least
+/// one.
+pub type Step = Vec<Member>;
+
+/// A target with its share.
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// The target.
+    pub upstream: Arc<Upstream>,
+    /// How many sessions it gets, in relation to the other members of its step; 1 to
+    /// [`WEIGHT_MAX`].
+    pub weight: u32,
+}
+
+/// The greatest weight.
+pub const WEIGHT_MAX: u32 = 100;
 
 /// A model of a provider, with all that is set for it.
 #[derive(Clone, Debug)]
 pub struct Upstream {
+    /// Its number among all targets of the snapshot, from zero: what is learnt of a target (whether
+    /// it fails, how fast it is) is kept under it.
+    pub target: usize,
     /// Index into [`Snapshot::providers`].
     pub provider: usize,
     /// The model's name there; `None` for the name that the client asked for (less `provider/`).
@@ -247,11 +284,29 @@ impl Pattern {
 
 /// A resolved model name.
 #[derive(Clone, Debug)]
-pub enum Resolved {
+pub enum Resolved<'s> {
     /// The built-in model.
     Demo,
-    /// A model of a provider, and its name there.
-    Upstream(Arc<Upstream>, JsonStr),
+    /// Models of providers.
+    Chain(&'s Arc<Chain>),
+}
+
+impl Chain {
+    /// One target alone.
+    pub fn of(upstream: Upstream) -> Chain {
+        let upstream = Arc::new(upstream);
+        Chain {
+            steps: vec![vec![Member {
+                upstream,
+                weight: 1,
+            }]],
+        }
+    }
+
+    /// All its targets, in order.
+    pub fn upstreams(&self) -> impl Iterator<Item = &Arc<Upstream>> {
+        self.steps.iter().flatten().map(|member| &member.upstream)
+    }
 }
 
 impl Caller {
@@ -316,23 +371,25 @@ impl Snapshot {
         self.callers.iter().find(|caller| caller.key_sha256 == hash)
     }
 
-    /// Finds where the model called `name` is to be had: the first route that matches. The
-    /// upstream's [`traits`](Upstream::traits) are those of this very model.
-    pub fn resolve(&self, name: &str) -> Option<Resolved> {
+    /// Finds where the model called `name` is to be had: the first route that matches.
+    pub fn resolve(&self, name: &str) -> Option<Resolved<'_>> {
         let route = self
             .routes
             .iter()
             .find(|route| route.pattern.matches(name))?;
         Some(match &route.target {
             RouteTarget::Demo => Resolved::Demo,
-            RouteTarget::Upstream(upstream) => self.resolve_upstream(upstream, name),
+            RouteTarget::Chain(chain) => Resolved::Chain(chain),
         })
     }
 
-    fn resolve_upstream(&self, upstream: &Arc<Upstream>, name: &str) -> Resolved {
+    /// What the model called `name` by a client is called at `upstream`, whose
+    /// [`traits`](Upstream::traits) are then those of this very model. Empty where the name is the
+    /// provider's alone.
+    pub fn model_at(&self, upstream: &Arc<Upstream>, name: &str) -> (Arc<Upstream>, JsonStr) {
         if let Some(model) = &upstream.model {
             // A route to one model has had its traits since the config was read.
-            return Resolved::Upstream(Arc::clone(upstream), model.clone());
+            return (Arc::clone(upstream), model.clone());
         }
         let provider = self.providers.get(upstream.provider);
         let own = provider
@@ -348,7 +405,17 @@ impl Snapshot {
                 ..Upstream::clone(upstream)
             }),
         };
-        Resolved::Upstream(upstream, JsonStr::escape(own))
+        (upstream, JsonStr::escape(own))
+    }
+
+    /// How many targets there are: one more than the greatest [`Upstream::target`].
+    pub fn targets(&self) -> usize {
+        let chains = self.routes.iter().filter_map(|route| match &route.target {
+            RouteTarget::Chain(chain) => Some(chain),
+            RouteTarget::Demo => None,
+        });
+        let numbers = chains.flat_map(|chain| chain.upstreams().map(|it| it.target + 1));
+        numbers.max().unwrap_or(0)
     }
 }
 
