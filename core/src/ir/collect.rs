@@ -6,13 +6,11 @@ use bytes::{Bytes, BytesMut};
 use super::delta::{BlockId, BlockKind, Delta, Piece, Start};
 use super::failure::{Class, Failure};
 use super::message::{Origin, Part, PartKind, Signature, Thinking};
+use super::request::CHOICES_MAX;
 use super::response::{Choice, Response};
 use super::tool::{Arguments, ToolCall};
 use super::usage::Usage;
 use crate::base::{JsonStr, RawJson};
-
-/// Chat's own limit on `n`.
-const CHOICES_MAX: u32 = 128;
 
 /// Puts a streamed answer together.
 #[derive(Debug)]

@@ -7,13 +7,10 @@ use super::{failure, usage};
 use crate::base::{JsonStr, OutBuf};
 use crate::dialect::ReplyMeta;
 use crate::ir::{
-    Choice, Class, Failure, FinishReason, Media, Origin, Part, PartKind, Response, Source,
+    CHOICES_MAX, Choice, Class, Failure, FinishReason, Media, Origin, Part, PartKind, Response, Source,
     Thinking, ToolCall,
 };
 use crate::wire::json::{Kind, Value, Writer};
-
-/// Choices in one answer at most (OpenAI's limit on `n`).
-const CHOICES_MAX: usize = 128;
 
 /// Reads the body of an answer with status 200.
 ///
@@ -46,7 +43,7 @@ pub fn decode(body: Value<'_>) -> Result<Response, Box<Failure>> {
         let groq = body.get("x_groq").and_then(|groq| groq.get("usage"));
         response.usage = groq.and_then(usage::decode);
     }
-    for choice in choices.elements().take(CHOICES_MAX) {
+    for choice in choices.elements().take(CHOICES_MAX as usize) {
         let choice = decode_choice(choice, response.id.as_ref()).map_err(broken)?;
         response.choices.push(choice);
     }

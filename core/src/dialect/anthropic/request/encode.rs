@@ -99,7 +99,7 @@ fn refuse(request: &Request, dropped: &mut Dropped) -> Result<(), Box<Failure>> 
     }
     for extension in &request.extensions {
         match extension.loss {
-            _ if extension.origin == Origin::Anthropic && top_level(&extension.path) => {}
+            _ if extension.is_own(Origin::Anthropic) => {}
             Loss::Harmless => dropped.add(&extension.path),
             Loss::Meaningful(reason) => return refused(&extension.path, reason),
         }
@@ -117,10 +117,6 @@ fn refuse(request: &Request, dropped: &mut Dropped) -> Result<(), Box<Failure>> 
         }
     }
     Ok(())
-}
-
-fn top_level(path: &str) -> bool {
-    !path.contains(['.', '['])
 }
 
 struct Fields<'a, 'o> {
@@ -276,8 +272,7 @@ impl Fields<'_, '_> {
         }
         for extension in &request.extensions {
             let name = extension.path.as_str();
-            let ours = extension.origin == Origin::Anthropic && top_level(name);
-            if ours && !overridden(self.target, name) {
+            if extension.is_own(Origin::Anthropic) && !overridden(self.target, name) {
                 self.json.key_str(&JsonStr::escape(name));
                 self.json.raw(&extension.value);
             }

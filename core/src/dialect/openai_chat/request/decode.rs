@@ -9,11 +9,9 @@ use crate::dialect::openai_chat::fields::{
     Checked, array, boolean, count, fault, given, number, object, required, string, string_in,
     word, wrong,
 };
-use crate::ir::{Effort, Failure, Number, OutputFormat, Reasoning, ReasoningMode, Request};
+use crate::ir::{CHOICES_MAX, Effort, Failure, Number, OutputFormat, Reasoning, ReasoningMode, Request};
 use crate::wire::json::{Kind, Value};
 
-/// OpenAI's limit on `n`.
-const CHOICES_MAX: u64 = 128;
 /// OpenAI's limit on `top_logprobs`.
 const TOP_LOGPROBS_MAX: u64 = 20;
 
@@ -103,11 +101,11 @@ impl<'t> Reader<'t> {
             b"response_format" => request.format = format(value)?,
             b"verbosity" => request.verbosity = Some(string(value)?),
             b"n" => {
-                let n = count(value)?;
-                if !(1..=CHOICES_MAX).contains(&n) {
+                let n = u32::try_from(count(value)?).ok();
+                let Some(n) = n.filter(|n| (1..=CHOICES_MAX).contains(n)) else {
                     return Err(fault(value, &format!("must be from 1 to {CHOICES_MAX}")));
-                }
-                request.choices = u32::try_from(n).ok().filter(|n| *n > 1);
+                };
+                request.choices = Some(n).filter(|n| *n > 1);
             }
             b"logprobs" => self.logprobs = boolean(value)?,
             b"top_logprobs" => {

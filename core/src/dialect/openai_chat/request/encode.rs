@@ -17,10 +17,6 @@ use crate::wire::json::Writer;
 const STOP_MAX: usize = 4;
 /// Paths listed as dropped at most: they go into one header.
 const DROPPED_MAX: usize = 64;
-/// From this budget on, thinking is of medium effort; below, of low.
-const MEDIUM_BUDGET_TOKENS_MIN: u64 = 4096;
-/// From this budget on, thinking is of high effort.
-const HIGH_BUDGET_TOKENS_MIN: u64 = 16384;
 
 /// Writes the request for the target.
 ///
@@ -224,7 +220,7 @@ impl Body<'_, '_> {
             return;
         };
         let budget = reasoning.budget_tokens.as_ref().and_then(Number::as_u64);
-        let by_budget = budget.map(effort_of_budget);
+        let by_budget = budget.map(Effort::of_budget);
         let effort = match reasoning.mode {
             ReasoningMode::Off => reasoning.effort.filter(|it| *it == Effort::None),
             _ => reasoning.effort.or(by_budget),
@@ -338,14 +334,12 @@ impl Body<'_, '_> {
 
     fn extensions(&mut self, request: &Request) -> Result<(), Box<Failure>> {
         for extension in &request.extensions {
-            let own = extension.origin == Origin::OpenAiChat;
-            let top_level = !extension.path.contains(['.', '[']);
             let set = self.target.extra.iter();
             if set.clone().any(|(name, _)| name.is(&extension.path)) {
                 continue;
             }
             match &extension.loss {
-                _ if own && top_level => {
+                _ if extension.is_own(Origin::OpenAiChat) => {
                     self.json.key_str(&JsonStr::escape(&extension.path));
                     self.json.raw(&extension.value);
                 }
@@ -354,17 +348,6 @@ impl Body<'_, '_> {
             }
         }
         Ok(())
-    }
-}
-
-/// Chat has words where Messages and Gemini have budgets.
-const fn effort_of_budget(tokens: u64) -> Effort {
-    if tokens < MEDIUM_BUDGET_TOKENS_MIN {
-        Effort::Low
-    } else if tokens < HIGH_BUDGET_TOKENS_MIN {
-        Effort::Medium
-    } else {
-        Effort::High
     }
 }
 

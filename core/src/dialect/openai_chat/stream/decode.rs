@@ -13,11 +13,8 @@ use crate::base::limits::JsonLimits;
 use crate::base::{JsonStr, Limits};
 use crate::dialect::BrokenEvent;
 use crate::dialect::openai_chat::{answer, failure, response, usage};
-use crate::ir::{Class, Delta, Failure, Start, Usage};
+use crate::ir::{CHOICES_MAX, Class, Delta, Failure, Start, Usage};
 use crate::wire::json::{Kind, Tape, Value};
-
-/// OpenAI's limit on `n`.
-const CHOICES_MAX: u64 = 128;
 
 /// Turns chunks into deltas.
 #[derive(Debug)]
@@ -245,8 +242,8 @@ impl Decoder {
     }
 
     fn choice_at(&mut self, index: u64) -> Result<usize, BrokenEvent> {
-        let number = u32::try_from(index).ok().filter(|_| index < CHOICES_MAX);
-        let Some(number) = number else {
+        let number = u32::try_from(index).ok();
+        let Some(number) = number.filter(|number| *number < CHOICES_MAX) else {
             let reason = format!("choice {index} of at most {CHOICES_MAX}");
             return Err(BrokenEvent { reason });
         };
