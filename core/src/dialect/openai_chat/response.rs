@@ -1,14 +1,14 @@
 //! Whole answers.
 
 use super::answer::{self, finish_name};
-use super::fields::{given, object};
 use super::request::{write_call, write_details, write_joined};
 use super::{failure, usage};
 use crate::base::{JsonStr, OutBuf};
 use crate::dialect::ReplyMeta;
+use crate::dialect::fields::{given, object};
 use crate::ir::{
-    CHOICES_MAX, Choice, Class, Failure, FinishReason, Media, Origin, Part, PartKind, Response, Source,
-    Thinking, ToolCall,
+    CHOICES_MAX, Choice, Class, Failure, FinishReason, Media, Origin, Part, PartKind, Response,
+    Source, Thinking, ToolCall,
 };
 use crate::wire::json::{Kind, Value, Writer};
 

@@ -5,6 +5,7 @@ use super::turns::{own, signature};
 use crate::base::limits::JsonLimits;
 use crate::base::{JsonStr, RawJson};
 use crate::dialect::anthropic::text;
+use crate::dialect::data_url;
 use crate::ir::{
     Arguments, CacheHint, Document, Failure, Media, Origin, Part, PartKind, Request, Source,
     ToolCall, ToolResult,
@@ -277,9 +278,9 @@ impl<'a, 'o> Blocks<'a, 'o> {
     fn image_source(&mut self, source: &Source) -> Result<(), Box<Failure>> {
         match source {
             Source::Base64 { media_type, data } => self.picture(media_type, data),
-            Source::Url { url, .. } => match text::data_url(url) {
-                Some((media_type, data)) => self.picture(&media_type, &data),
-                None => self.source("url", "url", url),
+            Source::Url { url, .. } => match data_url::read(url) {
+                Some(Ok((media_type, data))) => self.picture(&media_type, &data),
+                _ => self.source("url", "url", url),
             },
             Source::File { id, origin } if own(*origin) => self.source("file", "file_id", id),
             Source::File { .. } => return Err(foreign_file()),
@@ -295,9 +296,9 @@ impl<'a, 'o> Blocks<'a, 'o> {
         self.typed("document");
         match &document.source {
             Source::Base64 { media_type, data } => self.file(media_type, data)?,
-            Source::Url { url, .. } => match text::data_url(url) {
-                Some((media_type, data)) => self.file(&media_type, &data)?,
-                None => self.source("url", "url", url),
+            Source::Url { url, .. } => match data_url::read(url) {
+                Some(Ok((media_type, data))) => self.file(&media_type, &data)?,
+                _ => self.source("url", "url", url),
             },
             Source::File { id, origin } if own(*origin) => self.source("file", "file_id", id),
             Source::File { .. } => return Err(foreign_file()),

@@ -4,12 +4,14 @@ use super::messages::Conversation;
 use super::notes::Notes;
 use super::tools;
 use crate::base::JsonStr;
-use crate::dialect::openai_chat::answer::cache_hint;
-use crate::dialect::openai_chat::fields::{
+use crate::dialect::fields::{
     Checked, array, boolean, count, fault, given, number, object, required, string, string_in,
-    word, wrong,
+    whole_number, word, wrong,
 };
-use crate::ir::{CHOICES_MAX, Effort, Failure, Number, OutputFormat, Reasoning, ReasoningMode, Request};
+use crate::dialect::openai_chat::answer::cache_hint;
+use crate::ir::{
+    CHOICES_MAX, Effort, Failure, Number, OutputFormat, Reasoning, ReasoningMode, Request,
+};
 use crate::wire::json::{Kind, Value};
 
 /// OpenAI's limit on `top_logprobs`.
@@ -95,8 +97,8 @@ impl<'t> Reader<'t> {
                     }
                 }
             }
-            b"max_completion_tokens" => self.completion_tokens_max = Some(tokens(value)?),
-            b"max_tokens" => self.tokens_max = Some(tokens(value)?),
+            b"max_completion_tokens" => self.completion_tokens_max = Some(whole_number(value)?),
+            b"max_tokens" => self.tokens_max = Some(whole_number(value)?),
             b"stop" => request.stop = stop(value)?,
             b"response_format" => request.format = format(value)?,
             b"verbosity" => request.verbosity = Some(string(value)?),
@@ -167,7 +169,7 @@ impl<'t> Reader<'t> {
                     match key.escaped() {
                         _ if value.is_null() => {}
                         b"effort" if thought.effort(value)? => {}
-                        b"max_tokens" => thought.budget = Some(tokens(value)?),
+                        b"max_tokens" => thought.budget = Some(whole_number(value)?),
                         b"enabled" => thought.switch(boolean(value)?),
                         b"exclude" => thought.visible = Some(!boolean(value)?),
                         key => self.notes.note("reasoning", key, value)?,
@@ -179,7 +181,7 @@ impl<'t> Reader<'t> {
                     match key.escaped() {
                         _ if value.is_null() => {}
                         b"type" => thought.mode = thinking_type(value)?,
-                        b"budget_tokens" => thought.budget = Some(tokens(value)?),
+                        b"budget_tokens" => thought.budget = Some(whole_number(value)?),
                         key => self.notes.note("thinking", key, value)?,
                     }
                 }
@@ -269,16 +271,6 @@ fn thinking_type(value: Value<'_>) -> Checked<Option<ReasoningMode>> {
             value,
             "must be one of `enabled`, `disabled`, `adaptive`",
         )),
-    }
-}
-
-fn tokens(value: Value<'_>) -> Checked<Number> {
-    let number = number(value)?;
-    match value.as_u64() {
-        None => Err(fault(value, "must be a whole number not below 0")),
-        // As written, but for a form that not every API reads as an integer (`1e3`, `16.0`).
-        Some(count) if number.as_u64().is_none() => Ok(Number::from(count)),
-        Some(_) => Ok(number),
     }
 }
 

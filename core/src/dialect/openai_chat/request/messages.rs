@@ -5,10 +5,8 @@ use std::collections::VecDeque;
 use super::notes::Notes;
 use super::parts;
 use crate::base::JsonStr;
+use crate::dialect::fields::{Checked, fault, given, object, required, string, word, wrong};
 use crate::dialect::openai_chat::answer;
-use crate::dialect::openai_chat::fields::{
-    Checked, fault, given, object, required, string, word, wrong,
-};
 use crate::ir::{Message, Origin, Part, PartKind, Role, ToolCall, ToolResult};
 use crate::wire::json::{Kind, Value};
 
