@@ -6,6 +6,7 @@ use super::usage::{self, Counts};
 use super::{failure, parts, request, text};
 use crate::base::OutBuf;
 use crate::dialect::ReplyMeta;
+use crate::dialect::failure::calls_nothing;
 use crate::ir::{
     Choice, Class, Failure, Finish, FinishReason, Origin, Part, PartKind, Response, ToolCall,
 };
@@ -38,9 +39,7 @@ pub fn decode(body: Value<'_>) -> Result<Response, Box<Failure>> {
         ..Finish::default()
     });
     if finish.reason == FinishReason::ToolCalls && !calls {
-        return Err(nonsense(
-            "the upstream says that tools are to be run, but calls none",
-        ));
+        return Err(Box::new(calls_nothing()));
     }
     let mut counts = Counts::default();
     let told = body.get("usage").filter(|told| told.kind() == Kind::Object);

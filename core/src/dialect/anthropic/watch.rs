@@ -8,6 +8,7 @@ use super::{failure, finish};
 use crate::base::JsonStr;
 use crate::base::limits::JsonLimits;
 use crate::dialect::Seen;
+use crate::dialect::failure::truncated;
 use crate::ir::{Failure, FinishReason, Usage};
 use crate::wire::json::{Kind, Tape, Value};
 
@@ -87,7 +88,7 @@ impl Watch {
                 self.ended = true;
                 let failure = root.map(|root| failure::from_json(None, root));
                 Seen {
-                    failure: Some(Box::new(failure.unwrap_or_else(failure::truncated))),
+                    failure: Some(Box::new(failure.unwrap_or_else(truncated))),
                     ..Seen::default()
                 }
             }
@@ -112,7 +113,7 @@ impl Watch {
 
     /// The body has ended: the failure to tell the client if the answer had not.
     pub fn end_of_body(&self) -> Option<Failure> {
-        (!self.ended && self.finish.is_none()).then(failure::truncated)
+        (!self.ended && self.finish.is_none()).then(truncated)
     }
 
     fn frame(&mut self, root: Value<'_>) {

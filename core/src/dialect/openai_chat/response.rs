@@ -5,6 +5,7 @@ use super::request::{write_call, write_details, write_joined};
 use super::{failure, usage};
 use crate::base::{JsonStr, OutBuf};
 use crate::dialect::ReplyMeta;
+use crate::dialect::failure::calls_nothing;
 use crate::dialect::fields::{given, object};
 use crate::ir::{
     CHOICES_MAX, Choice, Class, Failure, FinishReason, Media, Origin, Part, PartKind, Response,
@@ -191,9 +192,7 @@ fn decode_choice(choice: Value<'_>, id: Option<&JsonStr>) -> Result<Choice, Box<
     let mut finish = answer::finish(reason, has_calls);
     if finish.reason == FinishReason::ToolCalls && !has_calls {
         if parts.is_empty() {
-            return Err(bad_gateway(
-                "the upstream says that tools are called, and calls none",
-            ));
+            return Err(Box::new(calls_nothing()));
         }
         finish.reason = FinishReason::Stop;
     }

@@ -10,7 +10,8 @@ use super::{answer, failure, response, usage};
 use crate::base::JsonStr;
 use crate::base::limits::JsonLimits;
 use crate::dialect::Seen;
-use crate::ir::{Class, Failure, FinishReason, Usage};
+use crate::dialect::failure::truncated;
+use crate::ir::{Failure, FinishReason, Usage};
 use crate::wire::json::{Kind, Tape, Value};
 
 /// The observer of one stream.
@@ -81,20 +82,13 @@ impl Watch {
 
     /// The body has ended: the failure that it was cut off, if it was.
     pub fn end_of_body(&self) -> Option<Failure> {
-        if self.ended || self.finish.is_some() {
-            return None;
-        }
-        let message = "the upstream's stream ended before it was complete";
-        Some(Failure::new(Class::BadGateway, message))
+        (!self.ended && self.finish.is_none()).then(truncated)
     }
 
     fn done(&mut self) -> Seen {
         self.ended = true;
         let is_answer = self.committed || self.finish.is_some();
-        let failure = (!is_answer).then(|| {
-            let message = "the upstream's stream ended without an answer";
-            Box::new(Failure::new(Class::BadGateway, message))
-        });
+        let failure = (!is_answer).then(|| Box::new(failure::unanswered()));
         Seen {
             terminal: is_answer,
             failure,

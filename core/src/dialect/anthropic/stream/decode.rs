@@ -14,6 +14,7 @@ use crate::base::{JsonStr, Limits};
 use crate::dialect::BrokenEvent;
 use crate::dialect::anthropic::usage::Counts;
 use crate::dialect::anthropic::{failure, finish, response};
+use crate::dialect::failure::truncated;
 use crate::ir::{
     BlockId, BlockKind, Class, Delta, Failure, Finish, FinishReason, Origin, PartKind, Piece, Start,
 };
@@ -133,7 +134,7 @@ impl Decoder {
         if self.state.finish.is_some() {
             self.state.end(&self.limits, out);
         } else {
-            self.state.fail(failure::truncated(), out);
+            self.state.fail(truncated(), out);
         }
     }
 }

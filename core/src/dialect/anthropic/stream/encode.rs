@@ -19,6 +19,7 @@ use crate::base::{JsonStr, OutBuf};
 use crate::dialect::ReplyMeta;
 use crate::dialect::anthropic::finish::{self, Made};
 use crate::dialect::anthropic::{failure, usage};
+use crate::dialect::failure::calls_nothing;
 use crate::ir::{
     BlockId, BlockKind, Class, Delta, Failure, Finish, FinishReason, Origin, PartKind, Piece,
     Start, Usage,
@@ -386,9 +387,7 @@ impl Encoder {
         self.advance(true, out);
         let finish = self.finish.take().unwrap_or_default();
         if finish.reason == FinishReason::ToolCalls && !self.made.calls {
-            let message = "the upstream says that tools are to be run, but calls none";
-            self.fail(&Failure::new(Class::BadGateway, message), out);
-            return;
+            return self.fail(&calls_nothing(), out);
         }
         self.begin(out);
         out.put(b"event: message_delta\ndata: ");

@@ -3,9 +3,11 @@
 use super::calls::Calls;
 use crate::base::JsonStr;
 use crate::dialect::BrokenEvent;
+use crate::dialect::failure::calls_nothing;
 use crate::dialect::openai_chat::answer::{self, Detail, detail, google_signature, thinking_text};
 use crate::ir::{
-    BlockId, BlockKind, Delta, Finish, FinishReason, Origin, Part, PartKind, Piece, Signature,
+    BlockId, BlockKind, Class, Delta, Failure, Finish, FinishReason, Origin, Part, PartKind, Piece,
+    Signature,
 };
 use crate::wire::json::{Kind, Value};
 
@@ -144,20 +146,21 @@ impl Choice {
     }
 
     /// Ends the choice. An error is an end that cannot be.
-    pub(super) fn finish(&mut self, blocks: &mut Blocks<'_>) -> Result<(), &'static str> {
+    pub(super) fn finish(&mut self, blocks: &mut Blocks<'_>) -> Result<(), Failure> {
+        let broken = |message| Err(Failure::new(Class::BadGateway, message));
         let told = self.told.take();
         if told.is_none() && !self.calls.look_whole() {
-            return Err("the stream ended within a tool call");
+            return broken("the stream ended within a tool call");
         }
         self.close(blocks);
         if !self.calls.finish(blocks) {
-            return Err("the upstream's tool call has no name");
+            return broken("the upstream's tool call has no name");
         }
         let has_calls = !self.calls.is_empty();
         let Finish { mut reason, .. } = answer::finish(told, has_calls);
         if reason == FinishReason::ToolCalls && !has_calls {
             if !self.said {
-                return Err("the upstream says that tools are called, and calls none");
+                return Err(calls_nothing());
             }
             reason = FinishReason::Stop;
         }
