@@ -67,13 +67,11 @@ pub(super) fn from_value(status: Option<u16>, document: Value<'_>) -> Failure {
         None => {}
     }
     told.read(document);
+    told.join_raw();
     let class = classify(status.or_else(|| told.status()), &told);
-    let text = match told.message.take() {
-        Some(message) => told.with_raw(message),
-        None => JsonStr::escape(&failure::says_nothing(status)),
-    };
+    let message = told.message;
     let mut failure = Failure::new(class, "");
-    failure.message = text;
+    failure.message = message.unwrap_or_else(|| JsonStr::escape(&failure::says_nothing(status)));
     failure.upstream_status = status;
     failure.kind = told.kind;
     failure.code = told.code;
@@ -129,10 +127,11 @@ impl Told {
         (400..600).contains(&status).then_some(status)
     }
 
-    fn with_raw(&self, message: JsonStr) -> JsonStr {
-        match &self.raw {
-            Some(raw) if !raw.is_empty() => message.concat(&JsonStr::from_static(": ")).concat(raw),
-            _ => message,
+    /// The vendor in front says no more than that the one behind it failed.
+    fn join_raw(&mut self) {
+        let raw = self.raw.take().filter(|raw| !raw.is_empty());
+        if let (Some(message), Some(raw)) = (&mut self.message, raw) {
+            *message = message.concat(&JsonStr::from_static(": ")).concat(&raw);
         }
     }
 }
