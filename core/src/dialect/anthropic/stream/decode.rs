@@ -41,7 +41,6 @@ struct State {
     counts: Counts,
     finish: Option<Finish>,
     calls: bool,
-    held_bytes: usize,
 }
 
 #[derive(Debug)]
@@ -118,7 +117,7 @@ impl Decoder {
             }
             _ => {}
         }
-        if state.held_bytes > self.held_bytes_max && !state.ended {
+        if state.held_bytes() > self.held_bytes_max && !state.ended {
             let message = "a block of the upstream's answer is too long to be held";
             state.fail(Failure::new(Class::BadGateway, message), out);
         }
@@ -139,7 +138,25 @@ impl Decoder {
     }
 }
 
+impl Open {
+    /// Bytes that wait for the block's end.
+    fn held_bytes(&self) -> usize {
+        match &self.kind {
+            OpenKind::Text => 0,
+            OpenKind::Thinking { signature } => signature.as_ref().map_or(0, JsonStr::len),
+            OpenKind::Tool { input, .. } => input.as_ref().map_or(0, JsonStr::len),
+            OpenKind::Whole(whole) => whole.bytes(),
+            OpenKind::Redacted { data } => data.len(),
+        }
+    }
+}
+
 impl State {
+    /// Bytes that wait for the end of a block.
+    fn held_bytes(&self) -> usize {
+        self.open.iter().map(Open::held_bytes).sum()
+    }
+
     fn fail(&mut self, failure: Failure, out: &mut Vec<Delta>) {
         self.ended = true;
         out.push(Delta::Failure(Box::new(failure)));
@@ -220,11 +237,9 @@ impl State {
             }
             b"redacted_thinking" => {
                 let data = member("data").unwrap_or_default().detach();
-                self.held_bytes += data.len();
                 self.hold(index, OpenKind::Redacted { data });
             }
             _ => {
-                self.held_bytes += block.raw_text().len();
                 self.hold(index, OpenKind::Whole(Whole::new(&name, block)));
             }
         }
@@ -300,7 +315,7 @@ impl State {
                 *empty &= piece.is_none();
                 append(open.block, piece, out);
             }
-            (OpenKind::Whole(whole), _) => self.held_bytes += whole.delta(delta),
+            (OpenKind::Whole(whole), _) => whole.delta(delta),
             _ => {}
         }
         Ok(())
