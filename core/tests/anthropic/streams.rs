@@ -471,6 +471,24 @@ fn case_31_broken_events_are_skipped() {
 }
 
 #[test]
+fn a_call_with_a_hole_in_its_input_fails() {
+    let mut decoder = Decoder::new(&Limits::default());
+    let mut out = Vec::new();
+    let mut event = |data: &str| {
+        let data = Bytes::copy_from_slice(data.as_bytes());
+        decoder.event(b"", &data, &mut out).is_ok()
+    };
+    assert!(event(MESSAGE_START));
+    assert!(event(TOOL_START));
+    assert!(event(&json_delta("{")));
+    assert!(!event("{\"type\":\"content_block_del"));
+    assert!(event(&json_delta("}")));
+    assert!(event(STOP));
+    assert!(matches!(out.last(), Some(Delta::Failure(failure))
+        if failure.class == Class::BadGateway));
+}
+
+#[test]
 fn what_was_handed_on_is_no_longer_held() {
     let mut limits = Limits::default();
     limits.sse.event_bytes_max = 1000;

@@ -81,7 +81,8 @@ impl Decoder {
     /// Reads one event.
     ///
     /// # Errors
-    /// That the event is broken; it is skipped, and the next one may be read.
+    /// That the event is broken. It is skipped and the next one may be read, but not where a tool
+    /// call is open: then the answer fails, for a call with a hole in its input must not be run.
     pub fn event(
         &mut self,
         name: &[u8],
@@ -95,6 +96,35 @@ impl Decoder {
             out.push(Delta::Ping);
             return Ok(());
         }
+        let result = self.read(name, data, out);
+        let is_call = |open: &Open| matches!(open.kind, OpenKind::Tool { .. });
+        if result.is_err() && self.state.open.iter().any(is_call) {
+            let message = "an event within a tool call cannot be read";
+            self.state
+                .fail(Failure::new(Class::BadGateway, message), out);
+        }
+        result
+    }
+
+    /// The body has ended. An answer whose reason to end was told is whole, even if `message_stop`
+    /// is missing; any other was cut off.
+    pub fn end_of_body(&mut self, out: &mut Vec<Delta>) {
+        if self.state.ended {
+            return;
+        }
+        if self.state.finish.is_some() {
+            self.state.end(&self.limits, out);
+        } else {
+            self.state.fail(truncated(), out);
+        }
+    }
+
+    fn read(
+        &mut self,
+        name: &[u8],
+        data: &Bytes,
+        out: &mut Vec<Delta>,
+    ) -> Result<(), BrokenEvent> {
         let root = self.tape.parse(data, &self.limits).map_err(|error| {
             let reason = format!("not JSON: {error}");
             BrokenEvent { reason }
@@ -122,19 +152,6 @@ impl Decoder {
             state.fail(Failure::new(Class::BadGateway, message), out);
         }
         Ok(())
-    }
-
-    /// The body has ended. An answer whose reason to end was told is whole, even if `message_stop`
-    /// is missing; any other was cut off.
-    pub fn end_of_body(&mut self, out: &mut Vec<Delta>) {
-        if self.state.ended {
-            return;
-        }
-        if self.state.finish.is_some() {
-            self.state.end(&self.limits, out);
-        } else {
-            self.state.fail(truncated(), out);
-        }
     }
 }
 
