@@ -4,7 +4,7 @@
 use bytes::Bytes;
 
 use super::overflow;
-use crate::base::{JsonStr, Limits, OutBuf, RawJson};
+use crate::base::{JsonStr, Limits, OutBuf};
 use crate::dialect::failure;
 use crate::ir::{Class, Failure};
 use crate::wire::json::{Kind, Tape, Value, Writer};
@@ -49,7 +49,7 @@ pub(super) fn from_json(status: Option<u16>, root: Value<'_>) -> Failure {
         upstream_status: status,
         message: message.detach(),
         kind: kind.map(|kind| kind.detach()),
-        code: code.map(|code| RawJson::from_checked(Bytes::copy_from_slice(code.raw_text()))),
+        code: code.map(|code| code.raw().detach()),
         param: text(inner.get("param")).map(|param| param.detach()),
         ..Failure::new(class, "")
     }

@@ -119,12 +119,7 @@ impl Decoder {
         }
     }
 
-    fn read(
-        &mut self,
-        name: &[u8],
-        data: &Bytes,
-        out: &mut Vec<Delta>,
-    ) -> Result<(), BrokenEvent> {
+    fn read(&mut self, name: &[u8], data: &Bytes, out: &mut Vec<Delta>) -> Result<(), BrokenEvent> {
         let root = self.tape.parse(data, &self.limits).map_err(|error| {
             let reason = format!("not JSON: {error}");
             BrokenEvent { reason }

@@ -225,10 +225,8 @@ impl Encoder {
                 let (index, kind, written) = (open.index, open.kind, open.written);
                 self.write_piece(index, kind, written, piece, out);
             }
-            _ => {
-                // Blocks of other choices are unknown here, and nothing of them is kept.
-                self.held.append(block, piece);
-            }
+            // Those of other choices are unknown there.
+            _ => self.held.append(block, piece),
         }
     }
 

@@ -38,7 +38,7 @@ impl Whole {
             return;
         }
         for (key, value) in delta.members().filter(|(key, _)| !key.is("type")) {
-            let value = RawJson::from_checked(Bytes::copy_from_slice(value.raw_text()));
+            let value = value.raw().detach();
             let key = key.to_json_str().detach();
             self.members_bytes += key.len() + value.len() + size_of::<(JsonStr, RawJson)>();
             self.members.push((key, value));
