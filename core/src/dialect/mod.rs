@@ -10,6 +10,7 @@ use crate::ir::Failure;
 pub mod anthropic;
 mod data_url;
 mod door;
+mod encode;
 mod failure;
 mod fields;
 pub mod openai_chat;

@@ -12,6 +12,7 @@ use tollgate_core::dialect::anthropic::{failure, watch};
 use tollgate_core::ir::{
     Arguments, Class, Collector, Delta, FinishReason, Part, PartKind, Response, ToolKind, replay,
 };
+use tollgate_core::wire::json::Tape;
 
 use super::grammar;
 use super::support::{
@@ -262,12 +263,14 @@ fn streamed(id: &str, stream: &str, table: &mut Table) {
 
 fn watched(stream: &str, told: &[Delta]) {
     let mut watch = watch::Watch::new(false);
+    let (mut tape, limits) = (Tape::new(), Limits::default().json);
     let (mut terminal, mut failed) = (false, false);
     for (name, data) in events(stream) {
         if terminal || failed {
             break;
         }
-        let seen = watch.event(&name, &data);
+        let root = tape.parse(&data, &limits).ok();
+        let seen = watch.look(&name, &data, root);
         terminal = seen.terminal;
         failed = seen.failure.is_some();
     }

@@ -5,6 +5,7 @@ use super::request::{write_call, write_details, write_joined};
 use super::{failure, usage};
 use crate::base::{JsonStr, OutBuf};
 use crate::dialect::ReplyMeta;
+use crate::dialect::encode::write_id;
 use crate::dialect::failure::calls_nothing;
 use crate::dialect::fields::{given, object};
 use crate::ir::{
@@ -106,15 +107,7 @@ pub(super) struct Head<'a> {
 /// Writes the members before `choices`.
 pub(super) fn write_head(head: &Head<'_>, meta: &ReplyMeta, json: &mut Writer<'_>) {
     json.key("id");
-    match head.id {
-        Some(id) => json.str(id),
-        None => {
-            json.begin_string();
-            json.append_text("chatcmpl-");
-            json.append(&meta.id);
-            json.end_string();
-        }
-    }
+    write_id(head.id, "chatcmpl-", &meta.id, json);
     json.key("object");
     json.text(head.object);
     json.key("created");

@@ -18,6 +18,7 @@ use crate::base::buf::SLICE_BYTES_MIN;
 use crate::base::{JsonStr, OutBuf};
 use crate::dialect::ReplyMeta;
 use crate::dialect::anthropic::finish::{self, Made};
+use crate::dialect::anthropic::response::write_head;
 use crate::dialect::anthropic::{failure, usage};
 use crate::dialect::failure::calls_nothing;
 use crate::ir::{
@@ -144,23 +145,8 @@ impl Encoder {
         json.text("message_start");
         json.key("message");
         json.begin_object();
-        json.key("id");
-        match self.start.id.as_ref().filter(|id| !id.is_empty()) {
-            Some(id) => json.str(id),
-            None => {
-                json.begin_string();
-                json.append_text("msg_");
-                json.append(&self.meta.id);
-                json.end_string();
-            }
-        }
-        json.key("type");
-        json.text("message");
-        json.key("role");
-        json.text("assistant");
-        json.key("model");
-        let model = self.start.model.as_ref().filter(|model| !model.is_empty());
-        json.str(model.unwrap_or(&self.meta.model));
+        let (id, model) = (self.start.id.as_ref(), self.start.model.as_ref());
+        write_head(id, model, &self.meta, &mut json);
         json.key("content");
         json.begin_array();
         json.end_array();

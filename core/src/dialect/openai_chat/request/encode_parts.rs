@@ -1,7 +1,8 @@
 //! Writes the parts of a message.
 
 use super::encode_messages::{Turns, text_of};
-use super::write::{write_cache_hint, write_joined};
+use super::write::write_joined;
+use crate::dialect::encode::write_cache_control;
 use crate::ir::{CacheHint, Document, Failure, Media, Origin, Part, PartKind, Source};
 
 impl<'a> Turns<'_, '_, 'a> {
@@ -70,7 +71,7 @@ impl<'a> Turns<'_, '_, 'a> {
     fn end_part(&mut self, hint: Option<&CacheHint>) {
         if let Some(hint) = self.taken(hint) {
             self.json.key("cache_control");
-            write_cache_hint(hint, self.json);
+            write_cache_control(hint, self.json);
         }
         self.json.end_object();
     }

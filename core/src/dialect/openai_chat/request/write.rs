@@ -2,7 +2,7 @@
 
 use crate::base::JsonStr;
 use crate::dialect::openai_chat::answer::{arguments_text, format_of};
-use crate::ir::{Arguments, CacheHint, Part, PartKind, Thinking, ToolCall};
+use crate::ir::{Arguments, Part, PartKind, Thinking, ToolCall};
 use crate::wire::json::Writer;
 
 /// Writes a call.
@@ -70,18 +70,6 @@ pub(in crate::dialect::openai_chat) fn write_details<'p>(
         json.end_object();
     }
     json.end_array();
-}
-
-/// Writes `cache_control` as Messages has it.
-pub(super) fn write_cache_hint(hint: &CacheHint, json: &mut Writer<'_>) {
-    json.begin_object();
-    json.key("type");
-    json.text("ephemeral");
-    if let Some(ttl) = &hint.ttl {
-        json.key("ttl");
-        json.str(ttl);
-    }
-    json.end_object();
 }
 
 /// Writes one string of many texts.
