@@ -1,7 +1,7 @@
 //! Whole answers.
 
 use super::answer::{self, finish_name};
-use super::request::{write_call, write_details, write_joined};
+use super::request::{write_call, write_details, write_joined, write_url};
 use super::{failure, usage};
 use crate::base::{JsonStr, OutBuf};
 use crate::dialect::ReplyMeta;
@@ -10,7 +10,7 @@ use crate::dialect::failure::calls_nothing;
 use crate::dialect::fields::{given, object};
 use crate::ir::{
     CHOICES_MAX, Choice, Class, Failure, FinishReason, Media, Origin, Part, PartKind, Response,
-    Source, Thinking, ToolCall,
+    Thinking, ToolCall,
 };
 use crate::wire::json::{Kind, Value, Writer};
 
@@ -403,19 +403,7 @@ pub(super) fn write_picture(media: &Media, json: &mut Writer<'_>) {
     json.key("image_url");
     json.begin_object();
     json.key("url");
-    match &media.source {
-        Source::Base64 { media_type, data } => {
-            json.begin_string();
-            json.append_text("data:");
-            json.append(media_type);
-            json.append_text(";base64,");
-            json.append(data);
-            json.end_string();
-        }
-        Source::Url { url, .. } => json.str(url),
-        Source::File { id, .. } => json.str(id),
-        Source::Parts(_) | Source::Text { .. } => json.text(""),
-    }
+    write_url(&media.source, json);
     json.end_object();
     json.end_object();
 }

@@ -1,7 +1,7 @@
 //! Writes the parts of a message.
 
 use super::encode_messages::{Turns, text_of};
-use super::write::write_joined;
+use super::write::{write_joined, write_url};
 use crate::dialect::encode::write_cache_control;
 use crate::ir::{CacheHint, Document, Failure, Media, Origin, Part, PartKind, Source};
 
@@ -89,28 +89,13 @@ impl<'a> Turns<'_, '_, 'a> {
         self.json.key(kind);
         self.json.begin_object();
         self.json.key("url");
-        self.url(&media.source);
+        write_url(&media.source, self.json);
         if let Some(detail) = &media.detail {
             self.json.key("detail");
             self.json.str(detail);
         }
         self.json.end_object();
         Ok(())
-    }
-
-    fn url(&mut self, source: &Source) {
-        match source {
-            Source::Base64 { media_type, data } => {
-                self.json.begin_string();
-                self.json.append_text("data:");
-                self.json.append(media_type);
-                self.json.append_text(";base64,");
-                self.json.append(data);
-                self.json.end_string();
-            }
-            Source::Url { url, .. } => self.json.str(url),
-            _ => self.json.text(""),
-        }
     }
 
     fn audio(&mut self, media: &Media) -> Result<(), Box<Failure>> {
@@ -163,7 +148,7 @@ impl<'a> Turns<'_, '_, 'a> {
                     None => self.json.text("document"),
                 }
                 self.json.key("file_data");
-                self.url(&document.source);
+                write_url(&document.source, self.json);
                 self.json.end_object();
             }
             Source::File {

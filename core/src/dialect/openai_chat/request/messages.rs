@@ -108,7 +108,7 @@ impl<'n> Conversation<'n> {
             None => required(message, "content")?,
         };
         let mut parts = parts::decode(content, self.notes)?;
-        hint(fields, &mut parts)?;
+        hint(fields.cache_control, &mut parts)?;
         Ok(parts)
     }
 
@@ -146,7 +146,7 @@ impl<'n> Conversation<'n> {
         }
         self.nameless.clear();
         self.calls(index, &fields, &mut parts)?;
-        hint(&fields, &mut parts)?;
+        hint(fields.cache_control, &mut parts)?;
         self.push(Role::Assistant, parts, fields.name);
         Ok(())
     }
@@ -201,7 +201,7 @@ impl<'n> Conversation<'n> {
             parts,
             is_error: false,
         }))];
-        hint_last(fields.cache_control, &mut part)?;
+        hint(fields.cache_control, &mut part)?;
         match self.messages.last_mut() {
             Some(last) if self.results_open => last.parts.extend(part),
             _ => self.push(Role::User, part.into(), None),
@@ -217,11 +217,7 @@ impl<'n> Conversation<'n> {
 }
 
 /// `cache_control` of a whole message is that of its last part.
-fn hint(fields: &Fields<'_>, parts: &mut [Part]) -> Checked<()> {
-    hint_last(fields.cache_control, parts)
-}
-
-fn hint_last(hint: Option<Value<'_>>, parts: &mut [Part]) -> Checked<()> {
+fn hint(hint: Option<Value<'_>>, parts: &mut [Part]) -> Checked<()> {
     if let (Some(hint), Some(part)) = (hint, parts.last_mut()) {
         part.cache = Some(answer::cache_hint(hint)?);
     }

@@ -38,16 +38,6 @@ impl Blocks<'_> {
     pub(super) fn push(&mut self, delta: Delta) {
         self.out.push(delta);
     }
-
-    /// The answer's id, if one was told.
-    pub(super) const fn answer_id(&self) -> Option<&JsonStr> {
-        self.answer_id
-    }
-
-    /// Bytes that may be held back.
-    pub(super) const fn held_bytes_max(&self) -> usize {
-        self.held_bytes_max
-    }
 }
 
 /// Which kind of words an open block holds.
@@ -139,7 +129,7 @@ impl Choice {
             self.calls.take_function_call(call, blocks)?;
         }
         if let Some(signature) = fields.extra_content.and_then(google_signature) {
-            self.calls.sign(signature, blocks);
+            self.calls.sign(signature);
         }
         self.said |= before != *blocks.next;
         Ok(())

@@ -260,9 +260,6 @@ impl Encoder {
                 write_picture(media, &mut Writer::new(out));
                 out.put(b"]");
             }),
-            PartKind::Text { text, .. } => self.chunk(choice, None, None, out, |out| {
-                put_member(b"\"content\":\"", text, out);
-            }),
             _ => {}
         }
     }
