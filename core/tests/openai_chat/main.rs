@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[allow(dead_code, reason = "only its reader is wanted here")]
+#[path = "../support/events.rs"]
+mod events;
 mod failures;
 mod grammar;
 mod messages;

@@ -56,21 +56,8 @@ pub(crate) fn meta(stream_usage: bool) -> ReplyMeta {
 
 /// The `data` of each event of a stream, read the plain way.
 pub(crate) fn events(stream: &str) -> Vec<Bytes> {
-    let mut events = Vec::new();
-    let mut data: Vec<&str> = Vec::new();
-    for line in stream
-        .split('\n')
-        .map(|line| line.trim_end_matches('\r'))
-        .chain([""])
-    {
-        if let Some(rest) = line.strip_prefix("data:") {
-            data.push(rest.strip_prefix(' ').unwrap_or(rest));
-        } else if line.is_empty() && !data.is_empty() {
-            events.push(Bytes::from(data.join("\n")));
-            data.clear();
-        }
-    }
-    events
+    let events = super::events::read(stream).into_iter();
+    events.map(|event| Bytes::from(event.data)).collect()
 }
 
 /// All deltas of a stream, and the events that could not be read.

@@ -1,5 +1,6 @@
-//! Prompts that are too long, in the one form that Claude Code understands: it shortens its conversation by itself when it reads `prompt is too long: A
-//! tokens > B maximum` or ``input length and `max_tokens` exceed context limit: A + B > C``.
+//! Prompts that are too long, in the one form that Claude Code understands: it shortens its
+//! conversation by itself when it reads `prompt is too long: A tokens > B maximum` or
+//! ``input length and `max_tokens` exceed context limit: A + B > C``.
 
 /// The message for a Messages client: the vendor's own where it has the form already, else that
 /// form with the numbers of the vendor's message, or the vendor's words behind it where it names
