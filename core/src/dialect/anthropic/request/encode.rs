@@ -376,7 +376,11 @@ impl Fields<'_, '_> {
         let choice = request.tool_choice.as_ref();
         if !tools {
             return match choice {
-                Some(ToolChoice::Required | ToolChoice::Named(_)) => {
+                Some(
+                    ToolChoice::Required
+                    | ToolChoice::Named(_)
+                    | ToolChoice::Allowed { required: true, .. },
+                ) => {
                     let reason = "a tool must be called, but none is offered";
                     Err(Box::new(Failure::invalid("tool_choice", reason)))
                 }
