@@ -136,8 +136,8 @@ impl Choice {
     }
 
     /// Ends the choice. An error is an end that cannot be.
-    pub(super) fn finish(&mut self, blocks: &mut Blocks<'_>) -> Result<(), Failure> {
-        let broken = |message| Err(Failure::new(Class::BadGateway, message));
+    pub(super) fn finish(&mut self, blocks: &mut Blocks<'_>) -> Result<(), Box<Failure>> {
+        let broken = |message| Err(Box::new(Failure::new(Class::BadGateway, message)));
         let told = self.told.take();
         if told.is_none() && !self.calls.look_whole() {
             return broken("the stream ended within a tool call");
@@ -150,7 +150,7 @@ impl Choice {
         let Finish { mut reason, .. } = answer::finish(told, has_calls);
         if reason == FinishReason::ToolCalls && !has_calls {
             if !self.said {
-                return Err(calls_nothing());
+                return Err(Box::new(calls_nothing()));
             }
             reason = FinishReason::Stop;
         }

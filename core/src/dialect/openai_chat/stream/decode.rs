@@ -130,7 +130,7 @@ impl Decoder {
                 held_bytes_max: self.held_bytes_max,
             };
             if let Err(failure) = choice.finish(&mut blocks) {
-                return self.fail(failure, out);
+                return self.fail(*failure, out);
             }
         }
         self.ended = true;
