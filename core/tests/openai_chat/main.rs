@@ -11,5 +11,7 @@ mod messages;
 mod recordings;
 mod requests;
 mod responses;
+#[path = "../support/shared.rs"]
+mod shared;
 mod streams;
 mod support;

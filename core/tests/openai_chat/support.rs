@@ -114,29 +114,11 @@ pub(crate) fn recordings() -> Option<Vec<Recording>> {
 }
 
 /// All recordings of an API.
-#[allow(clippy::disallowed_methods)]
 pub(crate) fn recordings_of(api: &str) -> Option<Vec<Recording>> {
-    let shared = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared");
-    let folder = std::path::Path::new(shared).join("recordings").join(api);
-    let Ok(entries) = std::fs::read_dir(&folder) else {
-        assert!(
-            std::env::var("CI").as_deref() != Ok("true"),
-            "{} is absent",
-            folder.display()
-        );
-        println!("skipped: {} is absent", folder.display());
-        return None;
+    let all = super::shared::recordings(api)?.into_iter();
+    let read = |(id, text): (String, String)| Recording {
+        id,
+        json: serde_json::from_str(&text).unwrap(),
     };
-    let mut all: Vec<Recording> = entries
-        .map(|entry| {
-            let path = entry.unwrap().path();
-            let text = std::fs::read(&path).unwrap();
-            Recording {
-                id: path.file_stem().unwrap().to_string_lossy().into_owned(),
-                json: serde_json::from_slice(&text).unwrap(),
-            }
-        })
-        .collect();
-    all.sort_by(|one, other| one.id.cmp(&other.id));
-    Some(all)
+    Some(all.map(read).collect())
 }
