@@ -1,10 +1,8 @@
-//! A bare byte relay: what this runtime costs before the gateway does anything.
+//! A bare byte relay: what a runtime costs before the gateway does anything.
 //!
 //! `relay LISTEN UPSTREAM [auto|epoll|uring]`, for instance `relay 127.0.0.1:9001 127.0.0.1:9000`.
 //! Each client gets a connection of its own to the upstream; bytes pass both ways. It ends when its
 //! standard input does.
-
-use tollgate_smol as runtime;
 
 use std::collections::VecDeque;
 use std::io;
@@ -12,8 +10,8 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::runtime::{Driver, Options, start};
 use bytes::BytesMut;
-use runtime::{Driver, Options, start};
 use tollgate_core::base::{ConnId, Id, Instant, ListenerId, Now, ShardId, WriteBatch};
 use tollgate_core::gateway::io::{
     Completion, Host, Input, Machine, Op, Output, ReadClass, ResolveReply, Work, WorkReply,
@@ -185,7 +183,7 @@ impl Host for Nobody {
     fn record(&self, _: ShardId, _: Box<Record>) {}
 }
 
-fn main() -> io::Result<()> {
+pub(crate) fn main() -> io::Result<()> {
     let mut arguments = std::env::args().skip(1);
     let mut address = || -> io::Result<SocketAddr> {
         let text = arguments.next().unwrap_or_default();

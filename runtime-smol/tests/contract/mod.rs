@@ -1,12 +1,7 @@
-//! The contract of `tollgate_core::gateway::io`, held by this runtime on real sockets.
-//!
-//! The same file tests each runtime, on each driver that the machine has.
+//! The contract of `tollgate_core::gateway::io`, held by a runtime on real sockets, on each driver
+//! that the machine has.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-use tollgate_smol as runtime;
-
-mod common;
+mod toy;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -14,17 +9,17 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::runtime::Driver;
 use bytes::{Bytes, BytesMut};
-use common::{
-    Event, FIRST, Listener, QUIET, Served, Toy, client, drain, echo, hear, on_each_driver, port,
-    run, tell,
-};
-use runtime::Driver;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tollgate_core::base::{OutBuf, Rng, Seed, ShardId};
 use tollgate_core::config::Snapshot;
 use tollgate_core::gateway::io::{IoFailure, PEERS, Peer, ReadClass};
+use toy::{
+    Event, FIRST, Listener, QUIET, Served, Toy, client, drain, echo, hear, on_each_driver, port,
+    run, tell,
+};
 
 /// Tells the machines to drain, and waits until they did.
 fn finish(running: Served) {
@@ -379,14 +374,17 @@ fn shutdown_sends_fin_after_what_was_written() {
         let toy = Toy::new(|desk, event| match event {
             Event::Accept(_, conn, Ok(_)) => {
                 desk.write(conn, Bytes::from(vec![b'x'; LENGTH]));
-                desk.shutdown(conn);
                 desk.read(conn, QUIET);
+            }
+            Event::Write(conn, result, _) => {
+                assert_eq!(result, Ok(()));
+                desk.shutdown(conn);
             }
             Event::Read(conn, result) => {
                 assert_eq!(result.unwrap(), "after your FIN");
                 desk.close(conn, false);
             }
-            Event::Write(_, result, _) | Event::Shutdown(_, result) => assert_eq!(result, Ok(())),
+            Event::Shutdown(_, result) => assert_eq!(result, Ok(())),
             Event::Close(_) => desk.drained(),
             other => panic!("{other:?}"),
         });

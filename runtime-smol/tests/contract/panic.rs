@@ -1,13 +1,9 @@
 //! A panic in a worker is reported. In a process of its own: what the worker had is lost with it.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-use tollgate_smol as runtime;
-
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 
-use runtime::{Options, start};
+use crate::runtime::{Options, start};
 use tollgate_core::base::{ConnId, Id, Instant, ListenerId, Now, ShardId};
 use tollgate_core::gateway::io::{Host, Input, Machine, Op, Output, ResolveReply, Work, WorkReply};
 use tollgate_core::record::Record;
