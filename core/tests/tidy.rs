@@ -239,7 +239,7 @@ fn every_fuzz_target_is_built_and_has_a_corpus() {
 }
 
 /// The config's docs send the reader to the structs of limits; so each of these is named there, and
-/// each field is documented where it stands, read by its name.
+/// each field is documented where it stands, read by its name, and set in a test of what it does.
 #[test]
 fn every_limit_is_documented_and_can_be_configured() {
     let read = |path: &str| std::fs::read_to_string(root().join(path)).expect("a source");
@@ -248,6 +248,8 @@ fn every_limit_is_documented_and_can_be_configured() {
         read("core/src/config/mod.rs"),
         read("core/src/config/bounds.rs"),
     );
+    let tests = ["sizes", "timers"].map(|name| read(&format!("core/tests/limits/{name}.rs")));
+    let tests = tests.concat() + &read("server/tests/program/drain.rs");
     let mut faults = Faults::default();
     let (mut name, mut before, mut count) = ("", "", 0);
     for line in limits.lines() {
@@ -267,6 +269,12 @@ fn every_limit_is_documented_and_can_be_configured() {
             }
             if !bounds.contains(&format!("\"{field}\"")) {
                 faults.note(format!("`{name}::{field}` cannot be configured"));
+            }
+            let ways = ["\\n", "."].map(|before| format!("{before}{field} = "));
+            if !ways.iter().any(|way| tests.contains(way))
+                && !tests.contains(&format!("(\"{field}\", "))
+            {
+                faults.note(format!("no test sets `{name}::{field}`"));
             }
         }
         before = line;

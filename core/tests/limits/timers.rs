@@ -23,6 +23,9 @@ fn silence(snapshot: Snapshot, bytes: impl Into<Vec<u8>>) -> Option<u16> {
 #[test]
 fn of_requests() {
     let statuses = [None, Some(408)];
+    notices("timers.request_head = \"1s\"", statuses, |it| {
+        silence(it, "GET / HT")
+    });
     notices("timers.request_body_idle = \"1s\"", statuses, |it| {
         silence(it, POST)
     });
@@ -34,6 +37,16 @@ fn of_requests() {
         }
         status(world, client)
     });
+}
+
+/// Who has sent half a head is not idle, also where the rest is awaited.
+#[test]
+fn half_a_head_outlives_the_beginning_of_a_drain() {
+    let (mut world, client) = sent(snapshot(PROVIDER), "GET /health HT");
+    world.drain(10 * SECOND);
+    assert!(!world.is_closed(client));
+    world.send(client, &b"TP/1.1\r\nhost: h\r\n\r\n"[..]);
+    assert_eq!(status(world, client), Some(200));
 }
 
 #[test]
