@@ -521,8 +521,13 @@ fn deep_nesting_is_refused_or_survived() {
         format!("{dotted} = 1"),
         format!("[{dotted}]"),
         format!("[models]\nx = {{ target = \"demo\", parameters = {{ {dotted} = 1 }} }}"),
+        // A long line in which each `=` may have a secret behind it.
+        format!("x = {}", "{a=".repeat(20_000)),
+        format!("x = {}", "[{key=".repeat(20_000)),
+        format!("x = {}", "{key=''".repeat(20_000)),
     ] {
-        assert!(load_with(&text, &[]).is_err());
+        let faults = load_with(&text, &[]).unwrap_err();
+        assert_eq!(faults.problems[0].line, 1);
     }
 }
 

@@ -29,7 +29,7 @@ impl Shard {
             let is_idle = self.clients.get(id).is_some_and(|client| {
                 client.phase == Phase::Serving
                     && client.exchange.is_none()
-                    && client.socket.input.is_empty()
+                    && !client.socket.has_input()
             });
             if is_idle {
                 self.client_leave(id);

@@ -62,6 +62,7 @@ struct Pipe {
     is_stalled: bool,
     /// What was written to the far end.
     written: Vec<u8>,
+    largest_write: (usize, usize),
     is_shut: bool,
 }
 
@@ -88,6 +89,8 @@ pub(crate) struct World {
     pub(crate) resolves: bool,
     /// What each request came to.
     pub(crate) records: Vec<Access>,
+    /// Jobs given to the host.
+    pub(crate) host_jobs: usize,
     is_drained: bool,
 }
 
@@ -109,6 +112,7 @@ impl World {
             reach: Reach::Accepts,
             resolves: true,
             records: Vec::new(),
+            host_jobs: 0,
             is_drained: false,
         };
         world.pump();
@@ -127,6 +131,11 @@ impl World {
             result: Ok(peer),
         });
         client
+    }
+
+    /// Whether the shard would take a further client.
+    pub(crate) fn is_accepting(&self) -> bool {
+        !self.accepts.is_empty()
     }
 
     /// Connections to upstreams, in the order in which they were asked for.
@@ -162,6 +171,11 @@ impl World {
     /// All that was written to the far end of `conn`.
     pub(crate) fn written(&self, conn: Conn) -> &[u8] {
         &self.pipes[conn.0].written
+    }
+
+    /// The most bytes, and the most slices, that one write to `conn` carried.
+    pub(crate) fn largest_write(&self, conn: Conn) -> (usize, usize) {
+        self.pipes[conn.0].largest_write
     }
 
     /// Whether the shard closed `conn`.
@@ -315,6 +329,8 @@ impl World {
                 let pipe = self.pipe(conn);
                 assert!(pipe.write.is_none(), "two writes in flight");
                 assert!(!pipe.is_shut, "a write after the shutdown");
+                let (bytes, slices) = pipe.largest_write;
+                pipe.largest_write = (bytes.max(batch.len()), slices.max(batch.slices().len()));
                 pipe.write = Some(batch);
             }
             Op::Shutdown { conn } => {
@@ -334,6 +350,7 @@ impl World {
                 }
             }
             Op::Host { ticket, work } => {
+                self.host_jobs += 1;
                 let done = work.run();
                 self.done.push_back(Completion::Host { ticket, done });
             }
@@ -408,6 +425,7 @@ impl Pipe {
             write: None,
             is_stalled: false,
             written: Vec::new(),
+            largest_write: (0, 0),
             is_shut: false,
         }
     }
