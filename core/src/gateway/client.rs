@@ -434,7 +434,7 @@ impl Shard {
         client.read_deadline = None;
         match client.phase {
             Phase::Lingering(_) => client.close(true, &mut self.ctx),
-            Phase::Serving if client.exchange.is_some() || !client.socket.input.is_empty() => {
+            Phase::Serving if client.exchange.is_some() || client.socket.has_input() => {
                 client.rearm(&mut self.ctx);
                 self.refuse_slow(id);
             }

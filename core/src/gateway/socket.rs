@@ -23,6 +23,8 @@ pub(super) struct Socket {
     /// To be sent.
     pub(super) output: OutBuf,
     is_reading: bool,
+    /// Bytes of an earlier read that went along with the one in flight.
+    lent: usize,
     is_writing: bool,
     is_shut: bool,
     is_closing: bool,
@@ -52,6 +54,7 @@ impl Socket {
             input: BytesMut::new(),
             output: OutBuf::new(),
             is_reading: false,
+            lent: 0,
             is_writing: false,
             is_shut: false,
             is_closing: false,
@@ -71,6 +74,11 @@ impl Socket {
 
     pub(super) const fn is_ended(&self) -> bool {
         self.is_ended
+    }
+
+    /// Whether anything was received that is not consumed, also where a read has it along.
+    pub(super) fn has_input(&self) -> bool {
+        !self.input.is_empty() || self.lent > 0
     }
 
     /// Bytes of memory held for this connection.
@@ -127,6 +135,7 @@ impl Socket {
     fn issue_read(&mut self, class: ReadClass, outbox: &mut Outbox) {
         self.is_reading = true;
         let buf = core::mem::take(&mut self.input);
+        self.lent = buf.len();
         let buf = if buf.is_empty() && class != ReadClass::Ready {
             BytesMut::new()
         } else {
@@ -151,6 +160,7 @@ impl Socket {
             self.conn
         );
         self.is_reading = false;
+        self.lent = 0;
         if self.is_closing {
             return Received::Failed(IoFailure::Canceled);
         }
