@@ -136,9 +136,18 @@ fn the_printed_curl_lines_work_as_they_are() {
         "{claude}"
     );
     assert!(claude.contains(" ANTHROPIC_MODEL=demo "), "{claude}");
+    let anthropic = program.line("Anthropic SDK");
+    assert!(
+        anthropic.contains(&format!(
+            "ANTHROPIC_BASE_URL=http://{address} ANTHROPIC_API_KEY="
+        )),
+        "{anthropic}"
+    );
     let openai = program.line("OpenAI SDK");
     assert!(
-        openai.contains(&format!("OPENAI_BASE_URL=http://{address}/v1 ")),
+        openai.contains(&format!(
+            "OPENAI_BASE_URL=http://{address}/v1 OPENAI_API_KEY="
+        )),
         "{openai}"
     );
 }
@@ -347,4 +356,30 @@ fn named_certificates_are_the_only_ones() {
         said.starts_with("error: SSL_CERT_FILE leads to no certificate: "),
         "{said}"
     );
+}
+
+#[test]
+fn ipv6_serves_beside_ipv4_on_every_runtime() {
+    if std::net::TcpListener::bind("[::1]:0").is_err() {
+        println!("skipped: this machine has no IPv6");
+        return;
+    }
+    for runtime in ["monoio", "smol"] {
+        let arguments = ["--listen", "[::1]:0", "--runtime", runtime];
+        let mut program = Program::start(&arguments);
+        let start = program.line(" serves http://");
+        let addresses: Vec<std::net::SocketAddr> = start
+            .split("http://")
+            .skip(1)
+            .map(|rest| rest.split(' ').next().unwrap().parse().unwrap())
+            .collect();
+        assert!(
+            addresses.len() == 2 && addresses[1].is_ipv6(),
+            "{addresses:?}"
+        );
+        for address in addresses {
+            let answer = client_answer(&mut Client::new(address), "/v1/messages", true);
+            messages(&answer, true);
+        }
+    }
 }
