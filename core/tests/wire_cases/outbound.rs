@@ -259,3 +259,29 @@ fn a_request_that_comes_compressed_is_decoded_within_the_limits() {
         }
     }
 }
+
+#[test]
+fn an_upstream_that_repeats_the_key_does_not_tell_it_to_the_client() {
+    for (client, upstream) in pairs() {
+        for stream in [false, true] {
+            let body = error_body(
+                upstream,
+                "authentication_error",
+                "the key sk-of-the-provider is wrong, sk-of-the-provider!",
+            );
+            let reply = Reply::json(401, body.to_string());
+            let body = request(client, stream).to_string();
+            let snapshot = config::one(upstream);
+            let talk = talk::once(snapshot, client, body.as_bytes(), &reply, Cuts::Whole);
+            assert_eq!(talk.answer.status(), 401, "{client:?} {upstream:?}");
+            let message = fault(client, &talk.answer).message;
+            let expected = "the key [redacted] is wrong, [redacted]!";
+            assert!(
+                message.contains(expected),
+                "{client:?} {upstream:?}: {message}"
+            );
+            let record = format!("{:?}", talk.record.outcome);
+            assert!(!record.contains("sk-of"), "{record}");
+        }
+    }
+}

@@ -383,3 +383,32 @@ fn ipv6_serves_beside_ipv4_on_every_runtime() {
         }
     }
 }
+
+#[test]
+fn each_worker_stays_on_a_processor_of_its_own() {
+    if std::thread::available_parallelism().map_or(1, usize::from) < 2 {
+        println!("skipped: one processor");
+        return;
+    }
+    for runtime in ["monoio", "smol"] {
+        let mut program = Program::start(&["--workers", "2", "--runtime", runtime]);
+        // Once it has answered, its workers run.
+        let address = program.address();
+        assert_eq!(Client::new(address).get("/health").status, 200);
+        let threads = std::fs::read_dir(format!("/proc/{}/task", program.id())).unwrap();
+        let statuses = threads.map(|thread| {
+            let status = thread.unwrap().path().join("status");
+            std::fs::read_to_string(status).unwrap_or_default()
+        });
+        let mut pinned: Vec<String> = statuses
+            .filter_map(|status| {
+                let list = status.split("Cpus_allowed_list:").nth(1)?;
+                let list = list.lines().next()?.trim();
+                list.parse::<u32>().is_ok().then(|| list.to_owned())
+            })
+            .collect();
+        pinned.sort();
+        pinned.dedup();
+        assert_eq!(pinned.len(), 2, "{runtime}: {pinned:?}");
+    }
+}
