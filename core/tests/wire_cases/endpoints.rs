@@ -125,6 +125,31 @@ fn a_gateway_that_drains_is_alive_and_not_ready() {
 }
 
 #[test]
+fn idle_connections_end_at_once_when_the_gateway_drains() {
+    for client in DIALECTS {
+        let mut world = World::new(config::one(client));
+        let (fresh, used, busy) = (world.client(), world.client(), world.client());
+        let body = request(client, false).to_string();
+        let bytes = http::request(talk::path(client), &[], body.as_bytes());
+        let reply = Reply::json(200, whole(client, "Hi").to_string()).bytes(0);
+        world.send(used, bytes.clone());
+        let first = world.upstream();
+        world.send(first, reply.clone());
+        world.send(busy, bytes);
+        world.drain(Duration::from_secs(10));
+        assert!(world.is_ended(fresh) && world.is_ended(used), "{client:?}");
+        assert!(!world.is_ended(busy), "{client:?}");
+        // What runs is answered, and its connections are not kept.
+        world.send(first, reply);
+        let answer = http::only(world.written(busy));
+        assert_eq!(answer.status(), 200);
+        assert_eq!(answer.field("connection"), Some("close"));
+        assert!(world.is_ended(busy) && world.is_closed(first), "{client:?}");
+        world.finish();
+    }
+}
+
+#[test]
 fn only_a_welcome_request_is_told_to_continue() {
     for client in DIALECTS {
         let body = request(client, false).to_string();
