@@ -49,6 +49,16 @@ impl Shard {
                 self.client_gone(client, true);
             }
         }
+        // Requests of which not even the head has come.
+        for id in self.clients.keys() {
+            let is_begun = self
+                .clients
+                .get(id)
+                .is_some_and(|client| client.phase == Phase::Serving && client.exchange.is_none());
+            if is_begun {
+                self.client_gone(id, true);
+            }
+        }
     }
 
     /// Says once that nothing is left.

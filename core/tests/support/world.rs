@@ -2,6 +2,7 @@
 //! operation is answered as its runtime would, and held against the contract of `gateway::io`.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,6 +54,8 @@ struct Pipe {
     id: ConnId,
     side: Side,
     phase: Phase,
+    /// Where an upstream's connection leads.
+    address: Option<SocketAddr>,
     /// What the far end has sent: one piece for each read.
     inbox: VecDeque<Bytes>,
     end: Option<End>,
@@ -168,6 +171,11 @@ impl World {
         self.pump();
     }
 
+    /// Where an upstream's connection leads.
+    pub(crate) fn address(&self, conn: Conn) -> Option<SocketAddr> {
+        self.pipes[conn.0].address
+    }
+
     /// All that was written to the far end of `conn`.
     pub(crate) fn written(&self, conn: Conn) -> &[u8] {
         &self.pipes[conn.0].written
@@ -215,6 +223,11 @@ impl World {
 
     pub(crate) fn usage(&self) -> Usage {
         self.shard.usage()
+    }
+
+    /// Gives the shard a new config.
+    pub(crate) fn reload(&mut self, snapshot: Arc<Snapshot>) {
+        self.handle(Input::Reload(snapshot));
     }
 
     /// Asks the shard to end, within `grace`.
@@ -310,7 +323,7 @@ impl World {
                 self.done.push_back(Completion::Unlisten { listener });
             }
             Op::HandOff { .. } => panic!("handed off, though there is one shard"),
-            Op::Connect { conn, .. } => self.connect(conn),
+            Op::Connect { conn, address } => self.connect(conn, address),
             Op::Read { conn, class, buf } => {
                 let pipe = self.pipe(conn);
                 assert!(pipe.read.is_none(), "two reads in flight");
@@ -357,10 +370,11 @@ impl World {
         }
     }
 
-    fn connect(&mut self, conn: ConnId) {
+    fn connect(&mut self, conn: ConnId, address: SocketAddr) {
         let is_new = self.pipes.iter().all(|pipe| pipe.id != conn);
         assert!(is_new, "{conn:?} is in use");
         let mut pipe = Pipe::new(conn, Side::Upstream, Phase::Connecting);
+        pipe.address = Some(address);
         let result = match self.reach {
             Reach::Accepts => Ok(()),
             Reach::Refuses => Err(IoFailure::Refused),
@@ -419,6 +433,7 @@ impl Pipe {
             id,
             side,
             phase,
+            address: None,
             inbox: VecDeque::new(),
             end: None,
             read: None,

@@ -14,9 +14,12 @@ mod borders;
 mod cache;
 mod content;
 mod endings;
+mod endpoints;
 mod failures;
 mod fixtures;
 mod leaving;
+mod losses;
+mod outbound;
 mod overflow;
 mod silence;
 #[path = "../support/mod.rs"]
@@ -24,3 +27,4 @@ mod support;
 mod thinking;
 mod tools;
 mod usage;
+mod ways;

@@ -202,6 +202,37 @@ fn silence_ends_each_phase_in_its_own_time() {
 }
 
 #[test]
+fn an_answer_that_never_ends_is_ended_by_the_total_time() {
+    for (client, upstream) in pairs() {
+        // A whole answer that trickles, 10 minutes by default.
+        let mut live = Live::new(client, upstream, false);
+        let head =
+            "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n";
+        live.world.send(live.upstream, head.as_bytes());
+        for _ in 0..6 {
+            assert!(!live.world.is_closed(live.upstream));
+            live.world.send(live.upstream, &b"{"[..]);
+            live.world.pass(100 * SECOND);
+        }
+        live.world.pass(SECOND);
+        assert_timed_out(live, true, &format!("{client:?} {upstream:?} whole"));
+        // A stream, where there is such a time.
+        let mut snapshot = super::support::config::one(upstream);
+        snapshot.providers[0].timers.total_stream = Some(500 * SECOND);
+        let body = super::fixtures::request(client, true);
+        let mut live = Live::with(snapshot, client, &body);
+        live.head().feed(&frame(upstream));
+        for _ in 0..5 {
+            live.feed(&piece(upstream, "."));
+            assert!(!live.world.is_closed(live.upstream));
+            live.world.pass(100 * SECOND);
+        }
+        live.world.pass(SECOND);
+        assert_timed_out(live, false, &format!("{client:?} {upstream:?} stream"));
+    }
+}
+
+#[test]
 fn a_stream_with_data_goes_on_for_hours() {
     for (client, upstream) in pairs() {
         let mut live = Live::new(client, upstream, true);

@@ -215,9 +215,11 @@ impl Shard {
             return;
         }
         let mut body = crate::base::OutBuf::new();
-        let dialect = crate::dialect::Dialect::OpenAiChat;
-        dialect.encode_failure(failure, "", &mut body);
-        self.answer_bare(id, status, body.take_all());
+        let dialect = endpoint::dialect_of_bytes(&client.socket.input);
+        let request_id = self.ctx.fresh_id();
+        let id_text = String::from_utf8_lossy(&request_id);
+        dialect.encode_failure(failure, &id_text, &mut body);
+        self.answer_bare(id, status, &request_id, body.take_all());
     }
 }
 

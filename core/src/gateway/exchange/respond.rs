@@ -390,7 +390,7 @@ impl<'a> ResponseFields<'a> {
                 || name.eq_ignore_ascii_case(b"retry-after-ms");
             if is_passed(name) && (is_same || is_retry) {
                 has_request_id |= name.eq_ignore_ascii_case(b"request-id");
-                has_retry_after |= is_retry;
+                has_retry_after |= name.eq_ignore_ascii_case(b"retry-after");
                 fields.push((name, value));
             }
         }
