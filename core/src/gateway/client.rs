@@ -452,12 +452,21 @@ impl Shard {
     }
 
     /// Writes a whole answer that belongs to no exchange: the request could not even be read.
-    pub(super) fn answer_bare(&mut self, id: ClientId, status: StatusCode, body: Bytes) {
+    pub(super) fn answer_bare(
+        &mut self,
+        id: ClientId,
+        status: StatusCode,
+        request_id: &[u8],
+        body: Bytes,
+    ) {
         let Some(client) = self.clients.get_mut(id) else {
             return;
         };
         client.http.refuse_request();
-        let fields = [("content-type", "application/json")];
+        let fields: [(&str, &[u8]); 2] = [
+            ("content-type", b"application/json"),
+            ("x-request-id", request_id),
+        ];
         let length = BodyLength::Length(body.len() as u64);
         let out = &mut client.socket.output;
         // Neither can fail: the fields are ours, and nothing has been sent in this exchange.

@@ -60,7 +60,7 @@ pub(super) fn find(head: &RequestHead) -> Result<Endpoint, NoEndpoint> {
 /// The API in whose form the caller expects errors and lists, also for a path that there is not.
 pub(super) fn dialect(head: &RequestHead) -> Dialect {
     let path = head.path();
-    if path.starts_with("/v1/messages") || path.starts_with("/v1/complete") {
+    if is_messages_path(path.as_bytes()) {
         return Dialect::Anthropic;
     }
     if path.contains("/chat/") {
@@ -73,6 +73,19 @@ pub(super) fn dialect(head: &RequestHead) -> Dialect {
     } else {
         Dialect::OpenAiChat
     }
+}
+
+/// The same for a request whose head cannot be read, by how it begins.
+pub(super) fn dialect_of_start(input: &[u8]) -> Dialect {
+    let mut words = input.trim_ascii_start().splitn(3, |&byte| byte == b' ');
+    match words.nth(1) {
+        Some(target) if is_messages_path(target) => Dialect::Anthropic,
+        _ => Dialect::OpenAiChat,
+    }
+}
+
+fn is_messages_path(path: &[u8]) -> bool {
+    path.starts_with(b"/v1/messages") || path.starts_with(b"/v1/complete")
 }
 
 /// Undoes percent-encoding (RFC 3986 §2.1); what is not well-formed stays as it is.

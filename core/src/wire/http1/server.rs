@@ -281,7 +281,15 @@ impl ServerConn {
             return self.need_data();
         };
         let block = input.split_to(section.len).freeze();
-        let head = parse_request(&block, section.lines, &self.limits)?;
+        let head = match parse_request(&block, section.lines, &self.limits) {
+            Ok(head) => head,
+            Err(error) => {
+                // It stays in the input: how it begins tells in whose form to answer.
+                let rest = core::mem::replace(input, BytesMut::from(&*block));
+                input.unsplit(rest);
+                return Err(error);
+            }
+        };
         self.begin(&head)?;
         Ok(Event::Head(head))
     }
