@@ -12,6 +12,7 @@ mod bad_requests;
 mod bodies;
 mod borders;
 mod cache;
+mod compressed;
 mod content;
 mod endings;
 mod endpoints;

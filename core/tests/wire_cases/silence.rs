@@ -2,9 +2,10 @@
 
 use core::time::Duration;
 
+use serde_json::json;
 use tollgate_core::dialect::Dialect;
 
-use super::fixtures::{Live, ending, error_event, fault, frame, piece};
+use super::fixtures::{Live, ending, error_event, event, fault, frame, piece};
 use super::support::http;
 use super::support::pairs;
 use super::support::world::Reach;
@@ -263,5 +264,28 @@ fn a_refused_connection_is_a_502() {
         let is_right = client == Dialect::OpenAiChat || kind == "api_error";
         assert!(is_right, "{kind}");
         world.finish();
+    }
+}
+
+#[test]
+fn noise_before_the_first_content_is_held_within_bounds() {
+    for (dialect, noise) in [
+        (Dialect::Anthropic, event(json!({"type": "ping"}))),
+        (Dialect::OpenAiChat, ": PROCESSING\n\n".repeat(8)),
+    ] {
+        let mut live = Live::new(dialect, dialect, true);
+        live.world.stall(live.client, true);
+        live.head().feed(&frame(dialect));
+        let noise = noise.repeat(128);
+        for _ in 0..256 {
+            live.feed(&noise);
+        }
+        let held = live.world.usage().buffered_bytes;
+        assert!(held < 512 * 1024, "{dialect:?}: {held} bytes");
+        live.world.stall(live.client, false);
+        live.feed(&(piece(dialect, "hello") + &ending(dialect)))
+            .end();
+        let (said, ..) = live.finish();
+        assert_eq!(said.said().text, "hello");
     }
 }

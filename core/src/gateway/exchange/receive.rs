@@ -92,7 +92,8 @@ impl Shard {
         if exchange.request.refusal.is_none() || exchange.state != State::Receiving {
             return;
         }
-        let dropped_max = self.ctx.limits.shard.lingering_bytes_max;
+        let limits = &self.ctx.limits.shard;
+        let dropped_max = limits.lingering_bytes_max.min(limits.turn_bytes_max);
         let received = usize::try_from(exchange.request.received).unwrap_or(usize::MAX);
         let ahead = exchange.body_bytes_missing().saturating_add(received);
         if ahead > dropped_max {
