@@ -141,6 +141,39 @@
 //! each with three lists: what becomes of its clients' requests, what is made of others' requests
 //! for its upstreams, and what becomes of answers.
 //!
+//! # What is left out
+//!
+//! What the header `x-tollgate-dropped` may list, by the path of the field. A test holds this table
+//! against the code.
+//!
+//! | path | upstream | left out |
+//! |---|---|---|
+//! | `frequency_penalty`, `presence_penalty`, `seed` | Messages | always |
+//! | `verbosity`, `prompt_cache_key` | Messages | always |
+//! | `temperature`, `top_k` | Messages | beside reasoning, or where the model takes none |
+//! | `top_p` | Messages | the same, and beside a temperature |
+//! | `reasoning` | Messages | where the API forbids it, or the model cannot |
+//! | `user` | Messages | when it is longer than the API takes |
+//! | `service_tier` | Messages | when the API has no such tier |
+//! | `cache_control` | Messages | all marks but the last four |
+//! | `messages[].reasoning` | Messages | thoughts without a signature of Anthropic |
+//! | `messages[].annotations` | Messages | citations in another vendor's form |
+//! | `messages[].image_url.detail`, `messages[].name` | Messages | always |
+//! | `messages[].{name}` | Messages | parts that only another vendor knows, by their type |
+//! | `top_k` | Chat | always |
+//! | `thinking` | Chat | switched off, or the model cannot |
+//! | `cache_control`, `tools[].cache_control` | Chat | where the endpoint takes no marks |
+//! | `messages[].cache_control` | Chat | the same |
+//! | `messages[].content[].thinking` | Chat | where the endpoint takes no reasoning back |
+//! | `messages[].content[].redacted_thinking` | Chat | where it takes words alone |
+//! | `messages[].tool_calls[].signature` | Chat | always |
+//! | `messages[].content[].image` | Chat | in answers of the model |
+//! | `messages[].content[].document` | Chat | the same |
+//! | `messages[].content[].{name}` | Chat | parts that only another vendor knows, by their type |
+//!
+//! Besides, either way: a field of the client's API that is unknown, or known and of no weight for
+//! the answer, by its own path.
+//!
 //! # Parts that are useful alone
 //!
 //! [`wire::http1`] (both roles, strict), [`wire::sse`], [`wire::json`] (a scanner and in-place

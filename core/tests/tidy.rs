@@ -48,7 +48,8 @@ const MODULES: [(&str, &[&str]); 9] = [
 /// these.
 const DIALECT_DOORS: [&str; 2] = ["dialect", "dialect::door"];
 
-/// What core may not touch of std: it acts on nothing, waits for nothing and shares nothing.
+/// What core may not touch of std, its own tests included: it acts on nothing, waits for nothing
+/// and shares nothing.
 const BANNED: [&str; 23] = [
     "std::collections::hash_map::RandomState",
     "std::env",
@@ -134,20 +135,23 @@ fn modules_of_core_use_only_those_below_them() {
 #[test]
 fn core_acts_on_nothing() {
     let mut faults = Faults::default();
-    for source in core_sources().iter().filter(|source| !source.is_test()) {
-        for path in source.paths().iter().filter(|path| !path.is_test) {
+    for source in &core_sources() {
+        for path in source.paths() {
             let is_std = path.segments.first().is_some_and(|first| first == "core");
             let mut name = path.segments.join("::");
             if is_std {
                 name.replace_range(..4, "std");
             }
             let is_in = |list: &[&str]| list.iter().any(|banned| is_at_or_below(&name, banned));
-            if is_in(&BANNED) && !is_in(&ALLOWED) {
+            // Everything of it, or all of std under another name.
+            let is_opaque = path.brings.as_deref() == Some("*") || path.segments.len() == 1;
+            let may_hide = is_opaque && BANNED.iter().any(|banned| is_at_or_below(banned, &name));
+            if (is_in(&BANNED) && !is_in(&ALLOWED)) || may_hide {
                 faults.at(source, path.line, format!("core may not use `{name}`"));
             }
         }
         for (line, name) in source.macros() {
-            if BANNED_MACROS.contains(&name) && !source.is_test_at(line) {
+            if BANNED_MACROS.contains(&name) {
                 faults.at(source, line, format!("core may not use `{name}!`"));
             }
         }
@@ -235,15 +239,17 @@ fn every_fuzz_target_is_built_and_has_a_corpus() {
 }
 
 /// The config's docs send the reader to the structs of limits; so each of these is named there, and
-/// each field is documented where it stands and read by its name.
+/// each field is documented where it stands, read by its name, and set in a test of what it does.
 #[test]
 fn every_limit_is_documented_and_can_be_configured() {
-    let read = |path: &str| std::fs::read_to_string(root().join(path)).expect("a source of core");
+    let read = |path: &str| std::fs::read_to_string(root().join(path)).expect("a source");
     let limits = read("core/src/base/limits.rs");
     let (docs, bounds) = (
         read("core/src/config/mod.rs"),
         read("core/src/config/bounds.rs"),
     );
+    let tests = ["sizes", "timers"].map(|name| read(&format!("core/tests/limits/{name}.rs")));
+    let tests = tests.concat() + &read("server/tests/program/drain.rs");
     let mut faults = Faults::default();
     let (mut name, mut before, mut count) = ("", "", 0);
     for line in limits.lines() {
@@ -263,6 +269,12 @@ fn every_limit_is_documented_and_can_be_configured() {
             }
             if !bounds.contains(&format!("\"{field}\"")) {
                 faults.note(format!("`{name}::{field}` cannot be configured"));
+            }
+            let ways = ["\\n", "."].map(|before| format!("{before}{field} = "));
+            if !ways.iter().any(|way| tests.contains(way))
+                && !tests.contains(&format!("(\"{field}\", "))
+            {
+                faults.note(format!("no test sets `{name}::{field}`"));
             }
         }
         before = line;
@@ -294,17 +306,18 @@ fn the_reader_of_sources_sees_what_there_is() {
     let text = r##"
 use crate::{base::{Arena, time::*}, wire::json as j};
 use super::sibling::Thing;
+use std::{io::{self, Write as _}, net as n};
 /* a /* nested */ comment, fn not_one() {} */
 fn one<'a>(s: &'a str) -> char {
     let _ = (r#"fn no() { std::fs::read"#, "\"{", '{', '\'', b'\\');
-    std::thread::sleep(core::time::Duration::ZERO); // std::env::var
+    std::process::exit(core::time::Duration::ZERO); // std::env::var
     'x'
 }
 trait T { fn declared(&self) -> [u8; 2]; }
 #[cfg(test)]
 mod tests {
     use super::*;
-    fn two() { super::super::up::call() }
+    fn two() { super::super::up::call(io::stdin(), n::TcpStream::connect) }
 }
 "##;
     let source = Source::new("core/src/wire/sse/decode.rs".to_owned(), text.to_owned());
@@ -313,25 +326,30 @@ mod tests {
         .iter()
         .map(|f| (f.name.as_str(), f.line, f.lines))
         .collect();
-    assert_eq!(found, [("one", 5, 5), ("two", 14, 1)]);
-    let paths: Vec<_> = source
-        .paths()
+    assert_eq!(found, [("one", 6, 5), ("two", 15, 1)]);
+    let paths = source.paths();
+    let found: Vec<_> = paths
         .iter()
-        .map(|p| (p.segments.join("::"), p.is_test))
+        .map(|p| (p.segments.join("::"), p.brings.as_deref()))
         .collect();
     let expected = [
-        ("crate::base::Arena", false),
-        ("crate::base::time", false),
-        ("crate::wire::json", false),
-        ("crate::wire::sse::sibling::Thing", false),
-        ("std::thread::sleep", false),
-        ("core::time::Duration::ZERO", false),
-        ("crate::wire::sse::decode", true),
-        ("crate::wire::sse::up::call", true),
+        ("crate::base::Arena", Some("Arena")),
+        ("crate::base::time", Some("*")),
+        ("crate::wire::json", Some("j")),
+        ("crate::wire::sse::sibling::Thing", Some("Thing")),
+        ("std::io", Some("io")),
+        ("std::io::Write", Some("_")),
+        ("std::net", Some("n")),
+        ("std::process::exit", None),
+        ("core::time::Duration::ZERO", None),
+        ("crate::wire::sse::decode", Some("*")),
+        ("crate::wire::sse::up::call", None),
+        ("std::io::stdin", None),
+        ("std::net::TcpStream::connect", None),
     ];
     assert_eq!(
-        paths,
-        expected.map(|(path, is_test)| (path.to_owned(), is_test))
+        found,
+        expected.map(|(path, brings)| (path.to_owned(), brings))
     );
 }
 

@@ -159,6 +159,7 @@ fn deltas<'d>(from: Dialect, pieces: impl Iterator<Item = &'d [u8]>) -> Vec<Delt
     let mut frames = sse::Decoder::new(&limits.sse);
     let mut decoder = StreamDecoder::new(from, &limits);
     let mut watch = Watch::new(from, false);
+    let mut tape = Tape::new();
     let (mut input, mut out) = (Vec::new(), Vec::new());
     let mut is_broken = false;
     for piece in pieces.map(Some).chain([None]) {
@@ -175,7 +176,8 @@ fn deltas<'d>(from: Dialect, pieces: impl Iterator<Item = &'d [u8]>) -> Vec<Delt
                 Ok(Some(frame)) => {
                     let name = frame.name.to_vec();
                     let data = frame.data.into_bytes(&shared);
-                    watch.event(&name, &data);
+                    let root = tape.parse(&data, &limits.json).ok();
+                    watch.look(&name, &data, root);
                     // The stream goes on behind a broken event.
                     let _ = decoder.event(&name, &data, &mut out);
                 }

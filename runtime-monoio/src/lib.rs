@@ -62,12 +62,8 @@ pub enum Driver {
     Uring,
 }
 
-/// What a worker tells while it starts and ends.
-enum Said {
-    /// The driver that it got.
-    Started(&'static str),
-    Ended(io::Result<()>),
-}
+/// What a worker tells: the driver that it got, when it starts; nothing, when it has drained.
+type Said = io::Result<Option<&'static str>>;
 
 /// Starts one thread per machine; machine `i` is shard `i`. With it come the sockets that it
 /// listens on, non-blocking, by `ListenerId`; `None` is a listener of which it gets nothing.
@@ -87,7 +83,9 @@ pub fn start<M: Machine>(
         return Err(io::Error::new(io::ErrorKind::InvalidInput, error));
     }
     let mailboxes = (0..workers).map(|_| Mailbox::new());
-    let mailboxes: Arc<[Mailbox]> = mailboxes.collect::<io::Result<_>>()?;
+    let mailboxes = mailboxes.collect::<io::Result<Vec<_>>>()?;
+    let (mailboxes, letters): (Vec<_>, Vec<_>) = mailboxes.into_iter().unzip();
+    let mailboxes = Arc::<[Mailbox]>::from(mailboxes);
     let zero = Instant::now();
     let (sender, said) = mpsc::channel();
     let mut running = Running {
@@ -97,10 +95,11 @@ pub fn start<M: Machine>(
         threads: Vec::new(),
         unfinished: workers,
     };
-    for (id, (machine, sockets)) in (0..workers).zip(machines) {
+    for ((id, letters), (machine, sockets)) in (0..workers).zip(letters).zip(machines) {
         let seat = worker::Seat {
             host: host.clone(),
             id: ShardId(id),
+            letters,
             mailboxes: running.control.mailboxes.clone(),
             options,
             sockets,
@@ -110,8 +109,9 @@ pub fn start<M: Machine>(
         let run = move || {
             let run = AssertUnwindSafe(|| worker::run(seat, Box::new(machine), &sender));
             let panicked = |_| Err(io::Error::other(format!("worker {id} panicked")));
+            let ended = catch_unwind(run).unwrap_or_else(panicked);
             // Nobody hears it when `Running` was dropped.
-            let _ = sender.send(Said::Ended(catch_unwind(run).unwrap_or_else(panicked)));
+            let _ = sender.send(ended.map(|()| None));
         };
         match Builder::new().name(format!("tollgate-{id}")).spawn(run) {
             Ok(thread) => running.threads.push(thread),
@@ -170,14 +170,10 @@ impl Running {
 
     /// The next driver that is told, or a worker that has drained.
     fn hear(&mut self) -> io::Result<Option<&'static str>> {
-        match self.said.recv() {
-            Ok(Said::Started(driver)) => Ok(Some(driver)),
-            Ok(Said::Ended(result)) => {
-                self.unfinished -= 1;
-                result.map(|()| None)
-            }
-            Err(_) => Err(io::Error::other("a worker was lost")),
-        }
+        let lost = |_| io::Error::other("a worker was lost");
+        let said = self.said.recv().map_err(lost)?;
+        self.unfinished -= u16::from(!matches!(said, Ok(Some(_))));
+        said
     }
 
     /// Stops what was started before `error`.

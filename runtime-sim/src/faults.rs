@@ -118,6 +118,24 @@ faults! {
     EarlyDrain = "early-drain",
 }
 
+/// Those in spite of which every request gets its whole answer.
+const HARMLESS: FaultSet = FaultSet::NONE
+    .with(Fault::BatchedInputs)
+    .with(Fault::HostSlow)
+    .with(Fault::Latency)
+    .with(Fault::Lopsided)
+    .with(Fault::Split)
+    .with(Fault::SlowCompletions)
+    .with(Fault::TickEarly)
+    .with(Fault::TickLate)
+    .with(Fault::WallJump)
+    .with(Fault::CloseAfter)
+    .with(Fault::CloseIdle)
+    .with(Fault::BadRequest)
+    .with(Fault::LargeBody)
+    .with(Fault::Pipelining)
+    .with(Fault::Reload);
+
 /// Some of the faults.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct FaultSet(u64);
@@ -160,8 +178,13 @@ impl Faults {
     /// Draws which faults this run has. Those outside `allowed` never strike, and everything else
     /// is as it would be with them.
     pub fn draw(rng: &mut Rng, allowed: FaultSet) -> Faults {
-        // One run in eight has none, so that what must work without faults is seen to work.
-        let share = if rng.chance(1, 8) { 0 } else { rng.below(10) };
+        // One run in eight has none, and one only such as do no harm, so that what must work is
+        // seen to work.
+        let (share, allowed) = match rng.below(8) {
+            0 => (0, allowed),
+            1 => (5, FaultSet(allowed.0 & HARMLESS.0)),
+            _ => (rng.below(10), allowed),
+        };
         let mut enabled = FaultSet::NONE;
         let mut rates = Vec::with_capacity(Fault::ALL.len());
         for &fault in Fault::ALL {
@@ -200,6 +223,16 @@ impl Faults {
     /// Which are enabled.
     pub const fn enabled(&self) -> FaultSet {
         self.enabled
+    }
+
+    /// Whether none is enabled that could cost a client its answer.
+    pub const fn is_calm(&self) -> bool {
+        self.enabled.0 & !HARMLESS.0 == 0
+    }
+
+    /// Whether one of these is enabled.
+    pub fn has(&self, faults: &[Fault]) -> bool {
+        faults.iter().any(|&fault| self.enabled.contains(fault))
     }
 
     /// How often each has struck, in the order of [`Fault::ALL`].

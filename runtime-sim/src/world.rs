@@ -25,6 +25,7 @@ use crate::faults::{Fault, Faults};
 use crate::net::{Link, Origin, Parcel, Way};
 use crate::peer::{End, LinkId, Peer};
 use crate::queue::Queue;
+use crate::script::journal::Delivered;
 use crate::trace::Trace;
 
 /// Events at one instant after which time is held to stand still.
@@ -33,6 +34,8 @@ const EVENTS_PER_INSTANT_MAX: u32 = 100_000;
 const TICKS_PER_INSTANT_MAX: u32 = 1000;
 /// Outputs in answer to a few inputs after which a machine is held to be caught in a loop.
 const OUTPUTS_PER_TURN_MAX: u32 = 50_000;
+/// How much longer than told a drain may take.
+const DRAIN_SLACK: Duration = Duration::from_secs(70);
 /// Where the wall clock begins: 2026-11-22.
 const WALL_START: u64 = 1_795_305_600_000;
 
@@ -81,6 +84,8 @@ pub struct Turn<'a, M> {
     pub machine: &'a M,
     /// Connections whose `Close` is in flight.
     pub closing: usize,
+    /// Connections of clients, to upstreams, and tickets, as the machine has asked for them.
+    pub asked: [usize; 3],
     /// Tags of upstream connections that were left open for a client whose end the machine was just
     /// told of.
     pub left_open: &'a [String],
@@ -169,7 +174,7 @@ pub struct World<M: Machine> {
     slots: Vec<Slot<M>>,
     now: Instant,
     wall_offset: i64,
-    is_draining: bool,
+    drain_deadline: Option<Instant>,
     queue: Queue<Event>,
     rng: Rng,
     faults: Rc<RefCell<Faults>>,
@@ -180,8 +185,8 @@ pub struct World<M: Machine> {
     names: BTreeMap<String, Vec<SocketAddr>>,
     dials: Vec<Dial>,
     last_message: BTreeMap<(usize, usize), Instant>,
-    /// Bytes that machines have read from each link; shared with the peers' journals.
-    delivered: Rc<RefCell<Vec<u64>>>,
+    /// What machines have read from each link; shared with the peers' journals.
+    delivered: Rc<RefCell<Vec<Delivered>>>,
     observer: Option<Box<dyn Observer<M>>>,
     trace: Trace,
     violation: Option<Violation>,
@@ -212,7 +217,7 @@ impl<M: Machine> World<M> {
             slots: slots.collect(),
             now: Instant::ZERO,
             wall_offset: 0,
-            is_draining: false,
+            drain_deadline: None,
             queue: Queue::new(),
             rng: Rng::new(seed),
             faults,
@@ -274,8 +279,8 @@ impl<M: Machine> World<M> {
         self.peers_open
     }
 
-    /// Bytes that machines have read, by link.
-    pub fn delivered(&self) -> Rc<RefCell<Vec<u64>>> {
+    /// What machines have read, by link.
+    pub fn delivered(&self) -> Rc<RefCell<Vec<Delivered>>> {
         Rc::clone(&self.delivered)
     }
 
@@ -415,7 +420,7 @@ impl<M: Machine> World<M> {
         match control {
             Control::Drain(time) => {
                 let deadline = self.now + time;
-                self.is_draining = true;
+                self.drain_deadline.get_or_insert(deadline);
                 for shard in 0..self.slots.len() {
                     self.input(shard, Input::Drain { deadline });
                 }
@@ -443,7 +448,7 @@ impl<M: Machine> World<M> {
         let link = Link::new(Origin::Client(listener), shard, peer, faults, &mut self.rng);
         let id = self.links.len();
         self.links.push(link);
-        self.delivered.borrow_mut().push(0);
+        self.delivered.borrow_mut().push(Delivered::default());
         self.trace.line(
             self.now,
             format_args!("link {id}: a client connects to shard {shard}"),
@@ -548,11 +553,13 @@ impl<M: Machine> World<M> {
             && let Some(&link) = self.conns.get(&(shard, *conn))
             && !self.links[link].is_closing
             && !self.links[link].is_shut
-            && (!self.is_draining || self.links[link].origin == Origin::Shard)
+            && (self.drain_deadline.is_none() || self.links[link].origin == Origin::Shard)
         {
             // What comes after the machine shut the connection down it does not look at, and
             // while it drains it takes no further request.
-            self.delivered.borrow_mut()[link] += *count as u64;
+            let delivered = &mut self.delivered.borrow_mut()[link];
+            delivered.bytes += *count as u64;
+            delivered.at = self.now;
         }
         if let Completion::Close { conn } = &completion {
             self.conns.remove(&(shard, *conn));
@@ -590,12 +597,25 @@ impl<M: Machine> World<M> {
             shard,
             machine: &slot.machine,
             closing: slot.contract.closing(),
+            asked: slot.contract.asked(),
             left_open: &left_open,
             is_drained: slot.is_drained,
         };
         let checked = self.observer.as_mut().map(|observer| observer.turn(&turn));
         if let Some(Err(violation)) = checked {
             self.fail(violation);
+        }
+    }
+
+    /// A drain ends by its deadline, but for a last answer that is being written, and lingers.
+    fn check_drain_time(&mut self) {
+        // Clients that take little at a time have their time for each write.
+        const SLOW: [Fault; 3] = [Fault::SlowReader, Fault::Bandwidth, Fault::SmallWindow];
+        let is_slow = self.faults.borrow().has(&SLOW);
+        let late = self.drain_deadline.map(|deadline| self.now - deadline);
+        if late.is_none_or(|late| late > DRAIN_SLACK && !is_slow) {
+            let message = format!("drained {late:?} after the deadline");
+            self.fail(Violation::new("liveness", message));
         }
     }
 
@@ -667,7 +687,8 @@ impl<M: Machine> World<M> {
         match output {
             Output::Op(op) => {
                 crate::text::note_op(&mut self.trace, &op);
-                match self.slots[shard].contract.op(&op) {
+                let shards = self.slots.len();
+                match self.slots[shard].contract.op(&op, shard, shards) {
                     Ok(()) => self.perform(shard, op),
                     Err(message) => self.fail(Violation::new("contract", message)),
                 }
@@ -707,6 +728,7 @@ impl<M: Machine> World<M> {
                 if twice {
                     self.fail(Violation::new("contract", "Drained said twice"));
                 }
+                self.check_drain_time();
                 if let Err(message) = checked {
                     self.fail(Violation::new("contract", message));
                 }

@@ -2,11 +2,10 @@
 //!
 //! Off the hot path. Letters of one sender arrive in the order in which they were sent.
 
-use std::collections::VecDeque;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
 
 use rustix::event::{EventfdFlags, eventfd};
 use tollgate_core::gateway::io::{Input, Peer};
@@ -26,59 +25,48 @@ pub(crate) enum Letter {
     Stop,
 }
 
-/// The letters of one worker. `None`: the worker has ended, and letters are thrown away.
+/// Where letters to one worker are put. When that has ended they are thrown away.
 #[derive(Debug)]
 pub(crate) struct Mailbox {
-    bell: OwnedFd,
-    letters: Mutex<Option<VecDeque<Letter>>>,
-    rung: AtomicBool,
+    /// Becomes readable when it rings.
+    pub(crate) bell: OwnedFd,
+    letters: Sender<Letter>,
+    /// How often it was rung since the worker last woke: as many letters or more wait.
+    rung: AtomicUsize,
 }
 
 impl Mailbox {
-    pub(crate) fn new() -> io::Result<Mailbox> {
-        Ok(Mailbox {
+    /// A mailbox, and where its letters come out.
+    pub(crate) fn new() -> io::Result<(Mailbox, Receiver<Letter>)> {
+        let (letters, inside) = channel();
+        let mailbox = Mailbox {
             bell: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
-            letters: Mutex::new(Some(VecDeque::new())),
-            rung: AtomicBool::new(false),
-        })
-    }
-
-    /// A descriptor that becomes readable when the bell rings.
-    pub(crate) fn bell(&self) -> io::Result<OwnedFd> {
-        self.bell.try_clone()
+            letters,
+            rung: AtomicUsize::new(0),
+        };
+        Ok((mailbox, inside))
     }
 
     /// Puts a letter in, and wakes the worker.
     pub(crate) fn push(&self, letter: Letter) {
-        if let Some(letters) = self.letters().as_mut() {
-            assert!(letters.len() < LETTERS_MAX, "a worker reads no letters");
-            letters.push_back(letter);
+        if self.letters.send(letter).is_ok() {
+            self.ring();
         }
-        self.ring();
     }
 
     /// Wakes the worker; many times before it wakes are one time.
     pub(crate) fn ring(&self) {
-        if !self.rung.swap(true, Ordering::AcqRel) {
+        let before = self.rung.fetch_add(1, Ordering::AcqRel);
+        assert!(before < LETTERS_MAX, "a worker reads no letters");
+        if before == 0 {
             // It cannot fail: the counter is 0 or 1, far from where a write would block.
             let _ = rustix::io::write(&self.bell, &1u64.to_ne_bytes());
         }
     }
 
-    /// Silences the bell and takes all letters. A letter pushed from now on rings again.
-    pub(crate) fn take(&self) -> VecDeque<Letter> {
+    /// Silences the bell. What is put in from now on rings again.
+    pub(crate) fn silence(&self) {
         let _ = rustix::io::read(&self.bell, &mut [0u8; 8]);
-        self.rung.swap(false, Ordering::AcqRel);
-        let mut letters = self.letters();
-        letters.as_mut().map(std::mem::take).unwrap_or_default()
-    }
-
-    /// The worker ends.
-    pub(crate) fn close(&self) {
-        *self.letters() = None;
-    }
-
-    fn letters(&self) -> MutexGuard<'_, Option<VecDeque<Letter>>> {
-        self.letters.lock().unwrap_or_else(PoisonError::into_inner)
+        self.rung.swap(0, Ordering::AcqRel);
     }
 }

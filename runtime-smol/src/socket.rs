@@ -1,4 +1,4 @@
-//! Connections: from an operation to system calls to a completion.
+//! Sockets: from an operation to system calls to a completion.
 //!
 //! What the kernel can do at once is done at once, inside the machine's turn. Only what would block
 //! gets a task, which waits until the socket is ready and tries again ([`Socket::drive`]). `Close`
@@ -17,14 +17,13 @@ use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{self, RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketFlags};
 use rustix::net::{AddressFamily, SocketType, sockopt};
 use smol::Async;
-use tollgate_core::base::{ConnId, ShardId, WriteBatch};
+use tollgate_core::base::{ConnId, ListenerId, ShardId, WriteBatch};
 use tollgate_core::gateway::io::{Completion, IoFailure, Peer, ReadClass};
+use tollgate_core::gateway::pump;
 
+use crate::listen;
 use crate::mailbox::Letter;
 use crate::worker::Worker;
-
-/// Slices of a batch that go into one sendmsg; a batch has at most as many.
-const SLICES_MAX: usize = 64;
 
 /// A non-blocking descriptor that can be waited on.
 pub(crate) struct Handle(Async<OwnedFd>);
@@ -42,42 +41,36 @@ impl Handle {
         known(self.0.into_inner())
     }
 
-    pub(crate) async fn readable(&self) -> Result<(), Errno> {
-        known(poll_fn(|context| self.0.poll_readable(context)).await)
-    }
-
-    async fn writable(&self) -> Result<(), Errno> {
-        known(poll_fn(|context| self.0.poll_writable(context)).await)
+    /// Waits until it can be written to, or read from.
+    pub(crate) async fn ready(&self, writes: bool) -> Result<(), Errno> {
+        let ready = poll_fn(|context| match writes {
+            true => self.0.poll_writable(context),
+            false => self.0.poll_readable(context),
+        });
+        known(ready.await)
     }
 }
 
 /// A connection, or what is listened on.
 pub(crate) struct Socket {
-    /// `Shutdown` is in flight, and waits for the write.
-    finishing: Cell<bool>,
     /// The error: it could not be opened.
     handle: Result<Handle, Errno>,
-    /// The completion of the `Close` or `Unlisten` in flight.
+    /// What is told last, once it is being closed.
     last: RefCell<Option<Completion>>,
     /// The last read filled its buffer: there is probably more.
     more: Cell<bool>,
     peer: Peer,
-    reading: Cell<bool>,
     pub(crate) worker: Rc<Worker>,
-    writing: Cell<bool>,
 }
 
 impl Socket {
     pub(crate) fn new(worker: &Rc<Worker>, handle: Result<Handle, Errno>, peer: Peer) -> Rc<Self> {
         Rc::new(Socket {
-            finishing: Cell::new(false),
             handle,
             last: RefCell::new(None),
             more: Cell::new(false),
             peer,
-            reading: Cell::new(false),
             worker: worker.clone(),
-            writing: Cell::new(false),
         })
     }
 
@@ -90,45 +83,99 @@ impl Socket {
         mut step: impl FnMut(&Socket, Result<BorrowedFd, Errno>) -> Option<Completion> + 'static,
     ) {
         if eager && let Some(completion) = step(&self, self.fd()) {
-            return self.worker.completed(completion);
+            return self.worker.pump.completed(completion);
         }
         let worker = self.worker.clone();
         worker.spawn(async move {
             loop {
-                let ready = self.ready(writes).await;
+                let ready = match &self.handle {
+                    Ok(handle) => handle.ready(writes).await,
+                    Err(error) => Err(*error),
+                };
                 if let Some(completion) = step(&self, ready.and_then(|()| self.fd())) {
-                    break self.worker.completed(completion);
+                    break self.worker.pump.completed(completion);
                 }
             }
         });
     }
 
-    async fn ready(&self, writes: bool) -> Result<(), Errno> {
-        match &self.handle {
-            Ok(handle) if writes => handle.writable().await,
-            Ok(handle) => handle.readable().await,
-            Err(error) => Err(*error),
+    /// What a step came to: nothing if it would block, `Canceled` once the socket is being closed.
+    pub(crate) fn outcome<T>(&self, result: Result<T, Errno>) -> Option<Result<T, IoFailure>> {
+        match result {
+            _ if self.last.borrow().is_some() => Some(Err(IoFailure::Canceled)),
+            Err(Errno::AGAIN) => None,
+            result => Some(result.map_err(|error| io::Error::from(error).into())),
         }
     }
 
     fn fd(&self) -> Result<BorrowedFd<'_>, Errno> {
         self.handle.as_ref().map(Handle::fd).map_err(|error| *error)
     }
+}
 
-    pub(crate) fn is_closing(&self) -> bool {
-        self.last.borrow().is_some()
+impl pump::Socket for Socket {
+    type Worker = Worker;
+
+    fn accept(self: Rc<Self>, listener: ListenerId, conn: ConnId) {
+        listen::accept(self, listener, conn);
     }
 
-    /// What an operation came to, unless closing ended it.
-    fn outcome<T>(&self, result: Result<T, Errno>) -> Result<T, IoFailure> {
-        result.map_err(|error| match self.is_closing() {
-            true => IoFailure::Canceled,
-            false => failure(error),
-        })
+    fn connect(worker: &Rc<Worker>, conn: ConnId, address: SocketAddr) -> Rc<Self> {
+        let socket = Socket::new(worker, open(address), Peer::Tcp(address));
+        socket.clone().drive(true, false, move |socket, fd| {
+            let result = fd.and_then(|fd| sockopt::socket_error(fd)?);
+            let result = socket.outcome(result)?;
+            Some(Completion::Connect { conn, result })
+        });
+        socket
     }
 
-    /// Ends whatever waits on this; `last` is said when it has.
-    pub(crate) fn close(self: Rc<Self>, last: Completion, abort: bool) {
+    fn read(self: Rc<Self>, conn: ConnId, class: ReadClass, mut buf: BytesMut) {
+        // What was filled to the brim before: likely not to block. A quiet read takes no such
+        // chance, for it would then wait with all of its room.
+        let eager = self.more.take() && class == ReadClass::Ready;
+        self.drive(false, eager, move |socket, fd| {
+            let result = fd.and_then(|fd| receive(fd, class, &mut buf));
+            let result = socket.outcome(result)?;
+            socket.more.set(buf.len() == buf.capacity());
+            let buf = mem::take(&mut buf);
+            Some(Completion::Read { conn, buf, result })
+        });
+    }
+
+    fn write(self: Rc<Self>, conn: ConnId, mut batch: WriteBatch) {
+        self.drive(true, true, move |socket, fd| {
+            let result = fd.and_then(|fd| send(fd, &mut batch));
+            let result = socket.outcome(result)?;
+            let batch = mem::take(&mut batch);
+            Some(Completion::Write {
+                conn,
+                batch,
+                result,
+            })
+        });
+    }
+
+    fn shutdown(self: Rc<Self>, conn: ConnId) {
+        self.drive(true, true, move |socket, fd| {
+            let result = fd.and_then(|fd| net::shutdown(fd, Shutdown::Write));
+            let result = socket.outcome(result)?;
+            Some(Completion::Shutdown { conn, result })
+        });
+    }
+
+    fn hand_off(self: Rc<Self>, to: ShardId) {
+        let Some(mut socket) = Rc::into_inner(self) else {
+            panic!("a connection was handed off that is in use");
+        };
+        let handle = mem::replace(&mut socket.handle, Err(Errno::BADF));
+        if let Ok(fd) = handle.and_then(Handle::into_fd) {
+            let letter = Letter::Adopt(fd, socket.peer);
+            socket.worker.mailbox(to).push(letter);
+        }
+    }
+
+    fn close(self: Rc<Self>, last: Completion, abort: bool) {
         self.last.replace(Some(last));
         if let Ok(fd) = self.fd() {
             // Neither can fail in a way that leaves somebody waiting: a socket that is no longer
@@ -139,35 +186,14 @@ impl Socket {
             }
         }
     }
-
-    fn finish(&self, conn: ConnId) {
-        let done = self.fd().and_then(|fd| net::shutdown(fd, Shutdown::Write));
-        let result = self.outcome(done);
-        self.worker.completed(Completion::Shutdown { conn, result });
-    }
 }
 
 impl Drop for Socket {
     fn drop(&mut self) {
         if let Some(last) = self.last.take() {
-            self.worker.completed(last);
+            self.worker.pump.completed(last);
         }
     }
-}
-
-/// `Op::Connect`.
-pub(crate) fn connect(worker: &Rc<Worker>, conn: ConnId, address: SocketAddr) {
-    let socket = worker.insert(conn, open(address), Peer::Tcp(address));
-    socket.drive(true, false, move |socket, fd| {
-        let result = match fd.and_then(sockopt::socket_error) {
-            // It may have been connected a moment before it was shut down.
-            _ if socket.is_closing() => Err(Errno::CANCELED),
-            Ok(result) => result,
-            Err(error) => Err(error),
-        };
-        let result = socket.outcome(result);
-        Some(Completion::Connect { conn, result })
-    });
 }
 
 /// Begins to connect.
@@ -185,78 +211,9 @@ fn open(address: SocketAddr) -> Result<Handle, Errno> {
     }
 }
 
-/// `Op::Read`.
-pub(crate) fn read(worker: &Worker, conn: ConnId, class: ReadClass, mut buf: BytesMut) {
-    let socket = worker.socket(conn);
-    let before = socket.reading.replace(true);
-    assert!(!before, "a second Read on {conn:?}");
-    // What was filled to the brim before: likely not to block. A quiet read takes no such chance,
-    // for it would then wait with all of its room.
-    let eager = socket.more.take() && class == ReadClass::Ready;
-    socket.drive(false, eager, move |socket, fd| {
-        let result = match fd.and_then(|fd| receive(fd, class, &mut buf)) {
-            Err(Errno::AGAIN) => return None,
-            // Our own shutdown(2) looks like the end of the stream.
-            Ok(0) if socket.is_closing() => Err(Errno::CANCELED),
-            result => result,
-        };
-        socket.reading.set(false);
-        socket.more.set(buf.len() == buf.capacity());
-        let (buf, result) = (mem::take(&mut buf), socket.outcome(result));
-        Some(Completion::Read { conn, buf, result })
-    });
-}
-
-/// `Op::Write`.
-pub(crate) fn write(worker: &Worker, conn: ConnId, mut batch: WriteBatch) {
-    let socket = worker.socket(conn);
-    let before = socket.writing.replace(true);
-    assert!(!before, "a second Write on {conn:?}");
-    socket.drive(true, true, move |socket, fd| {
-        let sent = fd.and_then(|fd| send(fd, &mut batch));
-        if sent == Err(Errno::AGAIN) {
-            return None;
-        }
-        socket.writing.set(false);
-        if socket.finishing.take() {
-            socket.finish(conn);
-        }
-        let (batch, result) = (mem::take(&mut batch), socket.outcome(sent));
-        Some(Completion::Write {
-            conn,
-            batch,
-            result,
-        })
-    });
-}
-
-/// `Op::Shutdown`.
-pub(crate) fn shutdown(worker: &Worker, conn: ConnId) {
-    let socket = worker.socket(conn);
-    match socket.writing.get() {
-        true => socket.finishing.set(true),
-        false => socket.finish(conn),
-    }
-}
-
-/// `Op::HandOff`.
-pub(crate) fn hand_off(worker: &Worker, conn: ConnId, to: ShardId) {
-    let Some(mut socket) = Rc::into_inner(worker.remove(conn)) else {
-        panic!("HandOff of {conn:?}, which is in use");
-    };
-    let handle = mem::replace(&mut socket.handle, Err(Errno::BADF));
-    if let Ok(fd) = handle.and_then(Handle::into_fd) {
-        worker.mailbox(to).push(Letter::Adopt(fd, socket.peer));
-    }
-    worker.completed(Completion::HandOff { conn });
-}
-
 /// Reads once into the spare room, without waiting. A quiet read has its room made only now.
 fn receive(fd: BorrowedFd<'_>, class: ReadClass, buf: &mut BytesMut) -> Result<usize, Errno> {
-    if let ReadClass::Quiet { room } = class {
-        buf.reserve(room as usize);
-    }
-    assert!(buf.len() < buf.capacity(), "a Read without room");
+    class.make_room(buf);
     let count = retry_on_intr(|| {
         let received = net::recv(fd, buf.spare_capacity_mut(), RecvFlags::DONTWAIT);
         received.map(|((bytes, _), _)| bytes.len())
@@ -269,36 +226,11 @@ fn receive(fd: BorrowedFd<'_>, class: ReadClass, buf: &mut BytesMut) -> Result<u
 /// Writes as much of `batch` as the kernel takes without waiting; AGAIN when some is left.
 fn send(fd: BorrowedFd<'_>, batch: &mut WriteBatch) -> Result<(), Errno> {
     const FLAGS: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
-    while !batch.is_empty() {
-        let count = retry_on_intr(|| match batch.slices() {
-            [slice] => net::send(fd, slice, FLAGS),
-            slices => {
-                let mut vector = [IoSlice::new(&[]); SLICES_MAX];
-                let length = slices.len().min(SLICES_MAX);
-                for (entry, slice) in vector.iter_mut().zip(slices) {
-                    *entry = IoSlice::new(slice);
-                }
-                let mut control = SendAncillaryBuffer::default();
-                net::sendmsg(fd, &vector[..length], &mut control, FLAGS)
-            }
-        })?;
-        batch.advance(count);
-    }
-    Ok(())
-}
-
-/// A system error as core knows it.
-pub(crate) fn failure(error: Errno) -> IoFailure {
-    match error {
-        Errno::ADDRNOTAVAIL | Errno::HOSTUNREACH | Errno::NETUNREACH => IoFailure::Unreachable,
-        Errno::CANCELED => IoFailure::Canceled,
-        Errno::CONNABORTED | Errno::CONNRESET => IoFailure::Reset,
-        Errno::CONNREFUSED => IoFailure::Refused,
-        Errno::MFILE | Errno::NFILE => IoFailure::DescriptorsExhausted,
-        Errno::PIPE => IoFailure::BrokenPipe,
-        Errno::TIMEDOUT => IoFailure::TimedOut,
-        other => IoFailure::Other(other.raw_os_error()),
-    }
+    let send = |slices: &[IoSlice<'_>]| match slices {
+        [slice] => net::send(fd, slice, FLAGS),
+        slices => net::sendmsg(fd, slices, &mut SendAncillaryBuffer::default(), FLAGS),
+    };
+    batch.write_by(|slices| retry_on_intr(|| send(slices)))
 }
 
 fn known<T>(result: io::Result<T>) -> Result<T, Errno> {

@@ -1,50 +1,32 @@
-//! [`Alarm`]: the one timer of a worker, set to the machine's `poll_timeout`.
-//!
-//! It is set again only when the deadline came nearer: a deadline that moved away costs nothing,
-//! and the early tick that follows is harmless.
+//! [`Alarm`]: the one timer of a worker.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::time::Duration;
 
 use smol::Timer;
-use tollgate_core::base::Instant;
 
-/// No timer reaches further: a later deadline is looked at again then.
+/// No timer reaches further: an early tick is harmless.
 const REACH: Duration = Duration::from_secs(3600);
 
-/// When the machine wants to be told the time.
+/// Rings when the machine wants to be told the time.
 #[derive(Debug)]
-pub(crate) struct Alarm {
-    due: Cell<Instant>,
-    timer: RefCell<Timer>,
-}
+pub(crate) struct Alarm(RefCell<Timer>);
 
 impl Alarm {
     pub(crate) fn new() -> Alarm {
-        Alarm {
-            due: Cell::new(Instant::FAR),
-            timer: RefCell::new(Timer::after(REACH)),
-        }
+        Alarm(RefCell::new(Timer::after(REACH)))
     }
 
-    /// Makes sure that it rings at `at` or before.
-    pub(crate) fn set(&self, now: Instant, at: Instant) {
-        if at < self.due.get() {
-            self.due.set(at);
-            self.arm(at.since(now).min(REACH));
-        }
+    /// Makes it ring after this time, and not when it would have.
+    pub(crate) fn set(&self, wait: Duration) {
+        self.0.borrow_mut().set_after(wait.min(REACH));
     }
 
     /// Waits until it rings.
     pub(crate) async fn rung(&self) {
-        poll_fn(|context| Pin::new(&mut *self.timer.borrow_mut()).poll(context)).await;
-        self.due.set(Instant::FAR);
-        self.arm(REACH);
-    }
-
-    fn arm(&self, wait: Duration) {
-        self.timer.borrow_mut().set_after(wait);
+        poll_fn(|context| Pin::new(&mut *self.0.borrow_mut()).poll(context)).await;
+        self.set(REACH);
     }
 }

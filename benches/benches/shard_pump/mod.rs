@@ -237,9 +237,7 @@ impl Far {
     fn receive(&mut self, bytes: &[u8]) -> Option<Completion> {
         let piece = self.pieces.front_mut()?;
         let (class, mut buf) = self.read.take()?;
-        if let ReadClass::Quiet { room } = class {
-            buf.reserve(room as usize);
-        }
+        class.make_room(&mut buf);
         let count = piece.len().min(buf.capacity() - buf.len());
         buf.extend_from_slice(&bytes[piece.start..piece.start + count]);
         piece.start += count;

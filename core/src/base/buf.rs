@@ -2,6 +2,7 @@
 //! slices of the buffer they arrived in; [`WriteBatch`] is what one write operation carries.
 
 use std::collections::VecDeque;
+use std::io::IoSlice;
 
 use bytes::{Buf, Bytes, BytesMut};
 use smallvec::SmallVec;
@@ -9,6 +10,8 @@ use smallvec::SmallVec;
 /// From this length a piece is queued as a slice; below it, copying is cheaper than one more
 /// `iovec` and one more reference count, and does not pin the large buffer that the piece lies in.
 pub const SLICE_BYTES_MIN: usize = 2048;
+/// Slices given to the system at once; a batch of a shard has at most as many.
+const SLICES_MAX: usize = 64;
 /// A spent buffer up to this capacity is used again for the next small pieces.
 const REUSE_BYTES_MAX: usize = 4096;
 
@@ -224,6 +227,32 @@ impl WriteBatch {
         &self.slices
     }
 
+    /// Has `write` take bytes from the front, again and again until all are written: it is given
+    /// slices, and says how many bytes it took.
+    ///
+    /// # Errors
+    /// That of `write`; the rest stays.
+    pub fn write_by<E>(
+        &mut self,
+        mut write: impl FnMut(&[IoSlice<'_>]) -> Result<usize, E>,
+    ) -> Result<(), E> {
+        while !self.is_empty() {
+            let count = match self.slices() {
+                [slice] => write(&[IoSlice::new(slice)])?,
+                slices => {
+                    let mut vector = [IoSlice::new(&[]); SLICES_MAX];
+                    let filled = vector.iter_mut().zip(slices);
+                    let count = filled
+                        .map(|(entry, slice)| *entry = IoSlice::new(slice))
+                        .count();
+                    write(&vector[..count])?
+                }
+            };
+            self.advance(count);
+        }
+        Ok(())
+    }
+
     /// Marks the first `count` bytes as written.
     ///
     /// # Panics
@@ -283,6 +312,44 @@ mod tests {
         assert!(batch.is_empty());
         assert_eq!(out.take_all().len(), 10_004 - 4096);
         assert!(out.is_empty());
+    }
+
+    #[test]
+    fn a_batch_is_written_in_as_many_steps_as_it_takes() {
+        let mut out = OutBuf::new();
+        let sent: Vec<u8> = (0..100 * SLICE_BYTES_MIN)
+            .map(|at| (at / 7) as u8)
+            .collect();
+        for part in sent.chunks(SLICE_BYTES_MIN) {
+            out.push(Bytes::copy_from_slice(part));
+        }
+        let mut batch = out.take_batch(usize::MAX, 100);
+        let mut written = Vec::new();
+        let mut take = |slices: &[IoSlice<'_>], count_max: usize| {
+            assert!(!slices.is_empty() && slices.len() <= SLICES_MAX);
+            let bytes: Vec<u8> = slices
+                .iter()
+                .flat_map(|slice| slice.iter().copied())
+                .collect();
+            let count = bytes.len().min(count_max);
+            written.extend_from_slice(&bytes[..count]);
+            count
+        };
+        let mut calls = 0;
+        let result = batch.write_by(|slices| {
+            calls += 1;
+            if calls > 2 {
+                Err("full")
+            } else {
+                Ok(take(slices, 3000))
+            }
+        });
+        assert_eq!((result, batch.len()), (Err("full"), sent.len() - 6000));
+        assert_eq!(
+            batch.write_by(|slices| Ok::<_, ()>(take(slices, 150_000))),
+            Ok(())
+        );
+        assert!(batch.is_empty() && written == sent);
     }
 
     #[test]

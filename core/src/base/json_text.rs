@@ -162,6 +162,11 @@ impl RawJson {
         self.0.is_empty()
     }
 
+    /// Copies the text out of the buffer it lies in; for what is kept longer than one turn.
+    pub fn detach(&self) -> RawJson {
+        RawJson(Bytes::copy_from_slice(&self.0))
+    }
+
     /// Whether the value is `null`.
     pub fn is_null(&self) -> bool {
         self.0.as_ref() == b"null"

@@ -109,7 +109,9 @@ pub struct ShardLimits {
     pub host_jobs_max: usize,
     /// TLS handshakes that advance at once.
     pub handshakes_max: usize,
-    /// Bytes read and dropped after a request was refused, before its connection is closed.
+    /// Bytes read and dropped after a request was refused, before its connection is closed. The
+    /// time for it (`linger`) is the nearer bound: clients that write a body without looking for an
+    /// answer lose it to the reset that ends their reading.
     pub lingering_bytes_max: usize,
     /// Bytes in one write operation.
     pub write_bytes_max: usize,
@@ -136,7 +138,7 @@ impl Default for ShardLimits {
             turn_bytes_max: 256 * 1024,
             host_jobs_max: 1024,
             handshakes_max: 64,
-            lingering_bytes_max: 256 * 1024,
+            lingering_bytes_max: 256 * 1024 * 1024,
             write_bytes_max: 64 * 1024,
             write_slices_max: 64,
             broken_events_max: 5,

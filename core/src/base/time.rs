@@ -76,6 +76,13 @@ impl UnixMillis {
     }
 }
 
+impl From<Duration> for UnixMillis {
+    /// The moment that is this long after 1970-01-01T00:00:00Z.
+    fn from(duration: Duration) -> UnixMillis {
+        UnixMillis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+    }
+}
+
 /// The time of one input, read once by the runtime.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Now {

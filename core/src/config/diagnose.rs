@@ -149,22 +149,35 @@ impl<'a> Findings<'a> {
     pub(super) fn into_diagnostics(mut self, file: &str) -> Diagnostics {
         self.found.sort_by_key(|(span, ..)| span.start);
         let found = core::mem::take(&mut self.found);
+        // Many problems may lie on one line, and lines may be long.
+        let mut masked = (usize::MAX..0, Vec::new());
         Diagnostics {
             file: file.to_owned(),
             problems: found
                 .into_iter()
-                .map(|(span, message, help)| self.locate(&span, message, help))
+                .map(|(span, message, help)| self.locate(&span, message, help, &mut masked))
                 .collect(),
             further: self.further,
         }
     }
 
-    fn locate(&self, span: &Range<usize>, message: String, help: Option<String>) -> Problem {
+    /// The problem as it is shown; `masked` is the line that was shown last, and its characters.
+    fn locate(
+        &self,
+        span: &Range<usize>,
+        message: String,
+        help: Option<String>,
+        masked: &mut (Range<usize>, Vec<char>),
+    ) -> Problem {
         let text = self.text;
         let at = floor(text, span.start);
         let line_start = text[..at].rfind('\n').map_or(0, |newline| newline + 1);
         let line_end = text[at..].find('\n').map_or(text.len(), |end| at + end);
-        let source: Vec<char> = self.masked_line(line_start..line_end);
+        let line = line_start..line_end;
+        if masked.0 != line {
+            *masked = (line.clone(), self.masked_line(line));
+        }
+        let source = &masked.1;
         let column = text[line_start..at].chars().count();
         let end = floor(text, span.end).clamp(at, line_end);
         let length = text[at..end].chars().count().max(1);
@@ -189,35 +202,46 @@ impl<'a> Findings<'a> {
     /// The characters of a line: secrets as stars, control characters as blanks.
     fn masked_line(&self, line: Range<usize>) -> Vec<char> {
         let text = &self.text[line.clone()];
-        let guessed = secrets_by_looks(text);
+        let known = self.secrets.iter().map(|secret| {
+            let [start, end] = [secret.start, secret.end].map(|at| at.clamp(line.start, line.end));
+            start - line.start..end - line.start
+        });
+        let mut is_hidden = vec![false; text.len()];
+        for secret in known.chain(secrets_by_looks(text)) {
+            is_hidden[secret].fill(true);
+        }
         text.char_indices()
-            .map(|(at, character)| {
-                let place = line.start + at;
-                let secret = guessed.iter().any(|secret| secret.contains(&at))
-                    || self.secrets.iter().any(|secret| secret.contains(&place));
-                match character {
-                    ' ' | '"' | '\'' => character,
-                    _ if secret => '*',
-                    _ if character.is_control() => ' ',
-                    _ => character,
-                }
+            .map(|(at, character)| match character {
+                ' ' | '"' | '\'' => character,
+                _ if is_hidden[at] => '*',
+                _ if character.is_control() => ' ',
+                _ => character,
             })
             .collect()
     }
 }
 
 /// Where a line seems to hold secrets, parsed or not: what is behind `key =`, `api_key =`, `proxy
-/// =`.
+/// =`. A line may be megabytes long, so no part of it is searched twice.
 fn secrets_by_looks(line: &str) -> Vec<Range<usize>> {
-    let mut secrets = Vec::new();
+    let mut secrets: Vec<Range<usize>> = Vec::new();
+    let last_scheme = line.rfind("Bearer ").max(line.rfind("Basic "));
+    let last_backslash = line.rfind('\\');
     for (equals, _) in line.match_indices('=') {
+        if secrets.last().is_some_and(|secret| equals < secret.end) {
+            continue;
+        }
         let name = line[..equals].trim_end().trim_end_matches(['"', '\'']);
         let word = name
             .rsplit(|c: char| !c.is_alphanumeric() && c != '_')
             .next();
-        let bearer = line[equals..].contains("Bearer ") || line[equals..].contains("Basic ");
-        if bearer || word.is_some_and(is_secret_name) {
-            secrets.push(equals + 1..secret_end(line, equals + 1));
+        let is_before = |at: Option<usize>| at.is_some_and(|at| equals < at);
+        if is_before(last_scheme) || word.is_some_and(is_secret_name) {
+            let end = match is_before(last_backslash) {
+                true => line.len(),
+                false => secret_end(line, equals + 1),
+            };
+            secrets.push(equals + 1..end);
         }
     }
     secrets
@@ -238,10 +262,10 @@ fn is_secret_name(name: &str) -> bool {
     !harmless && words.iter().any(|word| name.contains(word))
 }
 
-/// The end of the quoted text that begins after `from`, else the end of the line.
+/// The end of the quoted text without escapes that begins after `from`, else the end of the line.
 fn secret_end(line: &str, from: usize) -> usize {
     let rest = &line[from..];
-    let Some(open) = rest.find(['"', '\'']).filter(|_| !rest.contains('\\')) else {
+    let Some(open) = rest.find(['"', '\'']) else {
         return line.len();
     };
     let quote = &rest[open..=open];

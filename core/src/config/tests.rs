@@ -176,6 +176,49 @@ fn the_environment_configures_known_providers() {
 }
 
 #[test]
+fn every_usual_variable_configures_its_provider() {
+    let variables = [
+        ("ANTHROPIC_API_KEY", "anthropic", "claude-x"),
+        ("OPENAI_API_KEY", "openai", "gpt-x"),
+        ("NVIDIA_API_KEY", "nvidia", "meta/x"),
+        ("NVIDIA_NIM_API_KEY", "nvidia", "meta/x"),
+        ("OPENROUTER_API_KEY", "openrouter", "anyone/x"),
+        ("GROQ_API_KEY", "groq", "llama-3-x"),
+    ];
+    for (variable, name, model) in variables {
+        let alone = builtin_with(&[(variable, "k")]);
+        let providers = &alone.snapshot.providers;
+        assert_eq!(providers.len(), 1, "{variable}");
+        assert_eq!(providers[0].name.as_ref(), name);
+        assert!(matches!(&providers[0].credentials, Credentials::Key(key) if key.expose() == "k"));
+        let expected = format!("{name} {model}");
+        assert_eq!(leads(&alone.snapshot, model), expected, "{variable}");
+        let whole = format!("{name}/anyone/x");
+        let expected = format!("{name} anyone/x");
+        assert_eq!(leads(&alone.snapshot, &whole), expected, "{variable}");
+    }
+}
+
+#[test]
+fn where_two_providers_match_the_first_in_the_config_wins() {
+    let provider = |name: &str| {
+        format!(
+            "[providers.{name}]\ndialect = \"anthropic\"\nbase_url = \"http://127.0.0.1:1\"\n\
+             models = [\"m-*\"]\n"
+        )
+    };
+    for (one, other) in [("z", "a"), ("a", "z")] {
+        let text = provider(one) + &provider(other);
+        let snapshot = loaded(&text, &[]).snapshot;
+        assert_eq!(leads(&snapshot, "m-1"), format!("{one} m-1"));
+        assert_eq!(
+            leads(&snapshot, &format!("{other}/m-1")),
+            format!("{other} m-1")
+        );
+    }
+}
+
+#[test]
 fn many_keys_in_the_environment_live_side_by_side() {
     let many = builtin_with(&[
         ("OPENROUTER_API_KEY", "r"),
@@ -521,8 +564,13 @@ fn deep_nesting_is_refused_or_survived() {
         format!("{dotted} = 1"),
         format!("[{dotted}]"),
         format!("[models]\nx = {{ target = \"demo\", parameters = {{ {dotted} = 1 }} }}"),
+        // A long line in which each `=` may have a secret behind it.
+        format!("x = {}", "{a=".repeat(20_000)),
+        format!("x = {}", "[{key=".repeat(20_000)),
+        format!("x = {}", "{key=''".repeat(20_000)),
     ] {
-        assert!(load_with(&text, &[]).is_err());
+        let faults = load_with(&text, &[]).unwrap_err();
+        assert_eq!(faults.problems[0].line, 1);
     }
 }
 

@@ -79,17 +79,9 @@ impl Dialect {
         if is_error || body.get(content).is_none() {
             self.decode_response(body)?;
         }
-        let (usage, model, finish) = match self {
-            Dialect::Anthropic => {
-                let (usage, model, finish) = anthropic::watch::watch_response(body);
-                (usage.unwrap_or_default(), model, finish)
-            }
+        Ok(match self {
+            Dialect::Anthropic => anthropic::watch::watch_response(body),
             Dialect::OpenAiChat => openai_chat::watch::watch_response(body),
-        };
-        Ok(Watched {
-            usage,
-            model,
-            finish,
         })
     }
 
@@ -259,14 +251,6 @@ impl Watch {
         match self {
             Watch::Anthropic(watch) => watch.look(name, data, root),
             Watch::OpenAiChat(watch) => watch.look(name, data, root),
-        }
-    }
-
-    /// Looks at an event that nobody has parsed.
-    pub fn event(&mut self, name: &[u8], data: &[u8]) -> Seen {
-        match self {
-            Watch::Anthropic(watch) => watch.event(name, data),
-            Watch::OpenAiChat(watch) => watch.event(name, data),
         }
     }
 

@@ -8,7 +8,11 @@ use crate::base::{JsonStr, OutBuf, RawJson, UnixMillis};
 use crate::ir::Failure;
 
 pub mod anthropic;
+mod data_url;
 mod door;
+mod encode;
+mod failure;
+mod fields;
 pub mod openai_chat;
 mod watched;
 

@@ -433,7 +433,7 @@ impl Shard {
         client.read_deadline = None;
         match client.phase {
             Phase::Lingering(_) => client.close(true, &mut self.ctx),
-            Phase::Serving if client.exchange.is_some() || !client.socket.input.is_empty() => {
+            Phase::Serving if client.exchange.is_some() || client.socket.has_input() => {
                 client.rearm(&mut self.ctx);
                 self.refuse_slow(id);
             }
@@ -451,12 +451,22 @@ impl Shard {
     }
 
     /// Writes a whole answer that belongs to no exchange: the request could not even be read.
-    pub(super) fn answer_bare(&mut self, id: ClientId, status: StatusCode, body: Bytes) {
+    pub(super) fn answer_bare(
+        &mut self,
+        id: ClientId,
+        status: StatusCode,
+        request_id: &[u8],
+        body: Bytes,
+    ) {
         let Some(client) = self.clients.get_mut(id) else {
             return;
         };
         client.http.refuse_request();
-        let fields = [("content-type", "application/json")];
+        let fields = [
+            ("content-type", b"application/json".as_slice()),
+            ("x-request-id", request_id),
+            ("request-id", request_id),
+        ];
         let length = BodyLength::Length(body.len() as u64);
         let out = &mut client.socket.output;
         // Neither can fail: the fields are ours, and nothing has been sent in this exchange.

@@ -29,7 +29,7 @@ impl Shard {
             let is_idle = self.clients.get(id).is_some_and(|client| {
                 client.phase == Phase::Serving
                     && client.exchange.is_none()
-                    && client.socket.input.is_empty()
+                    && !client.socket.has_input()
             });
             if is_idle {
                 self.client_leave(id);
@@ -47,6 +47,16 @@ impl Shard {
             // Answers of the built-in model, and requests that have not come whole.
             if let Some(client) = self.exchanges.get(id).map(|exchange| exchange.client) {
                 self.client_gone(client, true);
+            }
+        }
+        // Requests of which not even the head has come.
+        for id in self.clients.keys() {
+            let is_begun = self
+                .clients
+                .get(id)
+                .is_some_and(|client| client.phase == Phase::Serving && client.exchange.is_none());
+            if is_begun {
+                self.client_gone(id, true);
             }
         }
     }

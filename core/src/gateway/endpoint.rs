@@ -59,16 +59,42 @@ pub(super) fn find(head: &RequestHead) -> Result<Endpoint, NoEndpoint> {
 
 /// The API in whose form the caller expects errors and lists, also for a path that there is not.
 pub(super) fn dialect(head: &RequestHead) -> Dialect {
-    let path = head.path();
+    dialect_of(head.path(), || {
+        MESSAGES_FIELDS
+            .iter()
+            .any(|name| head.fields.contains(name))
+    })
+}
+
+/// The same, guessed from the bytes of a head that cannot be understood, or is too long to be.
+pub(super) fn dialect_of_bytes(head: &[u8]) -> Dialect {
+    let mut lines = head.split(|&byte| byte == b'\n');
+    let start = lines.next().unwrap_or_default();
+    let target = start.split(|&byte| byte == b' ').nth(1);
+    let path = core::str::from_utf8(target.unwrap_or_default()).unwrap_or_default();
+    dialect_of(path, || {
+        lines.any(|line| {
+            let is_called = |name: &str| {
+                line.get(..name.len())
+                    .is_some_and(|it| it.eq_ignore_ascii_case(name.as_bytes()))
+                    && line.get(name.len()) == Some(&b':')
+            };
+            MESSAGES_FIELDS.into_iter().any(is_called)
+        })
+    })
+}
+
+/// Only clients of Messages send these.
+const MESSAGES_FIELDS: [&str; 2] = ["anthropic-version", "x-api-key"];
+
+fn dialect_of(path: &str, has_messages_field: impl FnOnce() -> bool) -> Dialect {
     if path.starts_with("/v1/messages") || path.starts_with("/v1/complete") {
         return Dialect::Anthropic;
     }
     if path.contains("/chat/") {
         return Dialect::OpenAiChat;
     }
-    let speaks_messages =
-        head.fields.contains("anthropic-version") || head.fields.contains("x-api-key");
-    if speaks_messages {
+    if has_messages_field() {
         Dialect::Anthropic
     } else {
         Dialect::OpenAiChat

@@ -107,7 +107,7 @@ pub enum Op {
         /// What.
         batch: WriteBatch,
     },
-    /// Send FIN after what was written.
+    /// Send FIN after what was written. Not while a `Write` is in flight.
     Shutdown {
         /// On which connection.
         conn: ConnId,
@@ -156,6 +156,19 @@ pub enum ReadClass {
     },
     /// Bytes are expected: events of a stream, a body. Read into the room that `buf` has.
     Ready,
+}
+
+impl ReadClass {
+    /// Makes the room that a read with `buf` needs, now that there is something to be read.
+    ///
+    /// # Panics
+    /// If there is none afterwards: the machine asked for nothing to be read.
+    pub fn make_room(self, buf: &mut BytesMut) {
+        if let ReadClass::Quiet { room } = self {
+            buf.reserve(room as usize);
+        }
+        assert!(buf.len() < buf.capacity(), "a Read without room");
+    }
 }
 
 /// How one operation ended.
@@ -270,6 +283,28 @@ impl fmt::Display for IoFailure {
 }
 
 impl core::error::Error for IoFailure {}
+
+impl From<std::io::Error> for IoFailure {
+    /// By the kind of the error; by its number where there is no kind for it.
+    fn from(error: std::io::Error) -> IoFailure {
+        use std::io::ErrorKind as Kind;
+        // These have the same numbers on all systems.
+        const EIO: i32 = 5;
+        const ENFILE: i32 = 23;
+        const EMFILE: i32 = 24;
+        match (error.kind(), error.raw_os_error().unwrap_or(EIO)) {
+            (Kind::AddrNotAvailable | Kind::HostUnreachable | Kind::NetworkUnreachable, _) => {
+                IoFailure::Unreachable
+            }
+            (Kind::BrokenPipe, _) => IoFailure::BrokenPipe,
+            (Kind::ConnectionAborted | Kind::ConnectionReset, _) => IoFailure::Reset,
+            (Kind::ConnectionRefused, _) => IoFailure::Refused,
+            (Kind::TimedOut, _) => IoFailure::TimedOut,
+            (_, EMFILE | ENFILE) => IoFailure::DescriptorsExhausted,
+            (_, number) => IoFailure::Other(number),
+        }
+    }
+}
 
 /// Why a name has no addresses.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -18,6 +18,7 @@ mod local;
 mod outbox;
 mod prepare;
 mod provider;
+pub mod pump;
 mod socket;
 mod upstream;
 mod work;

@@ -18,8 +18,10 @@ const ROOM_MAX: u32 = 64 * 1024;
 #[derive(Debug)]
 pub(super) struct Socket {
     conn: ConnId,
-    /// Received and not yet consumed.
+    /// Received and not yet consumed; empty while a read that is to continue it holds it.
     pub(super) input: BytesMut,
+    /// Bytes of the input that the read in flight holds.
+    lent: usize,
     /// To be sent.
     pub(super) output: OutBuf,
     is_reading: bool,
@@ -50,6 +52,7 @@ impl Socket {
         Socket {
             conn,
             input: BytesMut::new(),
+            lent: 0,
             output: OutBuf::new(),
             is_reading: false,
             is_writing: false,
@@ -71,6 +74,11 @@ impl Socket {
 
     pub(super) const fn is_ended(&self) -> bool {
         self.is_ended
+    }
+
+    /// Whether something has come that is not consumed yet, be it a part of a head.
+    pub(super) fn has_input(&self) -> bool {
+        self.lent > 0 || !self.input.is_empty()
     }
 
     /// Bytes of memory held for this connection.
@@ -125,6 +133,7 @@ impl Socket {
 
     fn issue_read(&mut self, class: ReadClass, outbox: &mut Outbox) {
         self.is_reading = true;
+        self.lent = self.input.len();
         outbox.push(Output::Op(Op::Read {
             conn: self.conn,
             class,
@@ -144,6 +153,7 @@ impl Socket {
             self.conn
         );
         self.is_reading = false;
+        self.lent = 0;
         if self.is_closing {
             return Received::Failed(IoFailure::Canceled);
         }

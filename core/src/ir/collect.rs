@@ -6,13 +6,11 @@ use bytes::{Bytes, BytesMut};
 use super::delta::{BlockId, BlockKind, Delta, Piece, Start};
 use super::failure::{Class, Failure};
 use super::message::{Origin, Part, PartKind, Signature, Thinking};
+use super::request::CHOICES_MAX;
 use super::response::{Choice, Response};
 use super::tool::{Arguments, ToolCall};
 use super::usage::Usage;
 use crate::base::{JsonStr, RawJson};
-
-/// Chat's own limit on `n`.
-const CHOICES_MAX: u32 = 128;
 
 /// Puts a streamed answer together.
 #[derive(Debug)]
@@ -38,7 +36,7 @@ struct Open {
 }
 
 impl Collector {
-    /// Collects up to `bytes_max` bytes of text.
+    /// Collects up to `bytes_max` bytes.
     pub fn new(bytes_max: usize) -> Collector {
         Collector {
             response: Response::default(),
@@ -50,7 +48,7 @@ impl Collector {
         }
     }
 
-    /// Bytes of text held.
+    /// Bytes held, each block and piece counted with what it takes beside its text.
     pub const fn bytes(&self) -> usize {
         self.bytes
     }
@@ -79,8 +77,8 @@ impl Collector {
             Delta::BlockStop { block } => self.block_stop(block),
             Delta::Finish { choice, finish } => self.choice(choice).finish = finish,
             Delta::Logprobs { choice, json } => {
-                self.bytes += json.len();
-                self.logprobs.push(json);
+                self.bytes += json.len() + size_of::<RawJson>();
+                self.logprobs.push(json.detach());
                 let _ = self.choice(choice);
             }
             Delta::Usage(usage) => {
@@ -134,6 +132,7 @@ impl Collector {
     }
 
     fn block_start(&mut self, block: BlockId, choice: u32, kind: BlockKind) {
+        self.bytes += kind.bytes() + size_of::<Part>();
         let parts = &mut self.choice(choice).parts;
         let place = parts.len();
         // Keeps the place: blocks may end in another order than they began.
@@ -142,7 +141,7 @@ impl Collector {
             block,
             choice,
             place,
-            kind,
+            kind: kind.detach(),
             text: BytesMut::new(),
             signature: None,
             citations: Vec::new(),
@@ -156,18 +155,16 @@ impl Collector {
                 "a delta of an unknown block",
             )));
         };
+        self.bytes += piece.bytes();
         match piece {
-            Piece::Text(text) => {
-                self.bytes += text.len();
-                open.text.extend_from_slice(text.escaped());
-            }
+            Piece::Text(text) => open.text.extend_from_slice(text.escaped()),
             Piece::Signature(value, origin) => {
-                self.bytes += value.len();
+                let value = value.detach();
                 open.signature = Some(Signature { value, origin });
             }
             Piece::Citation(origin, json) => {
-                self.bytes += json.len();
-                open.citations.push((origin, json));
+                self.bytes += size_of::<(Origin, RawJson)>();
+                open.citations.push((origin, json.detach()));
             }
         }
         Ok(())
@@ -381,6 +378,22 @@ mod tests {
             collector.push(delta).unwrap();
         }
         assert_eq!(collector.finish(), Some(response));
+    }
+
+    #[test]
+    fn blocks_without_text_are_bounded_too() {
+        let mut collector = Collector::new(1 << 16);
+        collector.push(Delta::Start(Start::default())).unwrap();
+        let mut blocks = (0..).map(|block| Delta::BlockStart {
+            block: BlockId(block),
+            choice: 0,
+            kind: BlockKind::Text,
+        });
+        let refused = blocks.by_ref().take(10_000).find_map(|delta| {
+            let told = collector.push(delta);
+            told.err()
+        });
+        assert_eq!(refused.map(|it| it.class), Some(Class::BadGateway));
     }
 
     #[test]

@@ -103,6 +103,30 @@ pub enum BlockKind {
     Whole(PartKind),
 }
 
+impl BlockKind {
+    /// Bytes of what comes with the block's beginning.
+    pub fn bytes(&self) -> usize {
+        match self {
+            BlockKind::Refusal | BlockKind::Text | BlockKind::Thinking => 0,
+            BlockKind::ToolCall { id, name, .. } => id.len() + name.len(),
+            BlockKind::Whole(part) => part.bytes(),
+        }
+    }
+
+    /// Copied out of the read buffer, where it is small and would pin that.
+    #[must_use]
+    pub fn detach(self) -> BlockKind {
+        match self {
+            BlockKind::ToolCall { id, name, free } => BlockKind::ToolCall {
+                id: id.detach(),
+                name: name.detach(),
+                free,
+            },
+            kind => kind,
+        }
+    }
+}
+
 /// What is added to a block.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Piece {
@@ -112,4 +136,24 @@ pub enum Piece {
     Signature(JsonStr, Origin),
     /// More of the text, the reasoning, the arguments.
     Text(JsonStr),
+}
+
+impl Piece {
+    /// Bytes of its text.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Piece::Citation(_, json) => json.len(),
+            Piece::Signature(text, _) | Piece::Text(text) => text.len(),
+        }
+    }
+
+    /// Copied out of the read buffer.
+    #[must_use]
+    pub fn detach(self) -> Piece {
+        match self {
+            Piece::Citation(origin, json) => Piece::Citation(origin, json.detach()),
+            Piece::Signature(value, origin) => Piece::Signature(value.detach(), origin),
+            Piece::Text(text) => Piece::Text(text.detach()),
+        }
+    }
 }

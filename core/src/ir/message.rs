@@ -107,6 +107,23 @@ pub enum PartKind {
     Video(Media),
 }
 
+impl PartKind {
+    /// Bytes of the text and data of a part that a model made.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            PartKind::Audio(media) | PartKind::Image(media) | PartKind::Video(media) => {
+                media.source.bytes()
+            }
+            PartKind::Document(document) => document.source.bytes(),
+            PartKind::Opaque { json, .. } => json.len(),
+            PartKind::RedactedThinking { data, .. } => data.len(),
+            PartKind::Refusal { text } | PartKind::Text { text, .. } => text.len(),
+            PartKind::Thinking(thinking) => thinking.text.len(),
+            PartKind::ToolCall(_) | PartKind::ToolResult(_) => 0,
+        }
+    }
+}
+
 /// Which family of APIs can make sense of something opaque.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Origin {
@@ -194,4 +211,16 @@ pub enum Source {
         /// MIME type, where the API wants it said.
         media_type: Option<JsonStr>,
     },
+}
+
+impl Source {
+    fn bytes(&self) -> usize {
+        match self {
+            Source::Base64 { data, .. } => data.len(),
+            Source::File { id, .. } => id.len(),
+            Source::Parts(parts) => parts.iter().map(|part| part.kind.bytes()).sum(),
+            Source::Text { text } => text.len(),
+            Source::Url { url, .. } => url.len(),
+        }
+    }
 }

@@ -28,7 +28,8 @@ pub use message::{
     CacheHint, Document, Media, Message, Origin, Part, PartKind, Role, Signature, Source, Thinking,
 };
 pub use request::{
-    Effort, Extension, Loss, Number, OutputFormat, Reasoning, ReasoningMode, Request, Sampling,
+    CHOICES_MAX, Effort, Extension, Loss, Number, OutputFormat, Reasoning, ReasoningMode, Request,
+    Sampling,
 };
 pub use response::{Choice, Response};
 pub use tool::{Arguments, FunctionTool, Tool, ToolCall, ToolChoice, ToolKind, ToolResult};

@@ -4,6 +4,9 @@ use super::message::{Message, Origin, Part};
 use super::tool::{Tool, ToolChoice};
 use crate::base::{JsonStr, RawJson};
 
+/// Answers to one request at most: OpenAI's limit on `n`.
+pub const CHOICES_MAX: u32 = 128;
+
 /// What a client asks for.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Request {
@@ -140,6 +143,16 @@ pub enum Effort {
 }
 
 impl Effort {
+    /// The effort that a budget of thinking tokens stands for, where an API has words for budgets:
+    /// below 4096 low, below 16384 medium, else high.
+    pub const fn of_budget(tokens: u64) -> Effort {
+        match tokens {
+            0..4096 => Effort::Low,
+            4096..16384 => Effort::Medium,
+            _ => Effort::High,
+        }
+    }
+
     /// Reads the vendors' common spelling.
     pub fn from_name(name: &str) -> Option<Effort> {
         Some(match name {
@@ -200,6 +213,14 @@ pub struct Extension {
     pub value: RawJson,
     /// What it means to leave it out.
     pub loss: Loss,
+}
+
+impl Extension {
+    /// Whether an API of `origin` takes the field back as it is: a field of its own, at the top of
+    /// the request.
+    pub fn is_own(&self, origin: Origin) -> bool {
+        self.origin == origin && !self.path.contains(['.', '['])
+    }
 }
 
 /// What it means to leave a field out.

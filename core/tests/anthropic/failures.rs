@@ -82,13 +82,13 @@ fn any_body_is_read() {
             502,
             page,
             Class::BadGateway,
-            "the upstream answered with status 502 and a page: 502 Bad Gateway",
+            "the upstream answered 502 with an HTML page: 502 Bad Gateway",
         ),
         (
             503,
             "",
             Class::Overloaded,
-            "the upstream answered with status 503",
+            "the upstream answered 503 and did not say why",
         ),
         (500, "oops\n", Class::Internal, "oops"),
         (

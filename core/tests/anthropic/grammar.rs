@@ -1,5 +1,7 @@
-//! The grammar of a Messages stream, as an automaton. Every stream that the encoder writes must
-//! pass.
+//! The grammar of a Messages stream, as an automaton: one `message_start`, blocks one after the
+//! other and numbered from 0, deltas of their block's type and never empty, one `message_delta`
+//! with a reason that fits and final usage, `message_stop`; or `error`, and nothing. `ping` may
+//! stand anywhere between. Every stream that is written must pass.
 
 use serde_json::Value as Json;
 
@@ -26,7 +28,16 @@ pub(crate) struct Outcome {
 
 /// Reads a stream and panics where it breaks the grammar.
 pub(crate) fn check(text: &str) -> Outcome {
+    let (outcome, is_ended) = follow(text, |_, _| {});
+    assert!(is_ended, "the stream does not end: {text}");
+    outcome
+}
+
+/// Reads a stream that may go on, and panics where it breaks the grammar; `each` sees every event
+/// and what the stream has come to with it. Also tells whether the stream has ended.
+pub(crate) fn follow(text: &str, mut each: impl FnMut(&Json, &Outcome)) -> (Outcome, bool) {
     assert!(!text.contains('\r'), "a carriage return in {text:?}");
+    assert!(text.is_empty() || text.ends_with("\n\n"), "{text:?}");
     let mut state = State::Before;
     let mut outcome = Outcome::default();
     for event in text.split_terminator("\n\n") {
@@ -39,13 +50,10 @@ pub(crate) fn check(text: &str) -> Outcome {
         let data: Json = serde_json::from_str(data).unwrap_or_else(|e| panic!("{e}: {data}"));
         assert_eq!(data["type"], name, "{event}");
         state = step(state, name, &data, &mut outcome);
+        each(&data, &outcome);
     }
-    assert!(text.is_empty() || text.ends_with("\n\n"));
-    assert!(
-        matches!(state, State::Stopped | State::Failed),
-        "the stream ends in {state:?}"
-    );
-    outcome
+    let is_ended = matches!(state, State::Stopped | State::Failed);
+    (outcome, is_ended)
 }
 
 fn step(state: State, name: &str, data: &Json, outcome: &mut Outcome) -> State {

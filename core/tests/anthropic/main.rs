@@ -8,5 +8,7 @@ mod random;
 mod recordings;
 mod requests;
 mod responses;
+#[path = "../support/shared.rs"]
+mod shared;
 mod streams;
 mod support;

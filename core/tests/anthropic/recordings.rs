@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::PathBuf;
 
 use bytes::Bytes;
 use serde_json::Value as Json;
@@ -12,29 +11,13 @@ use tollgate_core::dialect::anthropic::{failure, watch};
 use tollgate_core::ir::{
     Arguments, Class, Collector, Delta, FinishReason, Part, PartKind, Response, ToolKind, replay,
 };
+use tollgate_core::wire::json::Tape;
 
 use super::grammar;
+use super::shared;
 use super::support::{
     collect, decode, decode_response, deltas, encode, encode_response, encode_stream, events,
 };
-
-fn folder() -> Option<PathBuf> {
-    let folder = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../../shared/recordings/anthropic.messages"
-    );
-    let folder = PathBuf::from(folder);
-    if folder.is_dir() {
-        return Some(folder);
-    }
-    assert!(
-        std::env::var_os("CI").is_none_or(|ci| ci != "true"),
-        "{} is missing",
-        folder.display()
-    );
-    println!("skipped: {} is missing", folder.display());
-    None
-}
 
 #[derive(Default)]
 struct Table {
@@ -54,15 +37,12 @@ impl Table {
 
 #[test]
 fn every_recording_is_understood() {
-    let Some(folder) = folder() else { return };
-    let mut files: Vec<_> = std::fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
-    files.sort();
+    let Some(files) = shared::recordings("anthropic.messages") else {
+        return;
+    };
     let mut table = Table::default();
-    for file in &files {
-        let recording: Json = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+    for (_, text) in &files {
+        let recording: Json = serde_json::from_str(text).unwrap();
         let id = recording["id"].as_str().unwrap();
         println!("{id}");
         request(id, &recording, &mut table);
@@ -262,12 +242,14 @@ fn streamed(id: &str, stream: &str, table: &mut Table) {
 
 fn watched(stream: &str, told: &[Delta]) {
     let mut watch = watch::Watch::new(false);
+    let (mut tape, limits) = (Tape::new(), Limits::default().json);
     let (mut terminal, mut failed) = (false, false);
     for (name, data) in events(stream) {
         if terminal || failed {
             break;
         }
-        let seen = watch.event(&name, &data);
+        let root = tape.parse(&data, &limits).ok();
+        let seen = watch.look(&name, &data, root);
         terminal = seen.terminal;
         failed = seen.failure.is_some();
     }

@@ -509,6 +509,12 @@ fn what_changes_the_answer_is_refused() {
     push("tool_choice: ", &|it| {
         it.tool_choice = Some(ToolChoice::Required);
     });
+    push("tool_choice: ", &|it| {
+        it.tool_choice = Some(ToolChoice::Allowed {
+            required: true,
+            names: vec![js("f")],
+        });
+    });
     push("audio: none", &|it| {
         it.extensions.push(Extension {
             path: "audio".to_owned(),

@@ -471,6 +471,49 @@ fn case_31_broken_events_are_skipped() {
 }
 
 #[test]
+fn a_call_with_a_hole_in_its_input_fails() {
+    let mut decoder = Decoder::new(&Limits::default());
+    let mut out = Vec::new();
+    let mut event = |data: &str| {
+        let data = Bytes::copy_from_slice(data.as_bytes());
+        decoder.event(b"", &data, &mut out).is_ok()
+    };
+    assert!(event(MESSAGE_START));
+    assert!(event(TOOL_START));
+    assert!(event(&json_delta("{")));
+    assert!(!event("{\"type\":\"content_block_del"));
+    assert!(event(&json_delta("}")));
+    assert!(event(STOP));
+    assert!(matches!(out.last(), Some(Delta::Failure(failure))
+        if failure.class == Class::BadGateway));
+}
+
+#[test]
+fn what_was_handed_on_is_no_longer_held() {
+    let mut limits = Limits::default();
+    limits.sse.event_bytes_max = 1000;
+    let mut decoder = Decoder::new(&limits);
+    let mut out = Vec::new();
+    let found = |index: usize| {
+        let text = "x".repeat(600);
+        let block = format!("{{\"type\":\"web_search_tool_result\",\"content\":\"{text}\"}}");
+        format!("{{\"type\":\"content_block_start\",\"index\":{index},\"content_block\":{block}}}")
+    };
+    for index in 0..8 {
+        let stop = STOP.replace("\"index\":0", &format!("\"index\":{index}"));
+        for data in [found(index), stop] {
+            decoder.event(b"", &Bytes::from(data), &mut out).unwrap();
+        }
+    }
+    assert!(out.iter().all(|it| !matches!(it, Delta::Failure(_))));
+    for index in 8..10 {
+        let data = Bytes::from(found(index));
+        decoder.event(b"", &data, &mut out).unwrap();
+    }
+    assert!(matches!(out.last(), Some(Delta::Failure(_))));
+}
+
+#[test]
 fn the_text_of_a_delta_is_a_slice_of_its_event() {
     let mut decoder = Decoder::new(&Limits::default());
     let mut out = Vec::new();

@@ -41,6 +41,14 @@ fn every_shape_of_error_is_understood() {
         RateLimit,
         "Provider returned error: slow down",
     );
+    let behind = r#"{"error":{"code":400,"message":"Provider returned error",
+        "metadata":{"raw":"prompt is too long: 9 tokens > 8 maximum"}}}"#;
+    expect(
+        400,
+        behind,
+        ContextLength,
+        "Provider returned error: prompt is too long: 9 tokens > 8 maximum",
+    );
     let xai = r#"{"code":"Client specified an invalid argument",
         "error":"Incorrect API key provided: xx"}"#;
     expect(400, xai, Authentication, "Incorrect API key provided: xx");

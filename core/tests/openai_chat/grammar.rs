@@ -5,69 +5,98 @@ use serde_json::Value as Json;
 use std::collections::BTreeMap;
 
 /// How a stream that obeys the grammar ended.
-#[derive(Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum End {
     Done,
     Failed,
 }
 
-/// Checks the events of one stream.
+/// Checks the events of one stream, from its first to its end.
+pub(crate) fn check(events: &[Bytes], usage_wanted: bool) -> Result<End, String> {
+    let mut machine = Machine::default();
+    for event in events {
+        machine.step(event)?;
+    }
+    match machine.end {
+        None => Err("no end".into()),
+        Some(End::Done) if machine.usage_seen != usage_wanted => {
+            let seen = machine.usage_seen;
+            Err(format!("usage seen: {seen}, wanted: {usage_wanted}"))
+        }
+        Some(end) => Ok(end),
+    }
+}
+
+/// A stream as far as it has come.
 ///
 /// Each event is one line of JSON with the head constant. A choice's first chunk tells the role,
 /// and no other does; its tool calls are numbered from 0 by ones, with id, type and name in the
 /// first piece alone; after its `finish_reason` nothing comes for it. Then the usage chunk (if
 /// asked for), `[DONE]`, nothing. Or an `error` event, and nothing.
-pub(crate) fn check(events: &[Bytes], usage_wanted: bool) -> Result<End, String> {
-    let mut head: Option<(Json, Json, Json)> = None;
-    let mut choices: BTreeMap<u64, (usize, bool)> = BTreeMap::new();
-    let mut usage_seen = false;
-    for (at, event) in events.iter().enumerate() {
-        let last = at + 1 == events.len();
-        if event.as_ref() == b"[DONE]" {
-            let whole = !choices.is_empty() && choices.values().all(|(_, finished)| *finished);
-            return match (last, whole, usage_seen == usage_wanted) {
-                (true, true, true) => Ok(End::Done),
-                other => Err(format!("bad [DONE]: {other:?}")),
-            };
+#[derive(Default)]
+pub(crate) struct Machine {
+    head: Option<[Json; 3]>,
+    /// Of each choice: how many calls it has begun, and whether it has told its reason.
+    choices: BTreeMap<u64, (usize, bool)>,
+    pub(crate) usage_seen: bool,
+    pub(crate) end: Option<End>,
+}
+
+impl Machine {
+    /// Takes the next event, and gives its JSON: null for `[DONE]`.
+    pub(crate) fn step(&mut self, event: &[u8]) -> Result<Json, String> {
+        if self.end.is_some() {
+            let event = String::from_utf8_lossy(event);
+            return Err(format!("{event} after the end"));
+        }
+        if event == b"[DONE]" {
+            let is_whole = self.choices.values().all(|(_, is_finished)| *is_finished);
+            if self.choices.is_empty() || !is_whole {
+                return Err("[DONE] before the end".into());
+            }
+            self.end = Some(End::Done);
+            return Ok(Json::Null);
         }
         let chunk: Json = serde_json::from_slice(event).map_err(|error| error.to_string())?;
         if let Some(error) = chunk.get("error") {
-            let shaped = error["message"].is_string() && error["type"].is_string();
-            return match (last, shaped) {
-                (true, true) => Ok(End::Failed),
-                other => Err(format!("bad error: {other:?}")),
-            };
+            if !error["message"].is_string() || !error["type"].is_string() {
+                return Err(format!("bad error: {chunk}"));
+            }
+            self.end = Some(End::Failed);
+        } else {
+            self.chunk(&chunk)?;
         }
-        if usage_seen {
+        Ok(chunk)
+    }
+
+    fn chunk(&mut self, chunk: &Json) -> Result<(), String> {
+        if self.usage_seen {
             return Err("a chunk after the usage".into());
         }
         if chunk["object"] != "chat.completion.chunk" {
             return Err(format!("object {}", chunk["object"]));
         }
-        let own = (
-            chunk["id"].clone(),
-            chunk["model"].clone(),
-            chunk["created"].clone(),
-        );
-        if !own.0.is_string() || !own.1.is_string() || !own.2.is_u64() {
+        let own = ["id", "model", "created"].map(|name| chunk[name].clone());
+        if !own[0].is_string() || !own[1].is_string() || !own[2].is_u64() {
             return Err(format!("head {own:?}"));
         }
-        if *head.get_or_insert_with(|| own.clone()) != own {
+        if *self.head.get_or_insert_with(|| own.clone()) != own {
             return Err("the head changes".into());
         }
         let list = chunk["choices"].as_array().ok_or("no choices")?;
         if list.is_empty() {
-            usage_seen = chunk["usage"]["prompt_tokens"].is_u64()
+            self.usage_seen = chunk["usage"]["prompt_tokens"].is_u64()
                 && chunk["usage"]["completion_tokens"].is_u64();
-            if !usage_seen || choices.values().any(|(_, finished)| !finished) {
+            let is_late = self.choices.values().all(|(_, is_finished)| *is_finished);
+            if !self.usage_seen || !is_late {
                 return Err("an empty chunk that is no last usage".into());
             }
         }
         for choice in list {
-            check_choice(choice, &mut choices)?;
+            check_choice(choice, &mut self.choices)?;
         }
+        Ok(())
     }
-    Err("no end".into())
 }
 
 fn check_choice(choice: &Json, choices: &mut BTreeMap<u64, (usize, bool)>) -> Result<(), String> {

@@ -4,6 +4,7 @@
 use bytes::Bytes;
 use serde_json::Value as Json;
 use tollgate_core::base::{JsonStr, Limits, OutBuf, RawJson};
+use tollgate_core::dialect::Seen;
 use tollgate_core::dialect::openai_chat::stream::{Decoder, Encoder};
 use tollgate_core::dialect::openai_chat::watch::{Watch, watch_response};
 use tollgate_core::ir::*;
@@ -635,30 +636,36 @@ fn a_failure_is_the_last_word() {
     assert_eq!(out.len(), before);
 }
 
+fn look(watch: &mut Watch, data: &[u8]) -> Seen {
+    let (mut tape, text) = (Tape::new(), Bytes::copy_from_slice(data));
+    let root = tape.parse(&text, &Limits::default().json).ok();
+    watch.look(b"", data, root)
+}
+
 #[test]
 fn a_passing_stream_is_watched() {
     let mut watch = Watch::new(false);
     let head = br#"{"model":"m","choices":[{"index":0,"delta":{"role":"assistant","content":""},
         "finish_reason":null}]}"#;
-    let seen = watch.event(b"", head);
+    let seen = look(&mut watch, head);
     assert!(!seen.content && !seen.hidden && seen.failure.is_none());
     let text = br#"{"model":"m","choices":[{"index":0,"delta":{"content":"\"usage\":{"},
         "finish_reason":null}],"usage":null}"#;
-    assert!(watch.event(b"", text).content);
-    assert!(watch.event(b"", text).content);
+    assert!(look(&mut watch, text).content);
+    assert!(look(&mut watch, text).content);
     assert!(watch.end_of_body().is_some());
     let stop = br#"{"choices":[{"index":0,"delta":{},"finish_reason": "stop"}]}"#;
-    assert!(!watch.event(b"", stop).content);
+    assert!(!look(&mut watch, stop).content);
     assert_eq!(watch.finish(), Some(&FinishReason::Stop));
     assert!(watch.end_of_body().is_none());
     let usage = br#"{"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":4}}"#;
-    assert!(watch.event(b"", usage).hidden);
+    assert!(look(&mut watch, usage).hidden);
     assert_eq!(watch.usage().total(), Some(7));
     assert!(watch.model().unwrap().is("m"));
-    assert!(watch.event(b"", b"[DONE]").terminal);
+    assert!(look(&mut watch, b"[DONE]").terminal);
     let mut watch = Watch::new(true);
-    assert!(!watch.event(b"", usage).hidden);
-    let error = watch.event(b"", br#"{"error":{"message":"m","code":503}}"#);
+    assert!(!look(&mut watch, usage).hidden);
+    let error = look(&mut watch, br#"{"error":{"message":"m","code":503}}"#);
     assert_eq!(error.failure.unwrap().class, Class::Overloaded);
 }
 
@@ -670,10 +677,10 @@ fn a_passing_answer_is_watched() {
     );
     let mut tape = Tape::new();
     let body = tape.parse(&text, &Limits::default().json).unwrap();
-    let (usage, model, finish) = watch_response(body);
-    assert_eq!(usage.input, Some(3));
-    assert_eq!(model, Some(JsonStr::from_static("m")));
-    assert_eq!(finish, Some(FinishReason::ToolCalls));
+    let watched = watch_response(body);
+    assert_eq!(watched.usage.input, Some(3));
+    assert_eq!(watched.model, Some(JsonStr::from_static("m")));
+    assert_eq!(watched.finish, Some(FinishReason::ToolCalls));
 }
 
 /// The observer agrees with the translator on every recording.
@@ -688,7 +695,7 @@ fn the_watch_sees_what_the_decoder_sees() {
         let mut watch = Watch::new(true);
         let failed = all
             .iter()
-            .any(|event| watch.event(b"", event).failure.is_some());
+            .any(|event| look(&mut watch, event).failure.is_some());
         let (deltas, _) = decode_stream(&all);
         match collect(&deltas) {
             Ok(response) => {

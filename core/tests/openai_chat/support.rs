@@ -56,21 +56,8 @@ pub(crate) fn meta(stream_usage: bool) -> ReplyMeta {
 
 /// The `data` of each event of a stream, read the plain way.
 pub(crate) fn events(stream: &str) -> Vec<Bytes> {
-    let mut events = Vec::new();
-    let mut data: Vec<&str> = Vec::new();
-    for line in stream
-        .split('\n')
-        .map(|line| line.trim_end_matches('\r'))
-        .chain([""])
-    {
-        if let Some(rest) = line.strip_prefix("data:") {
-            data.push(rest.strip_prefix(' ').unwrap_or(rest));
-        } else if line.is_empty() && !data.is_empty() {
-            events.push(Bytes::from(data.join("\n")));
-            data.clear();
-        }
-    }
-    events
+    let events = super::events::read(stream).into_iter();
+    events.map(|event| Bytes::from(event.data)).collect()
 }
 
 /// All deltas of a stream, and the events that could not be read.
@@ -127,29 +114,11 @@ pub(crate) fn recordings() -> Option<Vec<Recording>> {
 }
 
 /// All recordings of an API.
-#[allow(clippy::disallowed_methods)]
 pub(crate) fn recordings_of(api: &str) -> Option<Vec<Recording>> {
-    let shared = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared");
-    let folder = std::path::Path::new(shared).join("recordings").join(api);
-    let Ok(entries) = std::fs::read_dir(&folder) else {
-        assert!(
-            std::env::var("CI").as_deref() != Ok("true"),
-            "{} is absent",
-            folder.display()
-        );
-        println!("skipped: {} is absent", folder.display());
-        return None;
+    let all = super::shared::recordings(api)?.into_iter();
+    let read = |(id, text): (String, String)| Recording {
+        id,
+        json: serde_json::from_str(&text).unwrap(),
     };
-    let mut all: Vec<Recording> = entries
-        .map(|entry| {
-            let path = entry.unwrap().path();
-            let text = std::fs::read(&path).unwrap();
-            Recording {
-                id: path.file_stem().unwrap().to_string_lossy().into_owned(),
-                json: serde_json::from_slice(&text).unwrap(),
-            }
-        })
-        .collect();
-    all.sort_by(|one, other| one.id.cmp(&other.id));
-    Some(all)
+    Some(all.map(read).collect())
 }

@@ -1,7 +1,5 @@
 //! The recordings, as they lie in the folder shared beside the workspace.
 
-use std::path::PathBuf;
-
 use serde_json::Value as Json;
 use serde_json::value::RawValue;
 use tollgate_core::dialect::Dialect;
@@ -9,7 +7,7 @@ use tollgate_core::dialect::Dialect;
 use super::support::http::Framing;
 use super::support::said::Answer;
 use super::support::talk::Reply;
-use super::support::{chat, messages};
+use super::support::{chat, messages, shared};
 
 /// The recordings of one API.
 pub(crate) struct Corpus {
@@ -33,24 +31,12 @@ pub(crate) struct Recording {
 
 /// All recordings of `api`, in the order of their names; `None`, said aloud, where they are absent.
 pub(crate) fn read(api: &str) -> Option<Corpus> {
-    let shared = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/recordings");
-    let folder = PathBuf::from(shared).join(api);
-    let Ok(entries) = std::fs::read_dir(&folder) else {
-        let is_ci = std::env::var_os("CI").is_some_and(|ci| ci == "true");
-        assert!(!is_ci, "{} is absent", folder.display());
-        println!("skipped: {} is absent", folder.display());
-        return None;
-    };
+    let files = shared::recordings(api)?;
     let dialect = match api {
         "anthropic.messages" => Dialect::Anthropic,
         _ => Dialect::OpenAiChat,
     };
-    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
-    paths.sort();
-    let all = paths.iter().map(|path| {
-        let text = std::fs::read_to_string(path).unwrap();
-        Recording::new(dialect, &text)
-    });
+    let all = files.iter().map(|(_, text)| Recording::new(dialect, text));
     Some(Corpus { all: all.collect() })
 }
 

@@ -2,6 +2,8 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -66,24 +68,33 @@ impl Table {
         self.rows.push((name, outcomes));
     }
 
+    /// Shows the table, also where the test passes: libtest keeps back only what is printed by
+    /// macros.
     pub(crate) fn print(&self) {
-        println!();
+        let mut out = String::from("\n");
         for (name, outcomes) in &self.rows {
             let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
             for (_, outcome) in outcomes {
                 *counts.entry(outcome.name()).or_default() += 1;
             }
-            println!("| {name} | {} recordings | {counts:?} |", outcomes.len());
+            let count = outcomes.len();
+            let _ = writeln!(out, "| {name} | {count} recordings | {counts:?} |");
         }
         for (name, outcomes) in &self.rows {
             for (id, outcome) in outcomes {
                 match outcome {
                     Outcome::Passed | Outcome::PassedMade => {}
-                    Outcome::Refused(why) => println!("{name}: {id}: refused: {why}"),
-                    Outcome::Failed(what) => println!("{name}: {id}: FAILED: {what}"),
+                    Outcome::Refused(why) => {
+                        let _ = writeln!(out, "{name}: {id}: refused: {why}");
+                    }
+                    Outcome::Failed(what) => {
+                        let _ = writeln!(out, "{name}: {id}: FAILED: {what}");
+                    }
                 }
             }
         }
+        // Nobody may be reading.
+        let _ = std::io::stderr().lock().write_all(out.as_bytes());
     }
 
     /// Fails if a recording did, if one was refused for no good reason, or if one is missing.

@@ -1,139 +1,74 @@
-//! Answers in the Chat Completions API: [`check`] is the grammar of a stream as an automaton, for
-//! what the gateway writes; [`told`] puts together what a recorded stream says, in the plainest
-//! way.
+//! Answers in the Chat Completions API: [`check`] holds what the gateway writes to the grammar of a
+//! stream; [`told`] puts together what a recorded stream says, in the plainest way.
+
+#[path = "../openai_chat/grammar.rs"]
+mod grammar;
 
 use serde_json::Value as Json;
 
+use self::grammar::{End, Machine};
 use super::events;
 use super::said::{Answer, Call, Fault, Finish, Said, Usage, list, text};
 
-/// Reads a stream, and panics where it breaks the grammar: chunks of one line with one head; per
-/// choice one role in the first delta, calls numbered from 0 by ones with id, type and name in
-/// their first piece alone, one reason that fits, and nothing behind it; the usage chunk if
-/// `usage_wanted`; `[DONE]`. Or an `error`, and nothing. Comments may stand anywhere between.
+/// Reads a stream, and panics where it breaks the grammar, where the usage chunk is there or not
+/// against `usage_wanted`, or where it tells what no client of these tests asks for. Comments may
+/// stand anywhere between.
 pub(crate) fn check(stream: &str, usage_wanted: bool) -> Answer {
-    let machine = run(stream);
-    let answer = &machine.answer;
-    let is_ended = machine.is_done || answer.error.is_some();
-    assert!(is_ended, "the stream does not end: {stream}");
-    if machine.is_done {
-        let is_told = answer.usage.is_some();
-        assert_eq!(is_told, usage_wanted, "the usage chunk: {stream}");
+    let (answer, machine) = follow(stream);
+    let end = machine.end.expect("the stream ends");
+    if end == End::Done {
+        assert_eq!(
+            machine.usage_seen, usage_wanted,
+            "the usage chunk: {stream}"
+        );
     }
-    machine.answer
+    answer
 }
 
 /// The same for a stream that goes on: what has come so far.
 pub(crate) fn check_begun(stream: &str) -> Answer {
-    run(stream).answer
+    follow(stream).0
 }
 
-fn run(stream: &str) -> Machine {
+fn follow(stream: &str) -> (Answer, Machine) {
     assert!(!stream.contains('\r'), "a carriage return");
     assert!(stream.is_empty() || stream.ends_with("\n\n"), "{stream:?}");
-    let mut machine = Machine::default();
+    let (mut answer, mut machine) = (Answer::default(), Machine::default());
     for event in stream.split_terminator("\n\n") {
         assert!(!event.contains('\n'), "an event of many lines: {event:?}");
         if event.starts_with(": ") {
-            assert!(!machine.is_done, "a comment after the end");
+            assert!(machine.end != Some(End::Done), "a comment after the end");
             continue;
         }
         let data = event.strip_prefix("data: ").expect("data");
-        machine.step(data);
-    }
-    machine
-}
-
-#[derive(Default)]
-struct Machine {
-    answer: Answer,
-    head: Option<[Json; 3]>,
-    /// Of each choice: how many of its calls have begun.
-    calls: Vec<usize>,
-    is_done: bool,
-}
-
-impl Machine {
-    fn step(&mut self, data: &str) {
-        let is_over = self.is_done || self.answer.error.is_some();
-        assert!(!is_over, "{data} after the end");
-        if data == "[DONE]" {
-            let is_whole = self.answer.choices.iter().all(|it| it.finish.is_some());
-            assert!(is_whole && !self.calls.is_empty(), "[DONE] before the end");
-            self.is_done = true;
-            self.answer.is_complete = true;
-            return;
-        }
-        let chunk: Json = serde_json::from_str(data).unwrap_or_else(|e| panic!("{e}: {data}"));
-        if chunk.get("error").is_some() {
-            self.answer.error = Some(fault(&chunk));
-            return;
-        }
-        assert!(self.answer.usage.is_none(), "{data} after the usage");
-        assert_eq!(chunk["object"], "chat.completion.chunk", "{data}");
-        let head = ["id", "model", "created"].map(|name| chunk[name].clone());
-        let is_shaped = head[0].is_string() && head[1].is_string() && head[2].is_u64();
-        assert!(is_shaped && head[0] != "" && head[1] != "", "{data}");
-        assert_eq!(*self.head.get_or_insert_with(|| head.clone()), head);
-        let choices = chunk["choices"].as_array().expect("choices");
-        if choices.is_empty() {
-            let is_late = self.answer.choices.iter().all(|it| it.finish.is_some());
-            assert!(is_late, "usage before the end: {data}");
-            self.answer.usage = Some(usage(&chunk["usage"]).expect("usage"));
-        }
-        for choice in choices {
-            self.choice(choice);
+        let told = machine.step(data.as_bytes());
+        let chunk = told.unwrap_or_else(|fault| panic!("{fault}: {stream}"));
+        match machine.end {
+            Some(End::Done) => answer.is_complete = true,
+            Some(End::Failed) => answer.error = Some(fault(&chunk)),
+            None => add_chunk(&chunk, &mut answer),
         }
     }
+    (answer, machine)
+}
 
-    fn choice(&mut self, choice: &Json) {
-        let index = choice["index"].as_u64().expect("an index") as usize;
-        let delta = choice["delta"].as_object().expect("a delta");
-        let is_first = index >= self.calls.len();
-        let tells_role = delta.get("role") == Some(&"assistant".into());
-        assert_eq!(is_first, tells_role, "the role in {choice}");
-        while self.calls.len() <= index {
-            self.calls.push(0);
-        }
-        let said = self.answer.choice(index);
-        assert!(said.finish.is_none(), "{choice} after its end");
-        for name in ["content", "reasoning_content", "refusal"] {
-            let is_empty = delta.get(name) == Some(&"".into());
-            assert!(!is_empty || is_first, "an empty {name}: {choice}");
-        }
-        let begun = &mut self.calls[index];
-        for call in delta.get("tool_calls").into_iter().flat_map(list) {
-            let number = call["index"].as_u64().expect("an index") as usize;
+fn add_chunk(chunk: &Json, answer: &mut Answer) {
+    assert!(chunk["id"] != "" && chunk["model"] != "", "{chunk}");
+    if list(&chunk["choices"]).next().is_none() {
+        answer.usage = Some(usage(&chunk["usage"]).expect("usage"));
+    }
+    for choice in list(&chunk["choices"]) {
+        for call in list(&choice["delta"]["tool_calls"]) {
             let is_begin = call["id"].is_string();
-            if is_begin {
-                assert_eq!(number, *begun, "{call}");
-                assert!(
-                    call["type"] == "function" && !text(&call["id"]).is_empty(),
-                    "{call}"
-                );
-                assert_ne!(text(&call["function"]["name"]), "", "{call}");
-                *begun += 1;
-            } else {
-                assert!(number < *begun, "{call}");
-                let is_plain = call.get("type").is_none() && call["function"].get("name").is_none();
-                assert!(is_plain, "{call}");
-            }
+            let is_function = call["type"] == "function" && call["id"] != "";
+            assert!(is_function || !is_begin, "{call}");
+            let is_named = call["function"].get("name").is_some();
+            assert_eq!(is_named, is_begin, "{call}");
         }
+        let said = answer.choice(choice["index"].as_u64().expect("an index") as usize);
         add(said, &choice["delta"]);
         if let Some(reason) = choice["finish_reason"].as_str() {
-            let calls = !said.calls.is_empty();
-            let is_odd = (reason == "tool_calls") != calls && reason != "length";
-            assert!(
-                !is_odd || reason == "content_filter",
-                "{reason}, calls: {calls}"
-            );
-            said.finish = Some(match reason {
-                "stop" => Finish::Stop,
-                "length" => Finish::Length,
-                "tool_calls" => Finish::Calls,
-                "content_filter" => Finish::Filter,
-                other => panic!("finish_reason {other}"),
-            });
+            said.finish = finish(reason);
         }
     }
 }

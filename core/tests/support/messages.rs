@@ -1,5 +1,8 @@
-//! Answers in the Messages API: [`check`] is the grammar of a stream as an automaton, for what the
-//! gateway writes; [`told`] puts together what a recorded stream says, in the plainest way.
+//! Answers in the Messages API: [`check`] holds what the gateway writes to the grammar of a stream;
+//! [`told`] puts together what a recorded stream says, in the plainest way.
+
+#[path = "../anthropic/grammar.rs"]
+mod grammar;
 
 use std::collections::BTreeMap;
 
@@ -8,205 +11,95 @@ use serde_json::Value as Json;
 use super::events;
 use super::said::{Answer, Call, Fault, Finish, Said, Usage, list, text};
 
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum State {
-    Before,
-    Between,
-    Inside { signed: bool },
-    Finished,
-    Stopped,
-    Failed,
-}
-
-/// Reads a stream, and panics where it breaks the grammar: one `message_start`, blocks one after
-/// the other and numbered from 0, deltas of their block's type and never empty, one `message_delta`
-/// with a reason that fits and final usage, `message_stop`; or `error`, and nothing. `ping` may
-/// stand anywhere between.
+/// Reads a stream, and panics where it breaks the grammar, or tells what no client of these tests
+/// asks for.
 pub(crate) fn check(stream: &str) -> Answer {
-    let mut answer = Answer::default();
-    let state = run(stream, &mut answer);
-    let is_ended = matches!(state, State::Stopped | State::Failed);
-    assert!(is_ended, "the stream ends in {state:?}: {stream}");
+    let (answer, is_ended) = follow(stream);
+    assert!(is_ended, "the stream does not end: {stream}");
     answer
 }
 
 /// The same for a stream that goes on: what has come so far.
 pub(crate) fn check_begun(stream: &str) -> Answer {
+    follow(stream).0
+}
+
+fn follow(stream: &str) -> (Answer, bool) {
     let mut answer = Answer::default();
-    run(stream, &mut answer);
-    answer
-}
-
-fn run(stream: &str, answer: &mut Answer) -> State {
-    assert!(!stream.contains('\r'), "a carriage return");
-    assert!(stream.is_empty() || stream.ends_with("\n\n"), "{stream:?}");
-    let mut machine = Machine {
-        state: State::Before,
-        blocks: Vec::new(),
-        answer,
-    };
-    for event in stream.split_terminator("\n\n") {
-        let lines: Vec<&str> = event.split('\n').collect();
-        let [name, data] = lines.as_slice() else {
-            panic!("an event of {} lines: {event:?}", lines.len());
-        };
-        let name = name.strip_prefix("event: ").expect("a name");
-        let data = data.strip_prefix("data: ").expect("data");
-        let data: Json = serde_json::from_str(data).unwrap_or_else(|e| panic!("{e}: {data}"));
-        assert_eq!(data["type"], name, "{event}");
-        machine.step(name, &data);
-    }
-    machine.state
-}
-
-struct Machine<'a> {
-    state: State,
-    /// Each block as it began, with the text of its deltas.
-    blocks: Vec<(Json, String)>,
-    answer: &'a mut Answer,
-}
-
-impl Machine<'_> {
-    fn step(&mut self, name: &str, data: &Json) {
-        self.state = match (self.state, name) {
-            (State::Stopped | State::Failed, _) => panic!("{name} after the end"),
-            (state, "ping") => state,
-            (_, "error") => {
-                self.answer.error = Some(fault(data));
+    let (_, is_ended) = grammar::follow(stream, |event, outcome| {
+        let blocks = outcome.blocks.as_slice();
+        match event["type"].as_str().unwrap_or_default() {
+            "message_start" => {
+                let output = &event["message"]["usage"]["output_tokens"];
+                assert!(output.is_u64(), "{event}");
+            }
+            "content_block_start" => check_begin(blocks),
+            "content_block_stop" => check_end(blocks),
+            "message_delta" => finish_answer(event, blocks, &mut answer),
+            "message_stop" => answer.is_complete = true,
+            "error" => {
+                answer.error = Some(fault(event));
                 // What was begun when it failed is for the client to see, but no whole answer.
-                self.put_together();
-                State::Failed
-            }
-            (State::Before, "message_start") => {
-                start(&data["message"]);
-                State::Between
-            }
-            (State::Between, "content_block_start") => {
-                assert_eq!(data["index"], self.blocks.len(), "{data}");
-                self.begin(&data["content_block"]);
-                State::Inside { signed: false }
-            }
-            (State::Inside { signed }, "content_block_delta") => {
-                assert!(!signed, "a delta after the signature");
-                assert_eq!(data["index"], self.blocks.len() - 1, "{data}");
-                let signed = self.delta(&data["delta"]);
-                State::Inside { signed }
-            }
-            (State::Inside { .. }, "content_block_stop") => {
-                assert_eq!(data["index"], self.blocks.len() - 1, "{data}");
-                self.end_block();
-                State::Between
-            }
-            (State::Between, "message_delta") => {
-                self.finish(data);
-                State::Finished
-            }
-            (State::Finished, "message_stop") => {
-                self.answer.is_complete = true;
-                State::Stopped
-            }
-            (state, name) => panic!("{name} in {state:?}"),
-        };
-    }
-
-    fn begin(&mut self, block: &Json) {
-        match block["type"].as_str().expect("a type") {
-            "text" => assert_eq!(block["text"], "", "text at the beginning"),
-            "thinking" => assert_eq!(block["thinking"], "", "thinking at the beginning"),
-            "redacted_thinking" => assert!(block["data"].is_string()),
-            "tool_use" => {
-                assert_eq!(block["input"], serde_json::json!({}), "{block}");
-                assert_ne!(text(&block["id"]), "", "{block}");
-                let is_new = self.blocks.iter().all(|(own, _)| own["id"] != block["id"]);
-                assert!(is_new, "two calls of one id: {block}");
-                assert_ne!(text(&block["name"]), "", "{block}");
-            }
-            other => panic!("a block {other}"),
-        }
-        self.blocks.push((block.clone(), String::new()));
-    }
-
-    /// Whether the block is signed by it.
-    fn delta(&mut self, delta: &Json) -> bool {
-        let (block, said) = self.blocks.last_mut().expect("an open block");
-        let kind = delta["type"].as_str().expect("a type");
-        let (of, member) = match kind {
-            "text_delta" => ("text", "text"),
-            "citations_delta" => ("text", "citation"),
-            "input_json_delta" => ("tool_use", "partial_json"),
-            "thinking_delta" => ("thinking", "thinking"),
-            "signature_delta" => ("thinking", "signature"),
-            other => panic!("a delta {other}"),
-        };
-        assert_eq!(block["type"], of, "{kind}");
-        if kind == "citations_delta" {
-            assert!(delta[member].is_object());
-            return false;
-        }
-        let piece = delta[member].as_str().expect("text");
-        assert!(!piece.is_empty(), "an empty {kind}");
-        if kind == "signature_delta" {
-            block["signature"] = piece.into();
-            return true;
-        }
-        said.push_str(piece);
-        false
-    }
-
-    fn end_block(&mut self) {
-        let (block, said) = self.blocks.last().expect("an open block");
-        match block["type"].as_str().unwrap_or_default() {
-            "text" => assert!(!said.is_empty() || self.blocks.len() == 1, "an empty text"),
-            "thinking" => assert!(!said.is_empty() || block["signature"] != "", "no thinking"),
-            "tool_use" if !said.is_empty() => {
-                // Arguments that are no JSON are the model's own fault, and go on as they are.
-                assert_eq!(said.trim(), said.as_str(), "{block}");
+                *answer.choice(0) = put_together(blocks);
             }
             _ => {}
         }
-    }
+    });
+    (answer, is_ended)
+}
 
-    fn finish(&mut self, data: &Json) {
-        self.put_together();
-        let reason = data["delta"]["stop_reason"].as_str().expect("a reason");
-        assert!(data["delta"].get("stop_sequence").is_some(), "{data}");
-        let said = self.answer.choice(0);
-        let calls = !said.calls.is_empty();
-        assert!(calls || reason != "tool_use", "tool_use without a call");
-        let is_odd = calls && ["end_turn", "stop_sequence"].contains(&reason);
-        assert!(!is_odd, "{reason} with a call");
-        said.finish = Some(finish(reason).unwrap_or_else(|| panic!("stop_reason {reason}")));
-        for count in ["input_tokens", "output_tokens", "cache_read_input_tokens"] {
-            assert!(data["usage"][count].is_u64(), "{count} in {data}");
+/// The block that begins is the last.
+fn check_begin(blocks: &[(Json, String)]) {
+    let ((block, _), earlier) = blocks.split_last().expect("an open block");
+    match block["type"].as_str().expect("a type") {
+        "text" => assert_eq!(block["text"], "", "text at the beginning"),
+        "thinking" => assert_eq!(block["thinking"], "", "thinking at the beginning"),
+        "redacted_thinking" => assert!(block["data"].is_string()),
+        "tool_use" => {
+            assert_ne!(text(&block["id"]), "", "{block}");
+            let is_new = earlier.iter().all(|(own, _)| own["id"] != block["id"]);
+            assert!(is_new, "two calls of one id: {block}");
+            assert_ne!(text(&block["name"]), "", "{block}");
         }
-        self.answer.usage = usage(&data["usage"]);
-    }
-
-    fn put_together(&mut self) {
-        let mut said = Said::default();
-        for (block, words) in &self.blocks {
-            let mut block = block.clone();
-            match block["type"].as_str().unwrap_or_default() {
-                "text" => block["text"] = words.as_str().into(),
-                "thinking" => block["thinking"] = words.as_str().into(),
-                _ => {}
-            }
-            add_block(&mut said, &block, Some(words));
-        }
-        *self.answer.choice(0) = said;
+        other => panic!("a block {other}"),
     }
 }
 
-fn start(message: &Json) {
-    assert_eq!(message["role"], "assistant");
-    assert_eq!(message["type"], "message");
-    assert!(message["stop_reason"].is_null());
-    assert_eq!(message["content"], serde_json::json!([]));
-    assert_ne!(text(&message["id"]), "");
-    assert_ne!(text(&message["model"]), "");
-    let usage = usage(&message["usage"]).expect("usage at the start");
-    assert!(usage.input > 0, "no input tokens at the start: {message}");
-    assert!(message["usage"]["output_tokens"].is_u64(), "{message}");
+/// The block that ends is the last.
+fn check_end(blocks: &[(Json, String)]) {
+    let (block, said) = blocks.last().expect("an open block");
+    match block["type"].as_str().unwrap_or_default() {
+        "text" => assert!(!said.is_empty() || blocks.len() == 1, "an empty text"),
+        // Arguments that are no JSON are the model's own fault, and go on as they are.
+        "tool_use" => assert_eq!(said.trim(), said.as_str(), "{block}"),
+        _ => {}
+    }
+}
+
+fn finish_answer(event: &Json, blocks: &[(Json, String)], answer: &mut Answer) {
+    let delta = &event["delta"];
+    assert!(delta.get("stop_sequence").is_some(), "{event}");
+    let mut said = put_together(blocks);
+    let reason = text(&delta["stop_reason"]);
+    let is_odd = !said.calls.is_empty() && reason == "stop_sequence";
+    assert!(!is_odd, "{reason} with a call");
+    said.finish = Some(finish(&reason).unwrap_or_else(|| panic!("stop_reason {reason}")));
+    *answer.choice(0) = said;
+    answer.usage = usage(&event["usage"]);
+}
+
+fn put_together(blocks: &[(Json, String)]) -> Said {
+    let mut said = Said::default();
+    for (block, words) in blocks {
+        let mut block = block.clone();
+        match block["type"].as_str().unwrap_or_default() {
+            "text" => block["text"] = words.as_str().into(),
+            "thinking" => block["thinking"] = words.as_str().into(),
+            _ => {}
+        }
+        add_block(&mut said, &block, Some(words));
+    }
+    said
 }
 
 /// Whether the API takes this as the id of a call: `^[a-zA-Z0-9_-]+$`.

@@ -11,6 +11,7 @@ pub(crate) mod events;
 pub(crate) mod http;
 pub(crate) mod messages;
 pub(crate) mod said;
+pub(crate) mod shared;
 pub(crate) mod talk;
 pub(crate) mod world;
 

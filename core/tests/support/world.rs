@@ -2,6 +2,7 @@
 //! operation is answered as its runtime would, and held against the contract of `gateway::io`.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,6 +54,8 @@ struct Pipe {
     id: ConnId,
     side: Side,
     phase: Phase,
+    /// Where an upstream's connection leads.
+    address: Option<SocketAddr>,
     /// What the far end has sent: one piece for each read.
     inbox: VecDeque<Bytes>,
     end: Option<End>,
@@ -62,6 +65,7 @@ struct Pipe {
     is_stalled: bool,
     /// What was written to the far end.
     written: Vec<u8>,
+    largest_write: (usize, usize),
     is_shut: bool,
 }
 
@@ -88,6 +92,8 @@ pub(crate) struct World {
     pub(crate) resolves: bool,
     /// What each request came to.
     pub(crate) records: Vec<Access>,
+    /// Jobs given to the host.
+    pub(crate) host_jobs: usize,
     is_drained: bool,
 }
 
@@ -109,6 +115,7 @@ impl World {
             reach: Reach::Accepts,
             resolves: true,
             records: Vec::new(),
+            host_jobs: 0,
             is_drained: false,
         };
         world.pump();
@@ -127,6 +134,11 @@ impl World {
             result: Ok(peer),
         });
         client
+    }
+
+    /// Whether the shard would take a further client.
+    pub(crate) fn is_accepting(&self) -> bool {
+        !self.accepts.is_empty()
     }
 
     /// Connections to upstreams, in the order in which they were asked for.
@@ -159,9 +171,19 @@ impl World {
         self.pump();
     }
 
+    /// Where an upstream's connection leads.
+    pub(crate) fn address(&self, conn: Conn) -> Option<SocketAddr> {
+        self.pipes[conn.0].address
+    }
+
     /// All that was written to the far end of `conn`.
     pub(crate) fn written(&self, conn: Conn) -> &[u8] {
         &self.pipes[conn.0].written
+    }
+
+    /// The most bytes, and the most slices, that one write to `conn` carried.
+    pub(crate) fn largest_write(&self, conn: Conn) -> (usize, usize) {
+        self.pipes[conn.0].largest_write
     }
 
     /// Whether the shard closed `conn`.
@@ -201,6 +223,11 @@ impl World {
 
     pub(crate) fn usage(&self) -> Usage {
         self.shard.usage()
+    }
+
+    /// Gives the shard a new config.
+    pub(crate) fn reload(&mut self, snapshot: Arc<Snapshot>) {
+        self.handle(Input::Reload(snapshot));
     }
 
     /// Asks the shard to end, within `grace`.
@@ -296,7 +323,7 @@ impl World {
                 self.done.push_back(Completion::Unlisten { listener });
             }
             Op::HandOff { .. } => panic!("handed off, though there is one shard"),
-            Op::Connect { conn, .. } => self.connect(conn),
+            Op::Connect { conn, address } => self.connect(conn, address),
             Op::Read { conn, class, buf } => {
                 let pipe = self.pipe(conn);
                 assert!(pipe.read.is_none(), "two reads in flight");
@@ -315,6 +342,8 @@ impl World {
                 let pipe = self.pipe(conn);
                 assert!(pipe.write.is_none(), "two writes in flight");
                 assert!(!pipe.is_shut, "a write after the shutdown");
+                let (bytes, slices) = pipe.largest_write;
+                pipe.largest_write = (bytes.max(batch.len()), slices.max(batch.slices().len()));
                 pipe.write = Some(batch);
             }
             Op::Shutdown { conn } => {
@@ -334,16 +363,18 @@ impl World {
                 }
             }
             Op::Host { ticket, work } => {
+                self.host_jobs += 1;
                 let done = work.run();
                 self.done.push_back(Completion::Host { ticket, done });
             }
         }
     }
 
-    fn connect(&mut self, conn: ConnId) {
+    fn connect(&mut self, conn: ConnId, address: SocketAddr) {
         let is_new = self.pipes.iter().all(|pipe| pipe.id != conn);
         assert!(is_new, "{conn:?} is in use");
         let mut pipe = Pipe::new(conn, Side::Upstream, Phase::Connecting);
+        pipe.address = Some(address);
         let result = match self.reach {
             Reach::Accepts => Ok(()),
             Reach::Refuses => Err(IoFailure::Refused),
@@ -402,12 +433,14 @@ impl Pipe {
             id,
             side,
             phase,
+            address: None,
             inbox: VecDeque::new(),
             end: None,
             read: None,
             write: None,
             is_stalled: false,
             written: Vec::new(),
+            largest_write: (0, 0),
             is_shut: false,
         }
     }

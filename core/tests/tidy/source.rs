@@ -27,8 +27,8 @@ pub(crate) struct Named {
     pub(crate) line: usize,
     /// `["crate", "base", "Arena"]`, `["std", "fs"]`, `["tollgate_core", "wire"]`.
     pub(crate) segments: Vec<String>,
-    /// Within `#[cfg(test)] mod`.
-    pub(crate) is_test: bool,
+    /// The name by which a `use` brings it in: its last segment, what `as` says, `*` for a glob.
+    pub(crate) brings: Option<String>,
 }
 
 /// A function with a body.
@@ -71,18 +71,6 @@ impl Source {
         let names = below.trim_end_matches(".rs").split('/');
         let is_module = |name: &&str| !matches!(*name, "mod" | "lib" | "main" | "");
         names.filter(is_module).map(str::to_owned).collect()
-    }
-
-    /// Whether the whole file is tests.
-    pub(crate) fn is_test(&self) -> bool {
-        self.path.contains("/tests/") || self.path.ends_with("/tests.rs")
-    }
-
-    /// Whether `line` lies in or behind an inline module of tests, which is the last of its file.
-    pub(crate) fn is_test_at(&self, line: usize) -> bool {
-        let is_begin = |pair: &(&str, &str)| pair.0 == "#[cfg(test)]" && pair.1.ends_with(" {");
-        let pairs = self.text.lines().zip(self.text.lines().skip(1));
-        pairs.take(line).any(|pair| is_begin(&pair))
     }
 
     /// Words that are called as macros, with their lines.
@@ -130,7 +118,8 @@ impl Source {
         None
     }
 
-    /// All paths with `::`, those of `use` trees written out.
+    /// All paths with `::`, those of `use` trees written out, and in full those that begin with
+    /// what a `use` brings from elsewhere (`use std::io;`, `io::stdin()`).
     pub(crate) fn paths(&self) -> Vec<Named> {
         let mut walk = Paths {
             tokens: &self.tokens,
@@ -138,13 +127,25 @@ impl Source {
             file: self.module(),
             inner: Vec::new(),
             depth: 0,
-            is_test: self.is_test(),
+            is_use: false,
             found: Vec::new(),
         };
         while walk.at < walk.tokens.len() {
             walk.step();
         }
-        walk.found
+        let found = walk.found;
+        let full = |named: &Named| {
+            let (first, rest) = named.segments.split_first()?;
+            let by = |one: &&Named| one.brings.as_ref() == Some(first);
+            let brought = &found.iter().find(by)?.segments;
+            Some([brought, rest].concat()).filter(|full| full[0] != "crate")
+        };
+        let written_out = found.iter().map(|named| Named {
+            line: named.line,
+            segments: full(named).unwrap_or_else(|| named.segments.clone()),
+            brings: named.brings.clone(),
+        });
+        written_out.collect()
     }
 }
 
@@ -299,10 +300,10 @@ struct Paths<'t> {
     tokens: &'t [Token],
     at: usize,
     file: Vec<String>,
-    /// Inline modules that are open: name, depth of their brace, whether they are tests.
-    inner: Vec<(String, usize, bool)>,
+    /// Inline modules that are open: name, depth of their brace.
+    inner: Vec<(String, usize)>,
     depth: usize,
-    is_test: bool,
+    is_use: bool,
     found: Vec<Named>,
 }
 
@@ -320,12 +321,13 @@ impl Paths<'_> {
     fn step(&mut self) {
         if self.text(0) == "mod" && self.is_word(1) && self.text(2) == "{" {
             let name = self.text(1).to_owned();
-            let is_test = self.at >= 2 && self.is_after_cfg_test();
-            self.inner.push((name, self.depth, is_test));
+            self.inner.push((name, self.depth));
             self.at += 2;
         } else if self.text(0) == "use" && (self.is_word(1) || self.text(1) == "{") {
             self.at += 1;
+            self.is_use = true;
             self.tree(&mut Vec::new());
+            self.is_use = false;
         } else if self.is_word(0) && self.text(1) == "::" {
             self.tree(&mut Vec::new());
         } else {
@@ -333,20 +335,12 @@ impl Paths<'_> {
                 "{" => self.depth += 1,
                 "}" => {
                     self.depth -= 1;
-                    self.inner.pop_if(|(_, depth, _)| *depth == self.depth);
+                    self.inner.pop_if(|(_, depth)| *depth == self.depth);
                 }
                 _ => {}
             }
             self.at += 1;
         }
-    }
-
-    fn is_after_cfg_test(&self) -> bool {
-        let before = self.tokens[..self.at].iter().rev().take(8);
-        let words: Vec<&str> = before.map(|token| token.text.as_str()).collect();
-        let end = words.iter().position(|word| matches!(*word, ";" | "}"));
-        let attribute = &words[..end.unwrap_or(words.len())];
-        attribute.contains(&"cfg") && attribute.contains(&"test")
     }
 
     /// A path or a `use` tree behind `prefix`.
@@ -369,25 +363,27 @@ impl Paths<'_> {
                 break prefix.truncate(len);
             } else {
                 // `*` of a glob, `<` of a turbofish, `$` of a macro.
+                let brings = (self.text(0) == "*").then(|| "*".to_owned());
                 self.at += 1;
-                self.keep(line, prefix);
+                self.keep(line, prefix, brings);
                 break prefix.truncate(len);
             }
             if self.text(0) == "::" {
                 self.at += 1;
                 continue;
             }
-            self.keep(line, prefix);
-            prefix.truncate(len);
+            let mut brings = prefix.iter().rfind(|segment| *segment != "self").cloned();
             if self.text(0) == "as" {
+                brings = Some(self.text(1).to_owned());
                 self.at += 2;
             }
-            break;
+            self.keep(line, prefix, brings);
+            break prefix.truncate(len);
         }
     }
 
-    fn keep(&mut self, line: usize, path: &[String]) {
-        let inner = self.inner.iter().map(|(name, ..)| name.clone());
+    fn keep(&mut self, line: usize, path: &[String], brings: Option<String>) {
+        let inner = self.inner.iter().map(|(name, _)| name.clone());
         let mut here: Vec<String> = self.file.iter().cloned().chain(inner).collect();
         let mut rest = path;
         let mut is_ours = false;
@@ -409,11 +405,10 @@ impl Paths<'_> {
         if segments.last().is_some_and(|last| last == "self") {
             segments.pop();
         }
-        let is_test = self.is_test || self.inner.iter().any(|(.., is_test)| *is_test);
         self.found.push(Named {
             line,
             segments,
-            is_test,
+            brings: brings.filter(|_| self.is_use),
         });
     }
 }

@@ -147,3 +147,18 @@ fn case_17_every_vendors_shape_of_an_error_keeps_its_message() {
         assert!(fault.message.contains("No key."), "{body}: {fault:?}");
     }
 }
+
+#[test]
+fn case_17_a_wait_in_milliseconds_is_told_in_seconds_too() {
+    for (client, upstream) in pairs() {
+        let body = error_body(upstream, "rate_limit_error", "Not so fast").to_string();
+        let reply = Reply::json(429, body).field("retry-after-ms", "1500");
+        let talk = send(client, upstream, true, &reply);
+        assert_eq!(talk.answer.status(), 429, "{client:?} {upstream:?}");
+        let field = |name| talk.answer.field(name);
+        assert_eq!(field("retry-after-ms"), Some("1500"));
+        // Within one API fields pass as they are.
+        let seconds = (client != upstream).then_some("2");
+        assert_eq!(field("retry-after"), seconds, "{client:?} {upstream:?}");
+    }
+}

@@ -2,9 +2,10 @@
 
 use core::time::Duration;
 
+use serde_json::json;
 use tollgate_core::dialect::Dialect;
 
-use super::fixtures::{Live, ending, error_event, fault, frame, piece};
+use super::fixtures::{Live, ending, error_event, event, fault, frame, piece};
 use super::support::http;
 use super::support::pairs;
 use super::support::world::Reach;
@@ -202,6 +203,37 @@ fn silence_ends_each_phase_in_its_own_time() {
 }
 
 #[test]
+fn an_answer_that_never_ends_is_ended_by_the_total_time() {
+    for (client, upstream) in pairs() {
+        // A whole answer that trickles, 10 minutes by default.
+        let mut live = Live::new(client, upstream, false);
+        let head =
+            "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n";
+        live.world.send(live.upstream, head.as_bytes());
+        for _ in 0..6 {
+            assert!(!live.world.is_closed(live.upstream));
+            live.world.send(live.upstream, &b"{"[..]);
+            live.world.pass(100 * SECOND);
+        }
+        live.world.pass(SECOND);
+        assert_timed_out(live, true, &format!("{client:?} {upstream:?} whole"));
+        // A stream, where there is such a time.
+        let mut snapshot = super::support::config::one(upstream);
+        snapshot.providers[0].timers.total_stream = Some(500 * SECOND);
+        let body = super::fixtures::request(client, true);
+        let mut live = Live::with(snapshot, client, &body);
+        live.head().feed(&frame(upstream));
+        for _ in 0..5 {
+            live.feed(&piece(upstream, "."));
+            assert!(!live.world.is_closed(live.upstream));
+            live.world.pass(100 * SECOND);
+        }
+        live.world.pass(SECOND);
+        assert_timed_out(live, false, &format!("{client:?} {upstream:?} stream"));
+    }
+}
+
+#[test]
 fn a_stream_with_data_goes_on_for_hours() {
     for (client, upstream) in pairs() {
         let mut live = Live::new(client, upstream, true);
@@ -232,5 +264,28 @@ fn a_refused_connection_is_a_502() {
         let is_right = client == Dialect::OpenAiChat || kind == "api_error";
         assert!(is_right, "{kind}");
         world.finish();
+    }
+}
+
+#[test]
+fn noise_before_the_first_content_is_held_within_bounds() {
+    for (dialect, noise) in [
+        (Dialect::Anthropic, event(json!({"type": "ping"}))),
+        (Dialect::OpenAiChat, ": PROCESSING\n\n".repeat(8)),
+    ] {
+        let mut live = Live::new(dialect, dialect, true);
+        live.world.stall(live.client, true);
+        live.head().feed(&frame(dialect));
+        let noise = noise.repeat(128);
+        for _ in 0..256 {
+            live.feed(&noise);
+        }
+        let held = live.world.usage().buffered_bytes;
+        assert!(held < 512 * 1024, "{dialect:?}: {held} bytes");
+        live.world.stall(live.client, false);
+        live.feed(&(piece(dialect, "hello") + &ending(dialect)))
+            .end();
+        let (said, ..) = live.finish();
+        assert_eq!(said.said().text, "hello");
     }
 }

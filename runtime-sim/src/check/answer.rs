@@ -5,8 +5,8 @@ use serde_json::Value;
 use tollgate_core::dialect::Dialect;
 
 use super::http::Head;
-use super::stream::{State, Stream};
-use crate::script::journal::{Kind, Sent, Shared, is_delivered};
+use super::stream::{State, Stream, ends_in_call};
+use crate::script::journal::{Kind, Sent, Shared, Told, is_delivered};
 
 /// A response as it comes, and what is known of its request.
 #[derive(Debug)]
@@ -18,6 +18,7 @@ pub(crate) struct Response {
     kind: Kind,
     head: Head,
     body: Vec<u8>,
+    body_bytes: u64,
     stream: Option<Stream>,
 }
 
@@ -42,8 +43,10 @@ impl Response {
         if !is_fit {
             return Err(format!("status {status} for a request of kind {kind:?}"));
         }
-        if is_events != (is_stream && status == 200) {
-            return Err(format!("content-type {:?}", head.field("content-type")));
+        let content_type = head.field("content-type");
+        let is_json = content_type == Some("application/json");
+        if is_events != (is_stream && status == 200) || !(is_events || is_json || is_head) {
+            return Err(format!("content-type {content_type:?}"));
         }
         if kind != Kind::Malformed && head.field("x-request-id") != Some(marker) {
             let is_bare = head.closes() && head.field("x-request-id").is_none();
@@ -63,6 +66,7 @@ impl Response {
             kind,
             head,
             body: Vec::new(),
+            body_bytes: 0,
             stream,
         })
     }
@@ -71,16 +75,27 @@ impl Response {
         self.head.closes()
     }
 
+    pub(crate) const fn is_stream(&self) -> bool {
+        self.stream.is_some()
+    }
+
+    pub(crate) const fn body_bytes(&self) -> u64 {
+        self.body_bytes
+    }
+
     /// Some of the body came.
     pub(crate) fn push(&mut self, shared: &Shared, bytes: &[u8]) -> Checked {
+        self.body_bytes += bytes.len() as u64;
         let Some(stream) = &mut self.stream else {
             self.body.extend_from_slice(bytes);
             return Ok(());
         };
         stream.push(bytes)?;
-        let (text, arguments) = (stream.text.clone(), stream.arguments.clone());
         let is_complete = stream.state() == State::Complete;
-        self.compare(shared, &text, &arguments, is_complete)
+        let Some(stream) = &self.stream else {
+            return Ok(());
+        };
+        self.compare(shared, &stream.told, is_complete)
     }
 
     /// The response has ended as its framing said. Says whether the client has a complete answer.
@@ -97,8 +112,7 @@ impl Response {
                 State::Failed => Ok(false),
                 // Where bytes pass untouched, a last event that the upstream left out is not there.
                 State::Finished if self.kind == Kind::Generate(self.dialect) => {
-                    let (text, arguments) = (stream.text.clone(), stream.arguments.clone());
-                    self.compare(shared, &text, &arguments, true).map(|()| true)
+                    self.compare(shared, &stream.told, true).map(|()| true)
                 }
                 state => Err(format!("the body ended in {state:?}")),
             };
@@ -111,8 +125,8 @@ impl Response {
         if matches!(self.kind, Kind::Admin) {
             return Ok(true);
         }
-        let (text, arguments) = whole(self.dialect, &value)?;
-        self.compare(shared, &text, &arguments, true).map(|()| true)
+        let told = whole(self.dialect, &value)?;
+        self.compare(shared, &told, true).map(|()| true)
     }
 
     fn body_text(&self) -> String {
@@ -139,7 +153,7 @@ impl Response {
     }
 
     /// Holds what was told against what was sent.
-    fn compare(&self, shared: &Shared, text: &str, arguments: &str, is_complete: bool) -> Checked {
+    fn compare(&self, shared: &Shared, told: &Told, is_complete: bool) -> Checked {
         if !matches!(self.kind, Kind::Generate(_)) {
             return Ok(());
         }
@@ -149,21 +163,33 @@ impl Response {
             .sent
             .get(&self.marker)
             .map_or(&[][..], Vec::as_slice);
+        let is_calm = shared.faults.borrow().is_calm();
         let fits = |sent: &Sent| {
-            let sent_arguments = sent.arguments.as_deref().unwrap_or_default();
+            let all = &sent.told;
             if !is_complete {
-                return sent.text.starts_with(text) && sent_arguments.starts_with(arguments);
+                return all.text.starts_with(&told.text)
+                    && all.arguments.starts_with(&told.arguments);
             }
-            sent.text == text
-                && same_json(sent_arguments, arguments)
+            // Elsewhere the upstream may have ended without them.
+            let is_usage = told
+                .input_tokens
+                .is_none_or(|_| told.input_tokens == all.input_tokens)
+                && told
+                    .output_tokens
+                    .is_none_or(|_| told.output_tokens == all.output_tokens);
+            all.text == told.text
+                && same_json(&all.arguments, &told.arguments)
+                && all.ends_in_call == told.ends_in_call
+                && (is_usage || !is_calm)
                 && is_delivered(sent, &delivered)
         };
-        if (text.is_empty() && arguments.is_empty() && !is_complete) || attempts.iter().any(fits) {
+        let is_nothing = told.text.is_empty() && told.arguments.is_empty() && !is_complete;
+        if is_nothing || attempts.iter().any(fits) {
             return Ok(());
         }
         let how = if is_complete { "complete" } else { "part" };
         Err(format!(
-            "the client was told {text:?} {arguments:?} ({how}, stream {}); upstreams sent \
+            "the client was told {told:?} ({how}, stream {}); upstreams sent \
              {attempts:?}, of which were read {:?}",
             self.is_stream,
             attempts
@@ -187,40 +213,43 @@ fn same_json(one: &str, other: &str) -> bool {
     parse(one).is_some() && parse(one) == parse(other)
 }
 
-/// Text and arguments of a whole answer.
-fn whole(dialect: Dialect, value: &Value) -> Result<(String, String), String> {
-    let mut text = String::new();
-    let mut arguments = String::new();
+/// What a whole answer says.
+fn whole(dialect: Dialect, value: &Value) -> Result<Told, String> {
+    let mut told = Told::default();
+    let usage = &value["usage"];
     match dialect {
         Dialect::Anthropic => {
             let content = value["content"].as_array().ok_or("no content")?;
-            let is_message = value["type"] == "message" && value["stop_reason"].is_string();
-            if !is_message {
+            if value["type"] != "message" {
                 return Err(format!("not a message: {value}"));
             }
+            told.ends_in_call = Some(ends_in_call(&value["stop_reason"])?);
+            told.input_tokens = usage["input_tokens"].as_u64();
+            told.output_tokens = usage["output_tokens"].as_u64();
             for block in content {
                 match block["type"].as_str() {
-                    Some("text") => text += block["text"].as_str().ok_or("no text")?,
-                    Some("tool_use") => arguments += &block["input"].to_string(),
+                    Some("text") => told.text += block["text"].as_str().ok_or("no text")?,
+                    Some("tool_use") => told.arguments += &block["input"].to_string(),
                     other => return Err(format!("a block of {other:?}")),
                 }
             }
         }
         Dialect::OpenAiChat => {
             let choice = &value["choices"][0];
-            let is_completion =
-                value["object"] == "chat.completion" && choice["finish_reason"].is_string();
-            if !is_completion {
+            if value["object"] != "chat.completion" {
                 return Err(format!("not a completion: {value}"));
             }
+            told.ends_in_call = Some(ends_in_call(&choice["finish_reason"])?);
+            told.input_tokens = usage["prompt_tokens"].as_u64();
+            told.output_tokens = usage["completion_tokens"].as_u64();
             let message = &choice["message"];
-            text += message["content"].as_str().unwrap_or_default();
+            told.text += message["content"].as_str().unwrap_or_default();
             for call in message["tool_calls"].as_array().into_iter().flatten() {
-                arguments += call["function"]["arguments"]
+                told.arguments += call["function"]["arguments"]
                     .as_str()
                     .ok_or("no arguments")?;
             }
         }
     }
-    Ok((text, arguments))
+    Ok(told)
 }

@@ -11,6 +11,8 @@ use tollgate_core::gateway::io::{Completion, Op, PEERS, ReadClass};
 const BATCH_BYTES_MAX: usize = 64 * 1024;
 /// Slices of one batch.
 const BATCH_SLICES_MAX: usize = 64;
+/// What a read may hold at most: the longest head, and what the next read may bring.
+const READY_BYTES_MAX: usize = 256 * 1024;
 /// What a read may hold while it only waits.
 const QUIET_BYTES_MAX: usize = 256;
 
@@ -26,6 +28,7 @@ pub(crate) struct Contract {
 
 #[derive(Debug, Default)]
 struct Conn {
+    is_upstream: bool,
     is_open: bool,
     is_connecting: bool,
     is_reading: bool,
@@ -65,8 +68,15 @@ impl Contract {
         self.conns.values().filter(|conn| conn.is_closing).count()
     }
 
-    /// The machine asks for `op`.
-    pub(crate) fn op(&mut self, op: &Op) -> Checked {
+    /// Connections of clients, those waited for included; connections to upstreams; tickets.
+    pub(crate) fn asked(&self) -> [usize; 3] {
+        let upstreams = self.conns.values().filter(|conn| conn.is_upstream).count();
+        let clients = self.conns.len() - upstreams + self.accepts.len();
+        [clients, upstreams, self.tickets.len()]
+    }
+
+    /// The machine of `shard`, one of `shards`, asks for `op`.
+    pub(crate) fn op(&mut self, op: &Op, shard: usize, shards: usize) -> Checked {
         match op {
             Op::Accept { listener, conn } => self.accept(*listener, *conn),
             Op::Unlisten { listener } => {
@@ -74,8 +84,11 @@ impl Contract {
                 let is_new = self.unlistened.insert(*listener) && is_new;
                 ensure(is_new, || format!("{listener:?} unlistened twice"))
             }
-            Op::HandOff { conn, .. } => {
-                let conn_id = *conn;
+            Op::HandOff { conn, to } => {
+                let (conn_id, to) = (*conn, usize::from(to.0));
+                ensure(to < shards && to != shard, || {
+                    format!("{conn_id:?} handed off to shard {to}")
+                })?;
                 let conn = self.idle(conn_id)?;
                 ensure(!conn.was_read, || {
                     format!("{conn_id:?} handed off after a read")
@@ -86,6 +99,7 @@ impl Contract {
             Op::Connect { conn, .. } => {
                 let fresh = Conn {
                     is_connecting: true,
+                    is_upstream: true,
                     ..Conn::default()
                 };
                 let old = self.conns.insert(*conn, fresh);
@@ -126,6 +140,9 @@ impl Contract {
             }
             ReadClass::Ready => {
                 ensure(room > 0, || format!("{conn_id:?}: a read without room"))?;
+                ensure(held <= READY_BYTES_MAX, || {
+                    format!("{conn_id:?}: a read holds {held} bytes")
+                })?;
             }
         }
         conn.is_reading = true;

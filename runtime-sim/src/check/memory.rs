@@ -7,9 +7,18 @@ use tollgate_core::gateway::Usage;
 const READ_BYTES_MAX: usize = 64 * 1024;
 const EXPANSION: usize = 8;
 
-/// Holds `usage` against `limits`; `closing` connections are on their way out.
-pub(crate) fn check(usage: &Usage, closing: usize, limits: &Limits) -> Result<(), String> {
+/// Holds `usage` against what the machine has `asked` for (clients, upstreams, tickets) and against
+/// `limits`; `closing` connections are on their way out.
+pub(crate) fn check(
+    usage: &Usage,
+    asked: [usize; 3],
+    closing: usize,
+    limits: &Limits,
+) -> Result<(), String> {
     let shard = &limits.shard;
+    if [usage.clients, usage.upstreams, usage.tickets] != asked {
+        return Err(format!("{usage:?}, and asked for were {asked:?}"));
+    }
     if usage.clients > shard.clients_max {
         return Err(format!(
             "{} clients of {}",

@@ -3,31 +3,33 @@
 use core::time::Duration;
 use std::collections::BTreeMap;
 
-use tollgate_core::base::{Instant, Limits};
+use tollgate_core::base::Instant;
 use tollgate_core::gateway::Usage;
-use tollgate_core::record::{Outcome, Record};
+use tollgate_core::record::{Access, Outcome, Record};
 
 use super::memory;
-use crate::faults::{Fault, FaultSet};
+use crate::faults::Fault;
 use crate::scenario::Observed;
-use crate::script::journal::{Asked, Kind, Shared};
+use crate::script::journal::{Asked, Kind, Seen, Shared};
 use crate::world::{Observer, Turn, Violation};
 
 /// No exchange takes longer, whatever happens: the scripts' slowest answer, and all deadlines.
 const EXCHANGE_TIME_MAX: Duration = Duration::from_secs(2 * 60 * 60);
+/// Without harmful faults: the scripts' slowest answer.
+const CALM_TIME_MAX: Duration = Duration::from_secs(60);
+/// Late ticks, late completions, host threads and the way to the client.
+const SLACK: Duration = Duration::from_secs(20);
 
 /// Watches one run.
 pub(crate) struct Checker {
     shared: Shared,
-    limits: Limits,
-    records: BTreeMap<String, Outcome>,
+    records: BTreeMap<String, Access>,
 }
 
 impl Checker {
-    pub(crate) fn new(shared: Shared, limits: Limits) -> Checker {
+    pub(crate) fn new(shared: Shared) -> Checker {
         Checker {
             shared,
-            limits,
             records: BTreeMap::new(),
         }
     }
@@ -39,7 +41,7 @@ impl Checker {
     pub(crate) fn complete(&self) -> u64 {
         self.records
             .values()
-            .filter(|outcome| **outcome == Outcome::Complete)
+            .filter(|access| access.outcome == Outcome::Complete)
             .count() as u64
     }
 
@@ -63,33 +65,87 @@ impl Checker {
         }
         let journal = self.shared.journal.borrow();
         let delivered = self.shared.delivered.borrow();
-        let is_faultless = self.shared.faults.borrow().enabled() == FaultSet::NONE;
+        let is_calm = self.shared.faults.borrow().is_calm();
         for (marker, asked) in &journal.asked {
-            let read = delivered.get(asked.link).copied().unwrap_or(0);
-            if self.is_accepted(asked, read) && !self.records.contains_key(marker) {
+            let read = delivered.get(asked.link).map_or(0, |read| read.bytes);
+            let is_accepted = self.is_reached(asked) && read >= asked.head_end;
+            let record = self.records.get(marker);
+            if is_accepted && asked.kind != Kind::Malformed && record.is_none() {
                 return Err(Violation::new(
                     "record",
                     format!("{marker} has no record: {asked:?}"),
                 ));
             }
-            let is_complete = journal
-                .seen
-                .get(marker)
-                .is_some_and(|seen| seen.is_complete);
-            if is_faultless && !is_complete {
-                let seen = journal.seen.get(marker);
-                let message = format!("no fault, and yet: {marker} {asked:?} {seen:?}");
+            let seen = journal.seen.get(marker).copied().unwrap_or_default();
+            let is_answer = !matches!(asked.kind, Kind::Bad | Kind::Malformed);
+            let is_served = seen.is_ended && seen.is_complete == is_answer;
+            if is_calm && self.is_reached(asked) && !is_served {
+                let message = format!("nothing went wrong, and yet: {marker} {asked:?} {seen:?}");
                 return Err(Violation::new("answer", message));
+            }
+            if let Some(record) = record.filter(|_| seen.is_ended) {
+                self.is_true(asked, &seen, record)?;
             }
         }
         Ok(())
     }
 
-    /// Whether the machine must have taken the request on.
-    fn is_accepted(&self, asked: &Asked, read: u64) -> bool {
-        if asked.kind == Kind::Malformed || read < asked.head_end {
-            return false;
+    /// Whether a record says of an answer what the client has seen of it.
+    fn is_true(&self, asked: &Asked, seen: &Seen, record: &Access) -> Result<(), Violation> {
+        let is_complete = record.outcome == Outcome::Complete;
+        let journal = self.shared.journal.borrow();
+        let id = String::from_utf8_lossy(&record.request_id);
+        let sent = journal.sent.get(id.as_ref()).and_then(|sent| sent.last());
+        let is_calm = self.shared.faults.borrow().is_calm();
+        let is_counted = match sent.filter(|_| is_calm && seen.is_complete) {
+            Some(sent) => {
+                record.usage.input == sent.told.input_tokens
+                    && record.usage.output == sent.told.output_tokens
+                    && record.request_bytes >= asked.content.len() as u64
+            }
+            None => true,
+        };
+        let is_true = record.status == Some(seen.status)
+            && is_complete == seen.is_complete
+            && record.response_bytes == seen.body_bytes
+            && (record.stream == asked.is_stream || !is_complete)
+            && is_counted;
+        if is_true {
+            return Ok(());
         }
+        let message = format!("{seen:?} was seen of {asked:?}, and recorded: {record:?}");
+        Err(Violation::new("record", message))
+    }
+
+    /// How long an exchange may take that ends now: it is bounded, and so is the silence of its
+    /// upstream.
+    fn is_in_time(&self, now: Instant, marker: &str, access: &Access) -> bool {
+        let faults = self.shared.faults.borrow();
+        if faults.is_calm() {
+            return access.duration <= CALM_TIME_MAX;
+        }
+        // A client that takes its time holds its upstream up.
+        if faults.has(&[Fault::SlowReader, Fault::Bandwidth, Fault::SmallWindow]) {
+            return access.duration <= EXCHANGE_TIME_MAX;
+        }
+        let timers = &self.shared.limits.timers;
+        let answering = timers.connect + timers.first_content.max(timers.idle) + SLACK;
+        let delivered = self.shared.delivered.borrow();
+        let journal = self.shared.journal.borrow();
+        let attempts = journal.sent.get(marker).into_iter().flatten();
+        let read = attempts.filter_map(|sent| {
+            let read = delivered.get(sent.link)?;
+            (read.bytes > sent.begin_at).then_some(read.at)
+        });
+        match read.max() {
+            Some(read) => now - read <= answering,
+            // A request may come slowly, and its connection be replaced once.
+            None => access.duration <= timers.request_body + timers.connect + answering,
+        }
+    }
+
+    /// Whether the machine came to the request: all before it on its connection were answered.
+    fn is_reached(&self, asked: &Asked) -> bool {
         // A draining shard answers what it has begun with, and nothing behind that.
         let drained_early = self.shared.faults.borrow().injected()[Fault::EarlyDrain as usize] > 0;
         if drained_early && asked.before > 0 {
@@ -109,7 +165,7 @@ impl Checker {
 }
 
 impl<M: Observed> Observer<M> for std::rc::Rc<core::cell::RefCell<Checker>> {
-    fn record(&mut self, _now: Instant, record: &Record) -> Result<(), Violation> {
+    fn record(&mut self, now: Instant, record: &Record) -> Result<(), Violation> {
         let fail = |message: String| Err(Violation::new("record", message));
         let mut checker = self.borrow_mut();
         let Record::Access(access) = record;
@@ -120,12 +176,12 @@ impl<M: Observed> Observer<M> for std::rc::Rc<core::cell::RefCell<Checker>> {
         };
         if checker
             .records
-            .insert(marker.clone(), access.outcome.clone())
+            .insert(marker.clone(), access.clone())
             .is_some()
         {
             return fail(format!("a second one for {marker}: {access:?}"));
         }
-        if access.duration > EXCHANGE_TIME_MAX {
+        if !checker.is_in_time(now, &marker, access) {
             return Err(Violation::new(
                 "liveness",
                 format!("{marker} took {:?}", access.duration),
@@ -145,12 +201,14 @@ impl<M: Observed> Observer<M> for std::rc::Rc<core::cell::RefCell<Checker>> {
     fn turn(&mut self, turn: &Turn<'_, M>) -> Result<(), Violation> {
         let checker = self.borrow();
         for tag in turn.left_open {
-            if matches!(checker.records.get(tag), None | Some(Outcome::ClientGone)) {
+            let outcome = checker.records.get(tag).map(|access| &access.outcome);
+            if matches!(outcome, None | Some(Outcome::ClientGone)) {
                 let message = format!("the client of {tag} is gone, and its upstream is open");
                 return Err(Violation::new("gone", message));
             }
         }
-        memory::check(&turn.machine.usage(), turn.closing, &checker.limits)
+        let usage = turn.machine.usage();
+        memory::check(&usage, turn.asked, turn.closing, &checker.shared.limits)
             .map_err(|message| Violation::new("memory", message))
     }
 }

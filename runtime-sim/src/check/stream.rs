@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use tollgate_core::dialect::Dialect;
 
+use crate::script::journal::Told;
+
 /// Reads one streamed answer.
 #[derive(Debug)]
 pub(crate) struct Stream {
@@ -16,8 +18,7 @@ pub(crate) struct Stream {
     state: State,
     blocks: BTreeMap<u64, String>,
     open: Option<u64>,
-    pub(crate) text: String,
-    pub(crate) arguments: String,
+    pub(crate) told: Told,
 }
 
 /// How far the answer is.
@@ -44,8 +45,7 @@ impl Stream {
             state: State::Empty,
             blocks: BTreeMap::new(),
             open: None,
-            text: String::new(),
-            arguments: String::new(),
+            told: Told::default(),
         }
     }
 
@@ -140,6 +140,7 @@ impl Stream {
             }
             (State::Empty, "message_start") => {
                 self.state = State::Open;
+                self.told.input_tokens = value["message"]["usage"]["input_tokens"].as_u64();
                 Ok(())
             }
             (State::Open, "content_block_start") => self.block_start(&value),
@@ -152,9 +153,11 @@ impl Stream {
                 Ok(())
             }
             (State::Open, "message_delta") if self.open.is_none() => {
-                if !value["delta"]["stop_reason"].is_string() {
-                    return Err("no stop reason".to_owned());
-                }
+                self.told.ends_in_call = Some(ends_in_call(&value["delta"]["stop_reason"])?);
+                let usage = &value["usage"];
+                let input = usage["input_tokens"].as_u64();
+                self.told.input_tokens = input.or(self.told.input_tokens);
+                self.told.output_tokens = usage["output_tokens"].as_u64();
                 self.state = State::Finished;
                 Ok(())
             }
@@ -189,9 +192,9 @@ impl Stream {
             .map_or("", String::as_str);
         let delta = &value["delta"];
         match (delta["type"].as_str().unwrap_or_default(), block) {
-            ("text_delta", "text") => self.text += delta["text"].as_str().ok_or("no text")?,
+            ("text_delta", "text") => self.told.text += delta["text"].as_str().ok_or("no text")?,
             ("input_json_delta", "tool_use") => {
-                self.arguments += delta["partial_json"].as_str().ok_or("no arguments")?;
+                self.told.arguments += delta["partial_json"].as_str().ok_or("no arguments")?;
             }
             (delta, _) => return Err(format!("{delta} in a block of {block}")),
         }
@@ -230,19 +233,33 @@ impl Stream {
             }
             self.state = State::Open;
             let delta = &choice["delta"];
-            self.text += delta["content"].as_str().unwrap_or_default();
+            self.told.text += delta["content"].as_str().unwrap_or_default();
             for call in delta["tool_calls"].as_array().into_iter().flatten() {
                 let arguments = call["function"]["arguments"].as_str();
-                self.arguments += arguments.unwrap_or_default();
+                self.told.arguments += arguments.unwrap_or_default();
             }
             if choice["finish_reason"].is_string() {
+                self.told.ends_in_call = Some(ends_in_call(&choice["finish_reason"])?);
                 self.state = State::Finished;
             }
+        }
+        if let Some(usage) = value.get("usage").filter(|usage| usage.is_object()) {
+            self.told.input_tokens = usage["prompt_tokens"].as_u64();
+            self.told.output_tokens = usage["completion_tokens"].as_u64();
         }
         if is_keep_alive && self.state == State::Empty && value.get("usage").is_some() {
             return Err("usage before anything else".to_owned());
         }
         Ok(())
+    }
+}
+
+/// Whether an answer ended for a tool to be called, by the reason that either API gives.
+pub(crate) fn ends_in_call(reason: &Value) -> Result<bool, String> {
+    match reason.as_str() {
+        Some("tool_use" | "tool_calls") => Ok(true),
+        Some("end_turn" | "stop") => Ok(false),
+        _ => Err(format!("the reason to end {reason}")),
     }
 }
 
@@ -260,7 +277,7 @@ mod tests {
 
     const START: &str = "event: message_start\ndata: {\"type\":\"message_start\"}\n\n";
     const FINISH: &str = "event: message_delta\n\
-        data: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"x\"}}\n\n";
+        data: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\"}}\n\n";
     const STOP: &str = "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n";
     const PING: &str = "event: ping\ndata: {\"type\":\"ping\"}\n\n";
 

@@ -4,12 +4,16 @@ use serde_json::json;
 use tollgate_core::base::Rng;
 use tollgate_core::dialect::Dialect;
 
+use super::journal::Told;
+
 /// What a model says.
 #[derive(Clone, Debug)]
 pub(crate) struct Answer {
     pieces: Vec<String>,
     /// The arguments of a tool call, in pieces.
     arguments: Option<Vec<String>>,
+    input_tokens: u64,
+    output_tokens: u64,
     marker: String,
 }
 
@@ -57,16 +61,32 @@ impl Answer {
         Answer {
             pieces,
             arguments,
+            input_tokens: 1 + rng.below(1000),
+            output_tokens: 1 + rng.below(1000),
             marker: marker.to_owned(),
         }
     }
 
-    pub(crate) fn text(&self) -> String {
-        self.pieces.concat()
+    /// What it says to whoever gets all of it.
+    pub(crate) fn told(&self) -> Told {
+        Told {
+            text: self.pieces.concat(),
+            arguments: self.arguments().unwrap_or_default(),
+            ends_in_call: Some(self.arguments.is_some()),
+            input_tokens: Some(self.input_tokens),
+            output_tokens: Some(self.output_tokens),
+        }
     }
 
-    pub(crate) fn arguments(&self) -> Option<String> {
+    fn arguments(&self) -> Option<String> {
         self.arguments.as_ref().map(|pieces| pieces.concat())
+    }
+
+    fn chat_usage(&self) -> serde_json::Value {
+        json!({
+            "prompt_tokens": self.input_tokens, "completion_tokens": self.output_tokens,
+            "total_tokens": self.input_tokens + self.output_tokens,
+        })
     }
 
     /// As the events of a stream.
@@ -81,7 +101,7 @@ impl Answer {
     pub(crate) fn whole(&self, dialect: Dialect) -> Vec<u8> {
         let body = match dialect {
             Dialect::Anthropic => {
-                let mut content = vec![json!({ "type": "text", "text": self.text() })];
+                let mut content = vec![json!({ "type": "text", "text": self.pieces.concat() })];
                 if let Some(arguments) = self.arguments() {
                     let input: serde_json::Value =
                         serde_json::from_str(&arguments).unwrap_or_default();
@@ -92,11 +112,13 @@ impl Answer {
                 json!({
                     "id": format!("msg_{}", self.marker), "type": "message", "role": "assistant",
                     "model": "a-1", "content": content, "stop_reason": self.stop_reason(),
-                    "stop_sequence": null, "usage": { "input_tokens": 5, "output_tokens": 9 },
+                    "stop_sequence": null, "usage": {
+                        "input_tokens": self.input_tokens, "output_tokens": self.output_tokens,
+                    },
                 })
             }
             Dialect::OpenAiChat => {
-                let mut message = json!({ "role": "assistant", "content": self.text() });
+                let mut message = json!({ "role": "assistant", "content": self.pieces.concat() });
                 if let Some(arguments) = self.arguments() {
                     message["tool_calls"] = json!([{
                         "id": "call_1", "type": "function",
@@ -110,7 +132,7 @@ impl Answer {
                 json!({
                     "id": format!("chatcmpl-{}", self.marker), "object": "chat.completion",
                     "created": 1_795_305_600, "model": "o-1", "choices": [choice],
-                    "usage": { "prompt_tokens": 5, "completion_tokens": 9, "total_tokens": 14 },
+                    "usage": self.chat_usage(),
                 })
             }
         };
@@ -146,7 +168,7 @@ impl Answer {
         push(json!({ "type": "message_start", "message": {
             "id": format!("msg_{}", self.marker), "type": "message", "role": "assistant",
             "model": "a-1", "content": [], "stop_reason": null, "stop_sequence": null,
-            "usage": { "input_tokens": 5, "output_tokens": 1 },
+            "usage": { "input_tokens": self.input_tokens, "output_tokens": 1 },
         } }));
         push(json!({ "type": "content_block_start", "index": 0,
             "content_block": { "type": "text", "text": "" } }));
@@ -169,7 +191,7 @@ impl Answer {
         }
         push(json!({ "type": "message_delta",
             "delta": { "stop_reason": self.stop_reason(), "stop_sequence": null },
-            "usage": { "output_tokens": 9 } }));
+            "usage": { "output_tokens": self.output_tokens } }));
         push(json!({ "type": "message_stop" }));
         events
     }
@@ -202,9 +224,7 @@ impl Answer {
         push(json!({}), Some(self.finish_reason()));
         if with_usage {
             let mut data = self.chunk(&json!([]));
-            data["usage"] = json!({
-                "prompt_tokens": 5, "completion_tokens": 9, "total_tokens": 14,
-            });
+            data["usage"] = self.chat_usage();
             let bytes = format!("data: {data}\n\n").into_bytes();
             events.push(Event {
                 bytes,

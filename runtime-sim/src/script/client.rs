@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use tollgate_core::base::Rng;
+use tollgate_core::base::{Instant, Rng};
 
 use super::journal::{Asked, Seen, Shared};
 use super::request::Ask;
@@ -37,6 +37,8 @@ pub(crate) struct ClientPeer {
     is_pipelining: bool,
     vanish: Option<Vanish>,
     received: u64,
+    /// When it last heard of the gateway.
+    heard_at: Instant,
     reader: Reader,
     response: Option<Response>,
     is_over: bool,
@@ -95,6 +97,7 @@ impl ClientPeer {
             is_pipelining,
             vanish: vanishes.then_some(vanish),
             received: 0,
+            heard_at: Instant::ZERO,
             reader: Reader::default(),
             response: None,
             is_over: false,
@@ -112,6 +115,7 @@ impl ClientPeer {
             dialect: ask.dialect,
             is_stream: ask.is_stream,
             kind: ask.kind,
+            content: ask.content.clone(),
             head_end: begin + ask.head_len as u64,
             before: self.asked,
         };
@@ -122,6 +126,7 @@ impl ClientPeer {
             .insert(ask.marker.clone(), asked);
         self.outgoing.extend_from_slice(&ask.bytes);
         self.asked += 1;
+        self.heard_at = io.now;
         self.send(io);
     }
 
@@ -154,6 +159,34 @@ impl ClientPeer {
         }
     }
 
+    /// How long nothing may come: inside a stream there are signs of life.
+    fn silence_max(&self) -> Duration {
+        const LATE: [Fault; 6] = [
+            Fault::Bandwidth,
+            Fault::BlackHole,
+            Fault::SlowReader,
+            Fault::SmallWindow,
+            Fault::SlowSender,
+            Fault::WrongShape,
+        ];
+        if self.shared.faults.borrow().has(&LATE) {
+            return PATIENCE;
+        }
+        let timers = &self.shared.limits.timers;
+        let asked = self.asks.get(self.answered);
+        let is_full = self.shared.faults.borrow().has(&[Fault::SmallLimits]);
+        match &self.response {
+            // Latency, late ticks and late completions come on top.
+            Some(response) if response.is_stream() => timers.keep_alive + Duration::from_secs(2),
+            // Work at the host comes before; and a connection may have to be made a second time. A
+            // full shard accepts later.
+            None if asked.is_some_and(|ask| ask.is_stream) && !is_full => {
+                2 * (timers.connect + timers.commit_hold) + Duration::from_secs(10)
+            }
+            _ => PATIENCE,
+        }
+    }
+
     fn vanish(&mut self, io: &mut PeerIo) {
         self.is_over = true;
         match self.vanish {
@@ -182,9 +215,13 @@ impl ClientPeer {
                         return Err(format!("a response to nothing: {head:?}"));
                     }
                     let marker = ask.map_or("", |ask| &ask.marker);
+                    let seen = Seen {
+                        status: head.status,
+                        ..Seen::default()
+                    };
                     let response = Response::new(&self.shared, marker, is_head, head)?;
                     let mut journal = self.shared.journal.borrow_mut();
-                    journal.seen.insert(marker.to_owned(), Seen::default());
+                    journal.seen.insert(marker.to_owned(), seen);
                     drop(journal);
                     self.response = Some(response);
                 }
@@ -207,6 +244,8 @@ impl ClientPeer {
         let marker = self.asks.get(self.answered).map_or("", |ask| &ask.marker);
         if let Some(seen) = self.shared.journal.borrow_mut().seen.get_mut(marker) {
             seen.is_complete = is_complete;
+            seen.is_ended = true;
+            seen.body_bytes = response.body_bytes();
             seen.is_over = !response.closes();
         }
         self.answered += 1;
@@ -261,6 +300,11 @@ impl Peer for ClientPeer {
             return;
         }
         self.received += bytes.len() as u64;
+        let silence = io.now - core::mem::replace(&mut self.heard_at, io.now);
+        if silence > self.silence_max() {
+            let message = format!("{}: no sign of life for {silence:?}", self.name);
+            self.shared.fail("silence", message);
+        }
         self.reader.push(bytes);
         if let Err(message) = self.read(io) {
             let marker = self.asks.get(self.answered).map_or("?", |ask| &ask.marker);

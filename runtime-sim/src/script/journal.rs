@@ -5,6 +5,7 @@ use core::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use tollgate_core::base::{Instant, Limits};
 use tollgate_core::dialect::Dialect;
 
 use crate::faults::Faults;
@@ -16,8 +17,30 @@ use crate::world::Violation;
 pub(crate) struct Shared {
     pub(crate) faults: Rc<RefCell<Faults>>,
     pub(crate) journal: Rc<RefCell<Journal>>,
-    /// Bytes that machines have read, by link.
-    pub(crate) delivered: Rc<RefCell<Vec<u64>>>,
+    /// What machines have read, by link.
+    pub(crate) delivered: Rc<RefCell<Vec<Delivered>>>,
+    pub(crate) limits: Rc<Limits>,
+}
+
+/// What a machine has read from a link.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Delivered {
+    /// How many bytes.
+    pub bytes: u64,
+    /// When the last of them came.
+    pub at: Instant,
+}
+
+/// What an answer says.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Told {
+    pub(crate) text: String,
+    /// Arguments of the tool call, if there is one.
+    pub(crate) arguments: String,
+    /// Whether it ended for a tool to be called; `None` until it has ended.
+    pub(crate) ends_in_call: Option<bool>,
+    pub(crate) input_tokens: Option<u64>,
+    pub(crate) output_tokens: Option<u64>,
 }
 
 /// What a request is, and so what may be answered.
@@ -42,6 +65,8 @@ pub(crate) struct Asked {
     pub(crate) dialect: Dialect,
     pub(crate) is_stream: bool,
     pub(crate) kind: Kind,
+    /// What its user says.
+    pub(crate) content: String,
     /// Where on its link its head ends.
     pub(crate) head_end: u64,
     /// Requests before it on its connection.
@@ -52,9 +77,9 @@ pub(crate) struct Asked {
 #[derive(Clone, Debug)]
 pub(crate) struct Sent {
     pub(crate) link: LinkId,
-    pub(crate) text: String,
-    /// Arguments of the tool call, if there is one.
-    pub(crate) arguments: Option<String>,
+    pub(crate) told: Told,
+    /// Where on its link it begins.
+    pub(crate) begin_at: u64,
     /// Where on its link the answer is complete for whoever reads it.
     pub(crate) finish_at: Option<u64>,
     /// It holds events that cannot be read.
@@ -64,7 +89,13 @@ pub(crate) struct Sent {
 /// What a client has seen of its answer.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Seen {
+    pub(crate) status: u16,
+    pub(crate) body_bytes: u64,
+    /// It has ended as its framing said.
+    pub(crate) is_ended: bool,
+    /// It was no error, and nothing of it is missing.
     pub(crate) is_complete: bool,
+    /// The connection may go on.
     pub(crate) is_over: bool,
 }
 
@@ -104,7 +135,7 @@ impl Shared {
 }
 
 /// Whether the machine has read all of this answer.
-pub(crate) fn is_delivered(sent: &Sent, delivered: &[u64]) -> bool {
-    let read = delivered.get(sent.link).copied().unwrap_or(0);
+pub(crate) fn is_delivered(sent: &Sent, delivered: &[Delivered]) -> bool {
+    let read = delivered.get(sent.link).map_or(0, |read| read.bytes);
     sent.finish_at.is_some_and(|at| at <= read)
 }

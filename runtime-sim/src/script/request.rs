@@ -12,6 +12,8 @@ use crate::faults::{Fault, Faults};
 pub(crate) struct Ask {
     pub(crate) marker: String,
     pub(crate) bytes: Vec<u8>,
+    /// What its user says.
+    pub(crate) content: String,
     pub(crate) head_len: usize,
     pub(crate) dialect: Dialect,
     pub(crate) is_stream: bool,
@@ -51,7 +53,8 @@ impl Ask {
         };
         let (model, kind) = MODELS[rng.below(MODELS.len() as u64) as usize];
         let is_stream = rng.chance(2, 3);
-        let body = body(&marker, dialect, model, is_stream, padding as usize, rng);
+        let content = format!("{marker} {}", "x".repeat(padding as usize));
+        let body = body(&content, dialect, model, is_stream, rng);
         let is_chunked = rng.chance(1, 6);
         let head = head(&marker, dialect, &body, is_chunked);
         let mut bytes = head.into_bytes();
@@ -64,6 +67,7 @@ impl Ask {
         Ask {
             marker,
             bytes,
+            content,
             head_len,
             dialect,
             is_stream,
@@ -80,15 +84,7 @@ fn path(dialect: Dialect) -> &'static str {
     }
 }
 
-fn body(
-    marker: &str,
-    dialect: Dialect,
-    model: &str,
-    is_stream: bool,
-    padding: usize,
-    rng: &mut Rng,
-) -> Vec<u8> {
-    let content = format!("{marker} {}", "x".repeat(padding));
+fn body(content: &str, dialect: Dialect, model: &str, is_stream: bool, rng: &mut Rng) -> Vec<u8> {
     let mut body = json!({
         "model": model,
         "messages": [{ "role": "user", "content": content }],
@@ -143,6 +139,7 @@ fn admin(marker: String, rng: &mut Rng) -> Ask {
     Ask {
         marker,
         bytes,
+        content: String::new(),
         head_len,
         dialect,
         is_stream: false,
@@ -213,6 +210,7 @@ fn bad(marker: String, rng: &mut Rng) -> Ask {
     Ask {
         marker,
         bytes,
+        content: String::new(),
         head_len,
         dialect,
         is_stream: false,

@@ -5,13 +5,16 @@ use core::time::Duration;
 use std::collections::VecDeque;
 
 use serde_json::Value;
-use tollgate_core::base::{Rng, Seed};
+use tollgate_core::base::{Instant, Rng, Seed};
 use tollgate_core::dialect::Dialect;
 
 use super::answer::{Answer, Event, error, error_event};
 use super::journal::{Sent, Shared};
 use crate::faults::Fault;
 use crate::peer::{End, Peer, PeerIo};
+
+/// How much longer than told a connection may idle: its end is on its way.
+const IDLE_SLACK: Duration = Duration::from_secs(3);
 
 /// One connection to an upstream.
 pub(crate) struct ServerPeer {
@@ -25,6 +28,8 @@ pub(crate) struct ServerPeer {
     serving: Option<Serving>,
     /// Tells wake-ups of earlier requests apart.
     turn: u64,
+    /// When it had answered its last request.
+    answered_at: Option<Instant>,
     is_over: bool,
 }
 
@@ -56,6 +61,7 @@ enum Then {
 /// A request as it came.
 struct Request {
     marker: String,
+    content: String,
     stream: bool,
     with_usage: bool,
 }
@@ -71,6 +77,7 @@ impl ServerPeer {
             steps: VecDeque::new(),
             serving: None,
             turn: 0,
+            answered_at: None,
             is_over: false,
         }
     }
@@ -113,6 +120,8 @@ impl ServerPeer {
     }
 
     fn begin(&mut self, io: &mut PeerIo, request: &Request) {
+        self.check_idle(io);
+        self.answered_at = None;
         let attempt = self
             .shared
             .journal
@@ -120,6 +129,10 @@ impl ServerPeer {
             .sent
             .get(&request.marker)
             .map_or(0, Vec::len);
+        if let Err(message) = self.check(request) {
+            self.shared.fail("upstream request", message);
+            return;
+        }
         let mut hash = self.seed ^ attempt as u64;
         for byte in request.marker.bytes() {
             hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3);
@@ -134,8 +147,8 @@ impl ServerPeer {
             .or_default()
             .push(Sent {
                 link: io.link,
-                text: answer.text(),
-                arguments: answer.arguments(),
+                told: answer.told(),
+                begin_at: io.sent,
                 finish_at: None,
                 is_broken: false,
             });
@@ -147,6 +160,52 @@ impl ServerPeer {
         self.turn += 1;
         self.steps = self.plan(request, &answer);
         self.go_on(io);
+    }
+
+    /// Was the connection kept no longer than it may?
+    fn check_idle(&self, io: &PeerIo) {
+        // What delays the end of an answer, or of the connection, on its way.
+        const LATE: [Fault; 4] = [
+            Fault::Bandwidth,
+            Fault::BlackHole,
+            Fault::SlowReader,
+            Fault::SmallWindow,
+        ];
+        let delivered = self.shared.delivered.borrow();
+        let read = delivered.get(io.link).copied().unwrap_or_default();
+        let Some(answered_at) = self.answered_at.filter(|_| read.bytes == io.sent) else {
+            return;
+        };
+        let idle = io.now - answered_at.max(read.at);
+        let idle_max = self.shared.limits.timers.upstream_idle + IDLE_SLACK;
+        if idle > idle_max && !self.shared.faults.borrow().has(&LATE) {
+            let message = format!("link {} was kept idle for {idle:?}", io.link);
+            self.shared.fail("pool", message);
+        }
+    }
+
+    /// Is it what the client asked for, and may it be asked (again)?
+    fn check(&self, request: &Request) -> Result<(), String> {
+        let journal = self.shared.journal.borrow();
+        let marker = &request.marker;
+        let asked = journal.asked.get(marker);
+        let is_same = asked.is_some_and(|asked| {
+            asked.content == request.content && asked.is_stream == request.stream
+        });
+        if !is_same {
+            return Err(format!("{marker}: not what the client asked for"));
+        }
+        let delivered = self.shared.delivered.borrow();
+        let attempts = journal.sent.get(marker).map_or(&[][..], Vec::as_slice);
+        let was_answered = attempts.iter().any(|sent| {
+            delivered
+                .get(sent.link)
+                .is_some_and(|read| read.bytes > sent.begin_at)
+        });
+        if attempts.len() > 1 || was_answered {
+            return Err(format!("{marker}: asked again after {attempts:?}"));
+        }
+        Ok(())
     }
 
     /// Waits for the next step, if there is one.
@@ -429,6 +488,7 @@ impl Peer for ServerPeer {
     }
 
     fn ended(&mut self, io: &mut PeerIo, end: End) {
+        self.check_idle(io);
         self.is_over = true;
         io.tag(None);
         if end == End::Fin {
@@ -462,6 +522,7 @@ impl Peer for ServerPeer {
             }
             Then::Done => {
                 self.serving = None;
+                self.answered_at = Some(io.now);
                 io.tag(None);
                 self.serve(io);
             }
@@ -510,22 +571,24 @@ fn take_request(input: &mut Vec<u8>, dialect: Dialect) -> Result<Option<Request>
     let body: Value = serde_json::from_slice(&input[begin..begin + length])
         .map_err(|error| format!("the body: {error}"))?;
     input.drain(..begin + length);
-    let marker = marker_of(&body).ok_or_else(|| format!("no marker in {body}"))?;
+    let content = content_of(&body).ok_or_else(|| format!("no content in {body}"))?;
+    let (marker, _) = content.split_once(' ').ok_or("no marker")?;
+    let marker = marker.to_owned();
     let stream = body["stream"].as_bool().unwrap_or(false);
     let with_usage = body["stream_options"]["include_usage"]
         .as_bool()
         .unwrap_or(false);
     Ok(Some(Request {
         marker,
+        content,
         stream,
         with_usage,
     }))
 }
 
-/// The marker in the last message, as text or as a part.
-fn marker_of(body: &Value) -> Option<String> {
+/// The last message, as text or as a part.
+fn content_of(body: &Value) -> Option<String> {
     let content = &body["messages"].as_array()?.last()?["content"];
     let text = content.as_str().or_else(|| content[0]["text"].as_str())?;
-    let (marker, _) = text.split_once(' ')?;
-    Some(marker.to_owned())
+    Some(text.to_owned())
 }

@@ -14,6 +14,7 @@ use super::{Event, World};
 use crate::faults::Fault;
 use crate::net::{Link, Origin, Parcel};
 use crate::peer::{End, LinkId};
+use crate::script::journal::Delivered;
 
 impl<M: Machine> World<M> {
     pub(super) fn perform(&mut self, shard: usize, op: Op) {
@@ -168,7 +169,7 @@ impl<M: Machine> World<M> {
         let is_refused = faults.strikes(Fault::ConnectRefused, &mut self.rng);
         drop(faults);
         self.links.push(link);
-        self.delivered.borrow_mut().push(0);
+        self.delivered.borrow_mut().push(Delivered::default());
         self.conns.insert((shard, conn), id);
         self.trace.line(
             self.now,

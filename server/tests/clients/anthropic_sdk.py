@@ -13,10 +13,11 @@ from harness import (
     KEY,
     MESSAGE,
     PREFACE,
-    STATUSES,
     TEXT,
     THINKING,
     arguments,
+    both,
+    common,
     is_in,
     raises,
     run,
@@ -45,9 +46,16 @@ ERRORS = {
 }
 
 
+def open_async():
+    return AsyncAnthropic(base_url=BASE, api_key=KEY, max_retries=0, timeout=30)
+
+
+def send(client, **more):
+    return client.messages.create(**{"max_tokens": 2000, "messages": USER, **more})
+
+
 def create(test, name, **more):
-    fields = {"max_tokens": 2000, "messages": USER, **more}
-    return CLIENT.messages.create(model=test.model(name), **fields)
+    return send(CLIENT, model=test.model(name), **more)
 
 
 def stream(test, name, **more):
@@ -143,13 +151,7 @@ def _(test):
     create(test, "text", stop_sequences=["END", "STOP"], extra_body=sampling)
     sent = test.sent()
     same((sent["temperature"], sent["top_p"]), (0.25, 0.5), "sampling")
-    stop = sent["stop" if test.way == "chat" else "stop_sequences"]
-    same(stop, ["END", "STOP"], "stop sequences")
-    limits = [sent.get("max_tokens"), sent.get("max_completion_tokens")]
-    is_in(2000, limits, "max tokens")
-    headers = test.log()[-1]["headers"]
-    if not DIRECT:
-        same([name for name, value in headers.items() if KEY in value], [], "leaked key")
+    test.check_parameters()
 
 
 @scenario("system")
@@ -189,81 +191,64 @@ def tool_rounds(test, name, count, streams):
     second = ask(test, name, messages=history, **fields)
     same(texts(second), FINAL, "final text")
     same(second.stop_reason, "end_turn", "stop_reason")
-    check_tool_turn(test, uses)
+    test.check_tool_turn([use.input for use in uses])
     return first
 
 
-def check_tool_turn(test, uses):
-    """The second request as the upstream saw it: ids and arguments are its own."""
-    sent = test.sent()["messages"]
+@both("tool round trip", requests=2)
+def _(test, streams):
+    first = tool_rounds(test, "tool", 1, streams)
+    same(first.content[0].type, "tool_use", "first block")
+    same(test.sent_schema(), TOOLS[0]["input_schema"], "schema")
+
+
+@both("parallel tools", requests=2)
+def _(test, streams):
+    first = tool_rounds(test, "parallel", 2, streams)
+    kinds = [block.type for block in first.content]
+    same(kinds, ["text", "tool_use", "tool_use"], "blocks")
+    same(texts(first), PREFACE, "text before the calls")
+
+
+@both("thinking")
+def _(test, streams):
+    message = either(streams)(test, "thinking", thinking=THINK)
+    block = message.content[0]
+    same((block.type, block.thinking), ("thinking", THINKING), "thinking")
+    same(texts(message), TEXT, "text")
+    sent = test.sent()
     if test.way == "chat":
-        calls = next(one["tool_calls"] for one in sent if one["role"] == "assistant")
-        ids = [call["id"] for call in calls]
-        answered = [one["tool_call_id"] for one in sent if one["role"] == "tool"]
-        inputs = [json.loads(call["function"]["arguments"]) for call in calls]
-    else:
-        calls = [one for one in sent[1]["content"] if one["type"] == "tool_use"]
-        ids = [call["id"] for call in calls]
-        answered = [one["tool_use_id"] for one in sent[2]["content"]]
-        inputs = [call["input"] for call in calls]
-    same(answered, ids, "ids of the results")
-    same(inputs, [use.input for use in uses], "inputs in the history")
+        is_in("reasoning_effort", sent, "the request")
+        return
+    same(sent["thinking"], THINK, "the request")
+    same(block.signature, FACTS["signature"], "signature")
+    kinds = [block.type for block in message.content]
+    same(kinds, ["thinking", "redacted_thinking", "text"], "blocks")
+    same(message.content[1].data, FACTS["redacted"], "redacted thinking")
 
 
-for streams in (False, True):
-    kind = " streamed" if streams else ""
+@both("thinking with tools", requests=2)
+def _(test, streams):
+    first = tool_rounds(test, "thinktool", 1, streams)
+    kinds = [block.type for block in first.content]
+    same(kinds, ["thinking", "tool_use"], "blocks")
+    if test.way == "messages":
+        block = test.sent()["messages"][1]["content"][0]
+        want = {"type": "thinking", "thinking": THINKING, "signature": FACTS["signature"]}
+        same(block, want, "thinking in the history")
 
-    @scenario("tool round trip" + kind, requests=2)
-    def _(test, streams=streams):
-        first = tool_rounds(test, "tool", 1, streams)
-        same(first.content[0].type, "tool_use", "first block")
-        tool = test.sent()["tools"][0]
-        schema = tool["function"]["parameters"] if test.way == "chat" else tool["input_schema"]
-        same(schema, TOOLS[0]["input_schema"], "schema")
 
-    @scenario("parallel tools" + kind, requests=2)
-    def _(test, streams=streams):
-        first = tool_rounds(test, "parallel", 2, streams)
-        kinds = [block.type for block in first.content]
-        same(kinds, ["text", "tool_use", "tool_use"], "blocks")
-        same(texts(first), PREFACE, "text before the calls")
+@both("max tokens")
+def _(test, streams):
+    message = either(streams)(test, "max", max_tokens=17)
+    same(message.stop_reason, "max_tokens", "stop_reason")
+    same(texts(message), "".join(FACTS["text"][:2]), "text")
 
-    @scenario("thinking" + kind)
-    def _(test, streams=streams):
-        message = either(streams)(test, "thinking", thinking=THINK)
-        block = message.content[0]
-        same((block.type, block.thinking), ("thinking", THINKING), "thinking")
-        same(texts(message), TEXT, "text")
-        sent = test.sent()
-        if test.way == "chat":
-            is_in("reasoning_effort", sent, "the request")
-            return
-        same(sent["thinking"], THINK, "the request")
-        same(block.signature, FACTS["signature"], "signature")
-        kinds = [block.type for block in message.content]
-        same(kinds, ["thinking", "redacted_thinking", "text"], "blocks")
-        same(message.content[1].data, FACTS["redacted"], "redacted thinking")
 
-    @scenario("thinking with tools" + kind, requests=2)
-    def _(test, streams=streams):
-        first = tool_rounds(test, "thinktool", 1, streams)
-        kinds = [block.type for block in first.content]
-        same(kinds, ["thinking", "tool_use"], "blocks")
-        if test.way == "messages":
-            block = test.sent()["messages"][1]["content"][0]
-            want = {"type": "thinking", "thinking": THINKING, "signature": FACTS["signature"]}
-            same(block, want, "thinking in the history")
-
-    @scenario("max tokens" + kind)
-    def _(test, streams=streams):
-        message = either(streams)(test, "max", max_tokens=17)
-        same(message.stop_reason, "max_tokens", "stop_reason")
-        same(texts(message), "".join(FACTS["text"][:2]), "text")
-
-    @scenario("broken off" + kind)
-    def _(test, streams=streams):
-        kind = Exception if DIRECT else anthropic.APIStatusError
-        raises(kind, lambda: either(streams)(test, "cut"))
+@both("broken off")
+def _(test, streams):
+    kind = Exception if DIRECT else anthropic.APIStatusError
+    raises(kind, lambda: either(streams)(test, "cut"))
 
 
 @scenario("stop sequence")
@@ -392,13 +377,6 @@ def _(test):
     check_text(CLIENT.messages.create(model="plain", max_tokens=100, messages=USER))
 
 
-@scenario("own request id", gateway_only=True)
-def _(test):
-    ids = {"x-request-id": f"mine-{test.way}"}
-    message = create(test, "text", extra_headers=ids)
-    same(message._request_id, f"mine-{test.way}", "request id")
-
-
 def check_error(error, status):
     same(type(error), ERRORS[status], "exception")
     same(error.status_code, status, "status")
@@ -407,20 +385,13 @@ def check_error(error, status):
     is_in(MESSAGE, error.body["error"]["message"], "message")
 
 
-for status in STATUSES:
-    for streams in (False, True):
+def told_status(test, status, error):
+    # Chat has one status for both: out of service and too busy.
+    is_busy = test.way == "chat" and status == 503 and error.status_code == 529
+    return 529 if is_busy else status
 
-        @scenario(f"error {status}" + (" streamed" if streams else ""))
-        def _(test, status=status, streams=streams):
-            error = raises(
-                anthropic.APIStatusError, lambda: either(streams)(test, f"error{status}")
-            )
-            if test.way == "chat" and status == 503 and error.status_code == 529:
-                # Chat has one status for both: out of service and too busy.
-                status = 529
-            check_error(error, status)
-            if status == 429:
-                same(error.response.headers.get("retry-after"), FACTS["retry_after"], "retry")
+
+common(anthropic, CLIENT, open_async, send, either, told_status, check_error)
 
 
 @scenario("error page")
@@ -467,47 +438,15 @@ def _(test):
     test.closed()
 
 
-for streams in (False, True):
-
-    @scenario("cancel before the answer" + (" streamed" if streams else ""))
-    def _(test, streams=streams):
-        asyncio.run(cancel_silent(test, streams))
-        test.closed()
-
-
-async def cancel_silent(test, streams):
-    """Cancels once the upstream has the request."""
-    async with AsyncAnthropic(base_url=BASE, api_key=KEY, max_retries=0, timeout=30) as client:
-        fields = {"max_tokens": 100, "messages": USER, "stream": streams}
-        call = client.messages.create(model=test.model("silent"), **fields)
-        task = asyncio.create_task(call)
-        await asyncio.to_thread(test.log, "received")
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-
 @scenario("many at once", requests=8)
 def _(test):
     async def ask():
-        async with AsyncAnthropic(base_url=BASE, api_key=KEY, max_retries=0) as client:
-            calls = [
-                client.messages.create(model=test.model("text"), max_tokens=9, messages=USER)
-                for _ in range(8)
-            ]
+        async with open_async() as client:
+            calls = [send(client, model=test.model("text")) for _ in range(8)]
             for message in await asyncio.gather(*calls):
                 check_text(message)
 
     asyncio.run(ask())
-
-
-@scenario("models", requests=0)
-def _(test):
-    listed = FACTS["listed"].values()
-    ids = [model.id for model in CLIENT.models.list(limit=1000)]
-    same([id for id in listed if id not in ids], [], "models that are missing")
-    for id in listed:
-        same(CLIENT.models.retrieve(id).id, id, "model")
-    raises(anthropic.NotFoundError, lambda: CLIENT.models.retrieve("nowhere"))
 
 
 @scenario("unknown model", requests=0)

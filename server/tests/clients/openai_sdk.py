@@ -12,10 +12,11 @@ from harness import (
     KEY,
     MESSAGE,
     PREFACE,
-    STATUSES,
     TEXT,
     THINKING,
     arguments,
+    both,
+    common,
     is_in,
     raises,
     run,
@@ -52,9 +53,16 @@ ERRORS = {
 }
 
 
+def open_async():
+    return AsyncOpenAI(base_url=BASE, api_key=KEY, max_retries=0, timeout=30)
+
+
+def send(client, **more):
+    return client.chat.completions.create(**{"messages": USER, **more})
+
+
 def create(test, name, **more):
-    fields = {"messages": USER, **more}
-    return CLIENT.chat.completions.create(model=test.model(name), **fields)
+    return send(CLIENT, model=test.model(name), **more)
 
 
 class Answer:
@@ -205,13 +213,7 @@ def _(test):
     same(sent["temperature"], 0.25, "temperature")
     if test.way == "chat":
         same(sent["top_p"], 0.5, "top_p")
-    stop = sent["stop" if test.way == "chat" else "stop_sequences"]
-    same(stop, ["END", "STOP"], "stop sequences")
-    limits = [sent.get("max_tokens"), sent.get("max_completion_tokens")]
-    is_in(2000, limits, "max tokens")
-    headers = test.log()[-1]["headers"]
-    if not DIRECT:
-        same([name for name, value in headers.items() if KEY in value], [], "leaked key")
+    test.check_parameters()
 
 
 @scenario("system")
@@ -244,73 +246,55 @@ def tool_rounds(test, name, count, streams):
     ]
     second = ask(test, name, messages=[*USER, first.message(), *results], **fields)
     same((second.text, second.finish), (FINAL, "stop"), "final answer")
-    check_tool_turn(test, parsed)
+    test.check_tool_turn(parsed)
     return first
 
 
-def check_tool_turn(test, parsed):
-    """The second request as the upstream saw it: ids and arguments are its own."""
-    sent = test.sent()["messages"]
-    if test.way == "chat":
-        calls = sent[1]["tool_calls"]
-        ids = [call["id"] for call in calls]
-        answered = [one["tool_call_id"] for one in sent[2:]]
-        inputs = [json.loads(call["function"]["arguments"]) for call in calls]
-    else:
-        same([one["role"] for one in sent], ["user", "assistant", "user"], "roles")
-        calls = [one for one in sent[1]["content"] if one["type"] == "tool_use"]
-        ids = [call["id"] for call in calls]
-        answered = [one["tool_use_id"] for one in sent[2]["content"]]
-        inputs = [call["input"] for call in calls]
-    same(answered, ids, "ids of the results")
-    same(inputs, parsed, "arguments in the history")
+@both("tool round trip", requests=2)
+def _(test, streams):
+    same(tool_rounds(test, "tool", 1, streams).text, "", "text before the call")
+    same(test.sent_schema(), TOOLS[0]["function"]["parameters"], "schema")
 
 
-for streams in (False, True):
-    kind = " streamed" if streams else ""
+@both("parallel tools", requests=2)
+def _(test, streams):
+    same(tool_rounds(test, "parallel", 2, streams).text, PREFACE, "text before the calls")
 
-    @scenario("tool round trip" + kind, requests=2)
-    def _(test, streams=streams):
-        same(tool_rounds(test, "tool", 1, streams).text, "", "text before the call")
-        tool = test.sent()["tools"][0]
-        schema = tool["function"]["parameters"] if test.way == "chat" else tool["input_schema"]
-        same(schema, TOOLS[0]["function"]["parameters"], "schema")
 
-    @scenario("parallel tools" + kind, requests=2)
-    def _(test, streams=streams):
-        same(tool_rounds(test, "parallel", 2, streams).text, PREFACE, "text before the calls")
+@both("thinking")
+def _(test, streams):
+    answer = either(streams)(test, "thinking", reasoning_effort="high")
+    same((answer.thinking, answer.text), (THINKING, TEXT), "answer")
+    sent = test.sent()
+    if test.way == "messages":
+        same(sent["thinking"]["type"], "enabled", "the request")
+        return
+    same(sent["reasoning_effort"], "high", "the request")
+    details = answer.usage.completion_tokens_details
+    same(details.reasoning_tokens, FACTS["usage"]["reasoning"], "reasoning tokens")
 
-    @scenario("thinking" + kind)
-    def _(test, streams=streams):
-        answer = either(streams)(test, "thinking", reasoning_effort="high")
-        same((answer.thinking, answer.text), (THINKING, TEXT), "answer")
-        sent = test.sent()
-        if test.way == "messages":
-            same(sent["thinking"]["type"], "enabled", "the request")
-            return
-        same(sent["reasoning_effort"], "high", "the request")
-        details = answer.usage.completion_tokens_details
-        same(details.reasoning_tokens, FACTS["usage"]["reasoning"], "reasoning tokens")
 
-    @scenario("thinking with tools" + kind, requests=2)
-    def _(test, streams=streams):
-        same(tool_rounds(test, "thinktool", 1, streams).thinking, THINKING, "reasoning")
+@both("thinking with tools", requests=2)
+def _(test, streams):
+    same(tool_rounds(test, "thinktool", 1, streams).thinking, THINKING, "reasoning")
 
-    @scenario("max tokens" + kind)
-    def _(test, streams=streams):
-        answer = either(streams)(test, "max", max_completion_tokens=17)
-        same(answer.finish, "length", "finish reason")
-        same(answer.text, "".join(FACTS["text"][:2]), "text")
 
-    @scenario("broken off" + kind)
-    def _(test, streams=streams):
-        def ask():
-            either(streams)(test, "cut")
+@both("max tokens")
+def _(test, streams):
+    answer = either(streams)(test, "max", max_completion_tokens=17)
+    same(answer.finish, "length", "finish reason")
+    same(answer.text, "".join(FACTS["text"][:2]), "text")
 
-        error = raises(Exception if DIRECT else openai.APIError, ask)
-        if not DIRECT:
-            # The gateway tells it; nothing breaks toward the client.
-            same(isinstance(error, openai.APIConnectionError), False, "a connection error")
+
+@both("broken off")
+def _(test, streams):
+    def ask():
+        either(streams)(test, "cut")
+
+    error = raises(Exception if DIRECT else openai.APIError, ask)
+    if not DIRECT:
+        # The gateway tells it; nothing breaks toward the client.
+        same(isinstance(error, openai.APIConnectionError), False, "a connection error")
 
 
 @scenario("stop sequence")
@@ -422,13 +406,6 @@ def _(test):
     same(completion.choices[0].message.content, TEXT, "text")
 
 
-@scenario("own request id", gateway_only=True)
-def _(test):
-    ids = {"x-request-id": f"mine-{test.way}"}
-    completion = create(test, "text", extra_headers=ids)
-    same(completion._request_id, f"mine-{test.way}", "request id")
-
-
 def check_error(error, status):
     same(type(error), ERRORS[status], "exception")
     same(error.status_code, status, "status")
@@ -436,21 +413,12 @@ def check_error(error, status):
     same({"type", "code", "param"} - set(error.body), set(), "missing members")
 
 
-for status in STATUSES:
-    for streams in (False, True):
+def told_status(test, status, _error):
+    # OpenAI has no status of its own for a model that is too busy.
+    return 503 if test.way == "messages" and status == 529 else status
 
-        @scenario(f"error {status}" + (" streamed" if streams else ""))
-        def _(test, status=status, streams=streams):
-            def ask():
-                either(streams)(test, f"error{status}")
 
-            error = raises(openai.APIStatusError, ask)
-            if test.way == "messages" and status == 529:
-                # OpenAI has no status of its own for a model that is too busy.
-                status = 503
-            check_error(error, status)
-            if status == 429:
-                same(error.response.headers.get("retry-after"), FACTS["retry_after"], "retry")
+common(openai, CLIENT, open_async, send, either, told_status, check_error)
 
 
 @scenario("error page")
@@ -496,47 +464,15 @@ def _(test):
     test.closed()
 
 
-for streams in (False, True):
-
-    @scenario("cancel before the answer" + (" streamed" if streams else ""))
-    def _(test, streams=streams):
-        asyncio.run(cancel_silent(test, streams))
-        test.closed()
-
-
-async def cancel_silent(test, streams):
-    """Cancels once the upstream has the request."""
-    async with AsyncOpenAI(base_url=BASE, api_key=KEY, max_retries=0, timeout=30) as client:
-        fields = {"messages": USER, "stream": streams}
-        call = client.chat.completions.create(model=test.model("silent"), **fields)
-        task = asyncio.create_task(call)
-        await asyncio.to_thread(test.log, "received")
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-
 @scenario("many at once", requests=8)
 def _(test):
     async def ask():
-        async with AsyncOpenAI(base_url=BASE, api_key=KEY, max_retries=0) as client:
-            calls = [
-                client.chat.completions.create(model=test.model("text"), messages=USER)
-                for _ in range(8)
-            ]
+        async with open_async() as client:
+            calls = [send(client, model=test.model("text")) for _ in range(8)]
             for completion in await asyncio.gather(*calls):
                 same(completion.choices[0].message.content, TEXT, "text")
 
     asyncio.run(ask())
-
-
-@scenario("models", requests=0)
-def _(test):
-    listed = FACTS["listed"].values()
-    ids = [model.id for model in CLIENT.models.list()]
-    same([id for id in listed if id not in ids], [], "models that are missing")
-    for id in listed:
-        same(CLIENT.models.retrieve(id).id, id, "model")
-    raises(openai.NotFoundError, lambda: CLIENT.models.retrieve("nowhere"))
 
 
 @scenario("unknown model", requests=0)

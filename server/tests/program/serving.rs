@@ -136,9 +136,18 @@ fn the_printed_curl_lines_work_as_they_are() {
         "{claude}"
     );
     assert!(claude.contains(" ANTHROPIC_MODEL=demo "), "{claude}");
+    let anthropic = program.line("Anthropic SDK");
+    assert!(
+        anthropic.contains(&format!(
+            "ANTHROPIC_BASE_URL=http://{address} ANTHROPIC_API_KEY="
+        )),
+        "{anthropic}"
+    );
     let openai = program.line("OpenAI SDK");
     assert!(
-        openai.contains(&format!("OPENAI_BASE_URL=http://{address}/v1 ")),
+        openai.contains(&format!(
+            "OPENAI_BASE_URL=http://{address}/v1 OPENAI_API_KEY="
+        )),
         "{openai}"
     );
 }
@@ -347,4 +356,59 @@ fn named_certificates_are_the_only_ones() {
         said.starts_with("error: SSL_CERT_FILE leads to no certificate: "),
         "{said}"
     );
+}
+
+#[test]
+fn ipv6_serves_beside_ipv4_on_every_runtime() {
+    if std::net::TcpListener::bind("[::1]:0").is_err() {
+        println!("skipped: this machine has no IPv6");
+        return;
+    }
+    for runtime in ["monoio", "smol"] {
+        let arguments = ["--listen", "[::1]:0", "--runtime", runtime];
+        let mut program = Program::start(&arguments);
+        let start = program.line(" serves http://");
+        let addresses: Vec<std::net::SocketAddr> = start
+            .split("http://")
+            .skip(1)
+            .map(|rest| rest.split(' ').next().unwrap().parse().unwrap())
+            .collect();
+        assert!(
+            addresses.len() == 2 && addresses[1].is_ipv6(),
+            "{addresses:?}"
+        );
+        for address in addresses {
+            let answer = client_answer(&mut Client::new(address), "/v1/messages", true);
+            messages(&answer, true);
+        }
+    }
+}
+
+#[test]
+fn each_worker_stays_on_a_processor_of_its_own() {
+    if std::thread::available_parallelism().map_or(1, usize::from) < 2 {
+        println!("skipped: one processor");
+        return;
+    }
+    for runtime in ["monoio", "smol"] {
+        let mut program = Program::start(&["--workers", "2", "--runtime", runtime]);
+        // Once it has answered, its workers run.
+        let address = program.address();
+        assert_eq!(Client::new(address).get("/health").status, 200);
+        let threads = std::fs::read_dir(format!("/proc/{}/task", program.id())).unwrap();
+        let statuses = threads.map(|thread| {
+            let status = thread.unwrap().path().join("status");
+            std::fs::read_to_string(status).unwrap_or_default()
+        });
+        let mut pinned: Vec<String> = statuses
+            .filter_map(|status| {
+                let list = status.split("Cpus_allowed_list:").nth(1)?;
+                let list = list.lines().next()?.trim();
+                list.parse::<u32>().is_ok().then(|| list.to_owned())
+            })
+            .collect();
+        pinned.sort();
+        pinned.dedup();
+        assert_eq!(pinned.len(), 2, "{runtime}: {pinned:?}");
+    }
 }

@@ -4,12 +4,10 @@
 use bytes::Bytes;
 
 use super::overflow;
-use crate::base::{JsonStr, Limits, OutBuf, RawJson};
-use crate::ir::{Blame, Class, Failure};
+use crate::base::{JsonStr, Limits, OutBuf};
+use crate::dialect::failure;
+use crate::ir::{Class, Failure};
 use crate::wire::json::{Kind, Tape, Value, Writer};
-
-/// Characters kept of a body that is no JSON.
-const TEXT_CHARS_MAX: usize = 500;
 
 /// Reads the body of an answer with an error status, whatever it is.
 pub fn decode(status: u16, body: &Bytes, limits: &Limits) -> Failure {
@@ -36,13 +34,10 @@ pub(super) fn from_json(status: Option<u16>, root: Value<'_>) -> Failure {
         .or_else(|| text(inner.get("Message")))
         .or_else(|| text(holder.get("message")))
         .or_else(|| text(holder.get("detail")))
-        .or_else(|| inner.get("detail").map(|detail| show(detail.raw_text())));
+        .or_else(|| inner.get("detail").map(show));
     let kind = text(inner.get("type")).filter(|kind| error.is_some() || !kind.is("error"));
     let code = inner.get("code").filter(|code| !code.is_null());
-    let message = message.unwrap_or_else(|| match status {
-        Some(status) => JsonStr::escape(&format!("the upstream answered with status {status}")),
-        None => JsonStr::from_static("the upstream reported an error"),
-    });
+    let message = message.unwrap_or_else(|| JsonStr::escape(&failure::says_nothing(status)));
     let words = |value: Option<&JsonStr>| value.map(|it| it.unescape().into_owned());
     let class = class(
         status,
@@ -54,55 +49,34 @@ pub(super) fn from_json(status: Option<u16>, root: Value<'_>) -> Failure {
         upstream_status: status,
         message: message.detach(),
         kind: kind.map(|kind| kind.detach()),
-        code: code.map(|code| RawJson::from_checked(Bytes::copy_from_slice(code.raw_text()))),
+        code: code.map(|code| code.raw().detach()),
         param: text(inner.get("param")).map(|param| param.detach()),
         ..Failure::new(class, "")
     }
 }
 
 fn from_text(status: u16, body: &[u8]) -> Failure {
-    let text = String::from_utf8_lossy(body.get(..64 * 1024).unwrap_or(body));
-    let lower = text.to_ascii_lowercase();
-    let message = match title(&text, &lower) {
-        Some(title) => format!("the upstream answered with status {status} and a page: {title}"),
-        None if text.trim().is_empty() => format!("the upstream answered with status {status}"),
-        None => cut(text.trim()),
+    let plain = failure::plain(status, body);
+    let class = match plain.is_page {
+        true => Class::from_status(status),
+        false => class(Some(status), "", "", &plain.message),
     };
-    let mut failure = Failure::new(class(Some(status), "", "", &lower), message);
-    failure.upstream_status = Some(status);
-    failure
-}
-
-/// The title of an HTML page.
-fn title(text: &str, lower: &str) -> Option<String> {
-    let page = lower.trim_start();
-    if !page.starts_with("<!doctype") && !page.starts_with("<html") && !page.starts_with("<head") {
-        return None;
+    Failure {
+        upstream_status: Some(status),
+        ..Failure::new(class, plain.message)
     }
-    let from = lower.find("<title>").map(|at| at + "<title>".len());
-    let words = from.and_then(|from| {
-        let to = lower.get(from..)?.find('<')?;
-        text.get(from..from + to)
-    });
-    Some(cut(words.unwrap_or("no title").trim()))
 }
 
-fn show(raw: &[u8]) -> JsonStr {
-    JsonStr::escape(&cut(&String::from_utf8_lossy(raw)))
-}
-
-fn cut(text: &str) -> String {
-    match text.char_indices().nth(TEXT_CHARS_MAX) {
-        Some((at, _)) => format!("{}…", text.get(..at).unwrap_or_default()),
-        None => text.to_owned(),
-    }
+/// A member that is no string, as it is written.
+fn show(value: Value<'_>) -> JsonStr {
+    JsonStr::escape(&failure::cut(&String::from_utf8_lossy(value.raw_text())))
 }
 
 /// What kind of failure it is: by its words where they say more than its type, then by its type,
 /// then by the status.
 fn class(status: Option<u16>, kind: &str, code: &str, message: &str) -> Class {
     let message = message.to_ascii_lowercase();
-    if overflow::is_told_in(&message) || code == "context_length_exceeded" {
+    if failure::is_overflow(&message) || code == "context_length_exceeded" {
         return Class::ContextLength;
     }
     let says = |words: &str| message.contains(words);
@@ -199,12 +173,6 @@ const fn kind(class: Class) -> &'static str {
         Class::RequestTimeout | Class::Timeout => "timeout_error",
         Class::RequestTooLarge => "request_too_large",
     }
-}
-
-/// A stream that ended before its answer did.
-pub(super) fn truncated() -> Failure {
-    let message = "the upstream's stream ended before the answer was complete";
-    Failure::new(Class::BadGateway, message).blame(Blame::Upstream)
 }
 
 /// A second answer that begins in the middle of the first.

@@ -1,30 +1,6 @@
-//! Prompts that are too long, in the vendors' many words for it, and in the one form that Claude
-//! Code understands: it shortens its conversation by itself when it reads `prompt is too long: A
-//! tokens > B maximum` or ``input length and `max_tokens` exceed context limit: A + B > C``.
-
-/// How vendors say it, in lower case. Each is specific enough never to stand in another error.
-const SPELLINGS: [&str; 15] = [
-    "prompt is too long",
-    "exceed context limit",
-    "maximum context length",
-    "maximum prompt length",
-    "context_length_exceeded",
-    "context length exceeded",
-    "exceeds the context window",
-    "exceed the context window",
-    "exceeds the available context size",
-    "exceeds the maximum number of tokens",
-    "exceeds the model's context",
-    "input is too long for requested model",
-    "exceeded model token limit",
-    "reduce the length of the messages",
-    "too large for model with",
-];
-
-/// Whether an error's words, in lower case, say that the prompt is too long.
-pub(super) fn is_told_in(message: &str) -> bool {
-    SPELLINGS.iter().any(|words| message.contains(words))
-}
+//! Prompts that are too long, in the one form that Claude Code understands: it shortens its
+//! conversation by itself when it reads `prompt is too long: A tokens > B maximum` or
+//! ``input length and `max_tokens` exceed context limit: A + B > C``.
 
 /// The message for a Messages client: the vendor's own where it has the form already, else that
 /// form with the numbers of the vendor's message, or the vendor's words behind it where it names
@@ -126,6 +102,7 @@ fn numbers(text: &str) -> Vec<Number> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dialect::failure::is_overflow;
 
     #[test]
     fn every_spelling_becomes_the_form_that_clients_parse() {
@@ -164,7 +141,7 @@ mod tests {
                 "prompt is too long: Input is too long for requested model.",
             ),
         ] {
-            assert!(is_told_in(&vendor.to_ascii_lowercase()), "{vendor}");
+            assert!(is_overflow(&vendor.to_ascii_lowercase()), "{vendor}");
             assert_eq!(message(vendor), expected);
         }
     }

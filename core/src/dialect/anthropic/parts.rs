@@ -1,10 +1,10 @@
 //! Content blocks, as requests and answers hold them, into [`Part`]s.
 
 use super::read::{
-    Notes, Read, array, fault, fields, missing, object, optional_bool, optional_string, required,
-    required_string, string, wrong,
+    Notes, members, missing, optional_bool, optional_string, required, required_string,
 };
 use crate::base::JsonStr;
+use crate::dialect::fields::{Checked, array, fault, object, string, word, wrong};
 use crate::ir::{
     Arguments, CacheHint, Document, Media, Origin, Part, PartKind, Signature, Source, Thinking,
     ToolCall, ToolResult,
@@ -12,7 +12,7 @@ use crate::ir::{
 use crate::wire::json::{Kind, Value};
 
 /// Text, or an array of blocks.
-pub(super) fn content(value: Value<'_>, notes: &mut Notes) -> Read<Vec<Part>> {
+pub(super) fn content(value: Value<'_>, notes: &mut Notes) -> Checked<Vec<Part>> {
     match value.kind() {
         Kind::String => Ok(vec![Part::text(string(value)?)]),
         Kind::Array => blocks(value, notes),
@@ -21,7 +21,7 @@ pub(super) fn content(value: Value<'_>, notes: &mut Notes) -> Read<Vec<Part>> {
 }
 
 /// An array of blocks.
-pub(super) fn blocks(value: Value<'_>, notes: &mut Notes) -> Read<Vec<Part>> {
+pub(super) fn blocks(value: Value<'_>, notes: &mut Notes) -> Checked<Vec<Part>> {
     let mut parts = Vec::new();
     for element in array(value)?.elements() {
         parts.push(block(element, notes)?);
@@ -30,12 +30,11 @@ pub(super) fn blocks(value: Value<'_>, notes: &mut Notes) -> Read<Vec<Part>> {
 }
 
 /// One block.
-pub(super) fn block(value: Value<'_>, notes: &mut Notes) -> Read<Part> {
+pub(super) fn block(value: Value<'_>, notes: &mut Notes) -> Checked<Part> {
     let kind = object(value)?
         .get("type")
         .ok_or_else(|| missing(value, "type"))?;
-    let name = kind.escaped().ok_or_else(|| wrong(kind, "a string"))?;
-    match name {
+    match word(kind)? {
         b"text" => text(value, notes),
         b"image" => image(value, notes),
         b"document" => document(value, notes),
@@ -52,18 +51,21 @@ pub(super) fn block(value: Value<'_>, notes: &mut Notes) -> Read<Part> {
 }
 
 /// `{"type":"ephemeral","ttl":"5m"}`
-pub(super) fn cache_hint(found: Option<Value<'_>>, notes: &mut Notes) -> Read<Option<CacheHint>> {
+pub(super) fn cache_hint(
+    found: Option<Value<'_>>,
+    notes: &mut Notes,
+) -> Checked<Option<CacheHint>> {
     let Some(value) = found else {
         return Ok(None);
     };
-    let [_, ttl] = fields(object(value)?, ["type", "ttl"], notes);
+    let [_, ttl] = members(object(value)?, ["type", "ttl"], notes);
     let ttl = optional_string(ttl)?;
     Ok(Some(CacheHint { ttl }))
 }
 
-fn text(value: Value<'_>, notes: &mut Notes) -> Read<Part> {
+fn text(value: Value<'_>, notes: &mut Notes) -> Checked<Part> {
     let names = ["type", "text", "cache_control", "citations"];
-    let [_, text, cache, citations] = fields(value, names, notes);
+    let [_, text, cache, citations] = members(value, names, notes);
     let text = required_string(value, "text", text)?;
     let citations = match citations {
         None => Vec::new(),
@@ -78,8 +80,8 @@ fn text(value: Value<'_>, notes: &mut Notes) -> Read<Part> {
     })
 }
 
-fn image(value: Value<'_>, notes: &mut Notes) -> Read<Part> {
-    let [_, source, cache] = fields(value, ["type", "source", "cache_control"], notes);
+fn image(value: Value<'_>, notes: &mut Notes) -> Checked<Part> {
+    let [_, source, cache] = members(value, ["type", "source", "cache_control"], notes);
     let media = Media {
         source: media_source(required(value, "source", source)?, notes)?,
         detail: None,
@@ -90,7 +92,7 @@ fn image(value: Value<'_>, notes: &mut Notes) -> Read<Part> {
     })
 }
 
-fn document(value: Value<'_>, notes: &mut Notes) -> Read<Part> {
+fn document(value: Value<'_>, notes: &mut Notes) -> Checked<Part> {
     let names = [
         "type",
         "source",
@@ -99,7 +101,7 @@ fn document(value: Value<'_>, notes: &mut Notes) -> Read<Part> {
         "citations",
         "cache_control",
     ];
-    let [_, source, title, context, citations, cache] = fields(value, names, notes);
+    let [_, source, title, context, citations, cache] = members(value, names, notes);
     let citations = match citations {
         None => None,
         Some(config) => optional_bool(object(config)?.get("enabled"))?,
@@ -116,11 +118,11 @@ fn document(value: Value<'_>, notes: &mut Notes) -> Read<Part> {
     })
 }
 
-fn media_source(value: Value<'_>, notes: &mut Notes) -> Read<Source> {
+fn media_source(value: Value<'_>, notes: &mut Notes) -> Checked<Source> {
     let names = ["type", "media_type", "data", "url", "file_id", "content"];
-    let [kind, media_type, data, url, file, content] = fields(object(value)?, names, notes);
+    let [kind, media_type, data, url, file, content] = members(object(value)?, names, notes);
     let kind = required(value, "type", kind)?;
-    match kind.escaped().ok_or_else(|| wrong(kind, "a string"))? {
+    match word(kind)? {
         b"base64" => Ok(Source::Base64 {
             media_type: required_string(value, "media_type", media_type)?,
             data: required_string(value, "data", data)?,
@@ -147,9 +149,9 @@ fn media_source(value: Value<'_>, notes: &mut Notes) -> Read<Source> {
     }
 }
 
-fn tool_use(value: Value<'_>, notes: &mut Notes) -> Read<Part> {
+fn tool_use(value: Value<'_>, notes: &mut Notes) -> Checked<Part> {
     let names = ["type", "id", "name", "input", "cache_control", "caller"];
-    let [_, id, name, input, cache, _] = fields(value, names, notes);
+    let [_, id, name, input, cache, _] = members(value, names, notes);
     let call = ToolCall {
         id: required_string(value, "id", id)?,
         name: required_string(value, "name", name)?,
@@ -162,7 +164,7 @@ fn tool_use(value: Value<'_>, notes: &mut Notes) -> Read<Part> {
     })
 }
 
-fn tool_result(value: Value<'_>, notes: &mut Notes) -> Read<Part> {
+fn tool_result(value: Value<'_>, notes: &mut Notes) -> Checked<Part> {
     let names = [
         "type",
         "tool_use_id",
@@ -170,7 +172,7 @@ fn tool_result(value: Value<'_>, notes: &mut Notes) -> Read<Part> {
         "is_error",
         "cache_control",
     ];
-    let [_, id, content, is_error, cache] = fields(value, names, notes);
+    let [_, id, content, is_error, cache] = members(value, names, notes);
     let parts = match content {
         None => Vec::new(),
         Some(content) => self::content(content, notes)?,
@@ -187,8 +189,8 @@ fn tool_result(value: Value<'_>, notes: &mut Notes) -> Read<Part> {
     })
 }
 
-fn thinking(value: Value<'_>, notes: &mut Notes) -> Read<Part> {
-    let [_, text, signature] = fields(value, ["type", "thinking", "signature"], notes);
+fn thinking(value: Value<'_>, notes: &mut Notes) -> Checked<Part> {
+    let [_, text, signature] = members(value, ["type", "thinking", "signature"], notes);
     let signature = optional_string(signature)?.filter(|value| !value.is_empty());
     let thinking = Thinking {
         text: required_string(value, "thinking", text)?,
@@ -197,8 +199,8 @@ fn thinking(value: Value<'_>, notes: &mut Notes) -> Read<Part> {
     Ok(Part::new(PartKind::Thinking(thinking)))
 }
 
-fn redacted_thinking(value: Value<'_>, notes: &mut Notes) -> Read<Part> {
-    let [_, data] = fields(value, ["type", "data"], notes);
+fn redacted_thinking(value: Value<'_>, notes: &mut Notes) -> Checked<Part> {
+    let [_, data] = members(value, ["type", "data"], notes);
     Ok(Part::new(PartKind::RedactedThinking {
         data: required_string(value, "data", data)?,
         origin: Origin::Anthropic,

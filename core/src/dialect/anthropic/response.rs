@@ -4,8 +4,10 @@ use super::finish::{self, Made};
 use super::read::Notes;
 use super::usage::{self, Counts};
 use super::{failure, parts, request, text};
-use crate::base::OutBuf;
+use crate::base::{JsonStr, OutBuf};
 use crate::dialect::ReplyMeta;
+use crate::dialect::encode::write_id;
+use crate::dialect::failure::calls_nothing;
 use crate::ir::{
     Choice, Class, Failure, Finish, FinishReason, Origin, Part, PartKind, Response, ToolCall,
 };
@@ -38,9 +40,7 @@ pub fn decode(body: Value<'_>) -> Result<Response, Box<Failure>> {
         ..Finish::default()
     });
     if finish.reason == FinishReason::ToolCalls && !calls {
-        return Err(nonsense(
-            "the upstream says that tools are to be run, but calls none",
-        ));
+        return Err(Box::new(calls_nothing()));
     }
     let mut counts = Counts::default();
     let told = body.get("usage").filter(|told| told.kind() == Kind::Object);
@@ -63,7 +63,7 @@ pub fn decode(body: Value<'_>) -> Result<Response, Box<Failure>> {
 }
 
 /// The price class that a `usage` object names.
-pub(super) fn service_tier(usage: Value<'_>) -> Option<crate::base::JsonStr> {
+pub(super) fn service_tier(usage: Value<'_>) -> Option<JsonStr> {
     usage.get("service_tier").and_then(Value::as_str)
 }
 
@@ -81,22 +81,8 @@ pub fn encode(response: &Response, meta: &ReplyMeta, out: &mut OutBuf) {
     let choice = response.choices.first().unwrap_or(&none);
     let mut json = Writer::new(out);
     json.begin_object();
-    json.key("id");
-    match &response.id {
-        Some(id) if !id.is_empty() => json.str(id),
-        _ => {
-            json.begin_string();
-            json.append_text("msg_");
-            json.append(&meta.id);
-            json.end_string();
-        }
-    }
-    json.key("type");
-    json.text("message");
-    json.key("role");
-    json.text("assistant");
-    json.key("model");
-    json.str(response.model.as_ref().unwrap_or(&meta.model));
+    let (id, model) = (response.id.as_ref(), response.model.as_ref());
+    write_head(id, model, meta, &mut json);
     json.key("content");
     json.begin_array();
     let mut tape = Tape::new();
@@ -116,6 +102,24 @@ pub fn encode(response: &Response, meta: &ReplyMeta, out: &mut OutBuf) {
     let usage = response.usage.unwrap_or_default();
     usage::write(&usage, meta.input_tokens_estimate, &mut json);
     json.end_object();
+}
+
+/// Writes the members before `content`.
+pub(super) fn write_head(
+    id: Option<&JsonStr>,
+    model: Option<&JsonStr>,
+    meta: &ReplyMeta,
+    json: &mut Writer<'_>,
+) {
+    json.key("id");
+    write_id(id, "msg_", &meta.id, json);
+    json.key("type");
+    json.text("message");
+    json.key("role");
+    json.text("assistant");
+    json.key("model");
+    let told = model.filter(|model| !model.is_empty());
+    json.str(told.unwrap_or(&meta.model));
 }
 
 fn write_part(part: &Part, tape: &mut Tape, json: &mut Writer<'_>) {

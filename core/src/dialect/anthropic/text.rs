@@ -34,24 +34,6 @@ fn ends_in_open_escape(text: &[u8]) -> bool {
     text.iter().rev().take_while(|&&byte| byte == b'\\').count() % 2 == 1
 }
 
-/// The media type and the data of `data:image/png;base64,…` (RFC 2397); of other URLs nothing.
-pub(super) fn data_url(url: &JsonStr) -> Option<(JsonStr, JsonStr)> {
-    const MARK: &[u8] = b";base64,";
-    let text = url.escaped();
-    let scheme = text.get(..5)?;
-    if !scheme.eq_ignore_ascii_case(b"data:") {
-        return None;
-    }
-    let head = text.get(..text.len().min(256))?;
-    let at = memchr::memmem::find(head, MARK)?;
-    // Both cuts lie beside ASCII characters that no escape holds.
-    let media_type = JsonStr::from_checked(text.slice(5..at));
-    let data = JsonStr::from_checked(text.slice(at + MARK.len()..));
-    let media_type = media_type.unescape();
-    let media_type = media_type.split(';').next().unwrap_or_default();
-    Some((JsonStr::escape(media_type), data))
-}
-
 /// The text in base64 (RFC 4648 §4), if it is such and is UTF-8.
 pub(super) fn from_base64(data: &JsonStr) -> Option<JsonStr> {
     let data = data.unescape();
@@ -112,17 +94,5 @@ mod tests {
             let read = from_base64(&JsonStr::escape(data));
             assert_eq!(read, text.map(JsonStr::escape), "{data}");
         }
-    }
-
-    #[test]
-    fn data_urls_are_taken_apart() {
-        let url = JsonStr::from_checked(bytes::Bytes::from_static(
-            br"data:image\/png;charset=x;base64,iV\/B=",
-        ));
-        let (media_type, data) = data_url(&url).unwrap();
-        assert!(media_type.is("image/png"));
-        assert!(data.is("iV/B="));
-        assert!(data_url(&JsonStr::escape("https://a.example/;base64,x")).is_none());
-        assert!(data_url(&JsonStr::escape("data:text/plain,hi")).is_none());
     }
 }

@@ -1,20 +1,17 @@
 //! Looks at answers that pass untouched, because both sides speak Messages: what they used, why
 //! they end, and whether they fail. Ordinary content events are told by their name alone.
 
-use bytes::Bytes;
-
 use super::usage::Counts;
 use super::{failure, finish};
 use crate::base::JsonStr;
-use crate::base::limits::JsonLimits;
-use crate::dialect::Seen;
+use crate::dialect::failure::truncated;
+use crate::dialect::{Seen, Watched};
 use crate::ir::{Failure, FinishReason, Usage};
-use crate::wire::json::{Kind, Tape, Value};
+use crate::wire::json::{Kind, Value};
 
 /// Looks at the events of one streamed answer.
 #[derive(Debug, Default)]
 pub struct Watch {
-    tape: Tape,
     counts: Counts,
     model: Option<JsonStr>,
     finish: Option<FinishReason>,
@@ -27,17 +24,6 @@ impl Watch {
     /// is always told.
     pub fn new(_stream_usage_wanted: bool) -> Watch {
         Watch::default()
-    }
-
-    /// Looks at an event that nobody has parsed.
-    pub fn event(&mut self, name: &[u8], data: &[u8]) -> Seen {
-        let mut tape = core::mem::take(&mut self.tape);
-        let text = Bytes::copy_from_slice(data);
-        let root = tape.parse(&text, &JsonLimits::default()).ok();
-        let seen = self.look(name, data, root);
-        tape.shrink();
-        self.tape = tape;
-        seen
     }
 
     /// Looks at an event; `root` is its data, where that is JSON.
@@ -87,7 +73,7 @@ impl Watch {
                 self.ended = true;
                 let failure = root.map(|root| failure::from_json(None, root));
                 Seen {
-                    failure: Some(Box::new(failure.unwrap_or_else(failure::truncated))),
+                    failure: Some(Box::new(failure.unwrap_or_else(truncated))),
                     ..Seen::default()
                 }
             }
@@ -112,7 +98,7 @@ impl Watch {
 
     /// The body has ended: the failure to tell the client if the answer had not.
     pub fn end_of_body(&self) -> Option<Failure> {
-        (!self.ended && self.finish.is_none()).then(failure::truncated)
+        (!self.ended && self.finish.is_none()).then(truncated)
     }
 
     fn frame(&mut self, root: Value<'_>) {
@@ -162,46 +148,52 @@ fn kind(data: &[u8]) -> &[u8] {
 }
 
 /// Looks at a whole answer: what it used, the model that gave it, why it ends.
-pub fn watch_response(body: Value<'_>) -> (Option<Usage>, Option<JsonStr>, Option<FinishReason>) {
-    let usage = body.get("usage").filter(|it| it.kind() == Kind::Object);
-    let usage = usage.map(|told| {
-        let mut counts = Counts::default();
+pub fn watch_response(body: Value<'_>) -> Watched {
+    let mut counts = Counts::default();
+    if let Some(told) = body.get("usage").filter(|it| it.kind() == Kind::Object) {
         counts.update(told);
-        counts.usage()
-    });
+    }
     let model = body.get("model").and_then(Value::as_str);
-    (
-        usage,
-        model.map(|model| model.detach()),
-        finish::read(body).map(|finish| finish.reason),
-    )
+    Watched {
+        usage: counts.usage(),
+        model: model.map(|model| model.detach()),
+        finish: finish::read(body).map(|finish| finish.reason),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::limits::JsonLimits;
+    use crate::wire::json::Tape;
+
+    fn look(watch: &mut Watch, name: &[u8], data: &'static [u8]) -> Seen {
+        let (mut tape, text) = (Tape::new(), bytes::Bytes::from_static(data));
+        let root = tape.parse(&text, &JsonLimits::default()).ok();
+        watch.look(name, data, root)
+    }
 
     #[test]
     fn an_answer_is_followed_from_start_to_end() {
         let mut watch = Watch::new(false);
         let start = br#"{"type":"message_start","message":{"model":"m","usage":{"input_tokens":3,
             "cache_read_input_tokens":4,"output_tokens":1}}}"#;
-        assert_eq!(watch.event(b"message_start", start), Seen::default());
+        assert_eq!(look(&mut watch, b"message_start", start), Seen::default());
         assert!(watch.model().is_some_and(|model| model.is("m")));
         assert!(watch.end_of_body().is_some());
         let block = br#"{"type":"content_block_start","index":0,
             "content_block":{"type":"text","text":""}}"#;
-        assert!(!watch.event(b"", block).content);
+        assert!(!look(&mut watch, b"", block).content);
         let block = br#"{"type":"content_block_start","index":0,
             "content_block":{"type":"tool_use","id":"a"}}"#;
-        assert!(watch.event(b"", block).content);
+        assert!(look(&mut watch, b"", block).content);
         let delta = br#"{"type":"content_block_delta","index":0}"#;
-        assert!(watch.event(b"", delta).content);
+        assert!(look(&mut watch, b"", delta).content);
         let end = br#"{"type":"message_delta","delta":{"stop_reason":"end_turn"},
             "usage":{"output_tokens":9}}"#;
-        watch.event(b"message_delta", end);
+        look(&mut watch, b"message_delta", end);
         assert_eq!(watch.finish(), Some(&FinishReason::Stop));
-        assert!(watch.event(b"message_stop", b"").terminal);
+        assert!(look(&mut watch, b"message_stop", b"").terminal);
         assert_eq!(watch.end_of_body(), None);
         let usage = watch.usage();
         assert_eq!((usage.input, usage.output), (Some(7), Some(9)));
@@ -212,10 +204,10 @@ mod tests {
         let mut watch = Watch::new(false);
         let data =
             br#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#;
-        let seen = watch.event(b"error", data);
+        let seen = look(&mut watch, b"error", data);
         let failure = seen.failure.unwrap();
         assert_eq!(failure.class, crate::ir::Class::Overloaded);
-        assert!(watch.event(b"ping", b"").ping);
+        assert!(look(&mut watch, b"ping", b"").ping);
         assert_eq!(watch.end_of_body(), None);
     }
 }

@@ -3,8 +3,11 @@
 
 use bytes::{Bytes, BytesMut};
 
-use super::fields::{Checked, array, fault, object, source, string, word, wrong};
 use crate::base::JsonStr;
+use crate::dialect::data_url;
+use crate::dialect::fields::{
+    Checked, array, fault, given, object, required, string, string_in, word, wrong,
+};
 use crate::ir::{
     Arguments, Finish, FinishReason, Media, Origin, Part, PartKind, Signature, Source, Thinking,
     ToolCall,
@@ -166,7 +169,7 @@ fn content_part(entry: Value<'_>, out: &mut Vec<Part>) -> Checked<()> {
         push_text(entry.as_str(), out);
         return Ok(());
     }
-    let kind = super::fields::required(object(entry)?, "type")?;
+    let kind = required(object(entry)?, "type")?;
     match word(kind)? {
         b"text" | b"output_text" => push_text(entry.get("text").and_then(Value::as_str), out),
         b"refusal" => {
@@ -188,8 +191,7 @@ fn content_part(entry: Value<'_>, out: &mut Vec<Part>) -> Checked<()> {
             json: entry.raw(),
         })),
     }
-    if let (Some(hint), Some(part)) = (super::fields::given(entry, "cache_control"), out.last_mut())
-    {
+    if let (Some(hint), Some(part)) = (given(entry, "cache_control"), out.last_mut()) {
         part.cache = Some(cache_hint(hint)?);
     }
     Ok(())
@@ -198,7 +200,7 @@ fn content_part(entry: Value<'_>, out: &mut Vec<Part>) -> Checked<()> {
 /// Reads `cache_control`, which OpenRouter and others take over from Messages.
 pub(super) fn cache_hint(value: Value<'_>) -> Checked<crate::ir::CacheHint> {
     Ok(crate::ir::CacheHint {
-        ttl: super::fields::string_in(object(value)?, "ttl")?,
+        ttl: string_in(object(value)?, "ttl")?,
     })
 }
 
@@ -220,11 +222,22 @@ pub(super) fn thinking_text(entry: Value<'_>) -> JsonStr {
 pub(super) fn picture(entry: Value<'_>) -> Option<Part> {
     let image = entry.get("image_url")?;
     let url = image.get("url").unwrap_or(image).as_str()?;
-    let source: Source = source(url).ok()?;
+    let source = source(url).ok()?;
     Some(Part::new(PartKind::Image(Media {
         source,
         detail: image.get("detail").and_then(Value::as_str),
     })))
+}
+
+/// The source that an address names: the data itself where it is a `data:` URL, as a slice.
+pub(super) fn source(url: JsonStr) -> Result<Source, &'static str> {
+    match data_url::read(&url) {
+        None => Ok(Source::Url {
+            url,
+            media_type: None,
+        }),
+        Some(read) => read.map(|(media_type, data)| Source::Base64 { media_type, data }),
+    }
 }
 
 /// Reads the `tool_calls` of a message. `name_id` makes the id of the n-th call where it has none.
@@ -270,12 +283,12 @@ pub(super) fn tool_calls(
 
 /// Reads a call's `function` or `custom`, or the older `function_call`.
 pub(super) fn call_body(body: Value<'_>, free: bool) -> Checked<(JsonStr, Arguments)> {
-    let name = string(super::fields::required(body, "name")?)?;
+    let name = string(required(body, "name")?)?;
     if name.is_empty() {
         return Err(fault(body, "has an empty `name`"));
     }
-    let given = super::fields::given(body, if free { "input" } else { "arguments" });
-    let arguments = match given {
+    let input = given(body, if free { "input" } else { "arguments" });
+    let arguments = match input {
         Some(value) if free => Arguments::Free(string(value)?),
         None if free => Arguments::Free(JsonStr::EMPTY),
         Some(value) if value.kind() == Kind::String => {

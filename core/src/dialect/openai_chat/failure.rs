@@ -4,11 +4,9 @@
 use bytes::Bytes;
 
 use crate::base::{JsonStr, Limits, OutBuf, RawJson};
+use crate::dialect::failure;
 use crate::ir::{Class, Failure};
 use crate::wire::json::{Kind, Tape, Value, Writer};
-
-/// Characters of a body that is not JSON shown in the message.
-const SHOWN_CHARS_MAX: usize = 500;
 
 /// Reads the body that came with an error status, whatever it is. Never fails: a body that says
 /// nothing leaves the status to speak.
@@ -69,13 +67,11 @@ pub(super) fn from_value(status: Option<u16>, document: Value<'_>) -> Failure {
         None => {}
     }
     told.read(document);
+    told.join_raw();
     let class = classify(status.or_else(|| told.status()), &told);
-    let text = match told.message.take() {
-        Some(message) => told.with_raw(message),
-        None => JsonStr::escape(&says_nothing(status)),
-    };
+    let message = told.message;
     let mut failure = Failure::new(class, "");
-    failure.message = text;
+    failure.message = message.unwrap_or_else(|| JsonStr::escape(&failure::says_nothing(status)));
     failure.upstream_status = status;
     failure.kind = told.kind;
     failure.code = told.code;
@@ -131,10 +127,11 @@ impl Told {
         (400..600).contains(&status).then_some(status)
     }
 
-    fn with_raw(&self, message: JsonStr) -> JsonStr {
-        match &self.raw {
-            Some(raw) if !raw.is_empty() => message.concat(&JsonStr::from_static(": ")).concat(raw),
-            _ => message,
+    /// The vendor in front says no more than that the one behind it failed.
+    fn join_raw(&mut self) {
+        let raw = self.raw.take().filter(|raw| !raw.is_empty());
+        if let (Some(message), Some(raw)) = (&mut self.message, raw) {
+            *message = message.concat(&JsonStr::from_static(": ")).concat(&raw);
         }
     }
 }
@@ -148,13 +145,6 @@ fn detail(value: Value<'_>) -> Option<JsonStr> {
             .iter()
             .find_map(|key| value.get(key)?.as_str()),
         _ => None,
-    }
-}
-
-fn says_nothing(status: Option<u16>) -> String {
-    match status {
-        Some(status) => format!("the upstream answered {status} and did not say why"),
-        None => "the upstream failed and did not say why".to_owned(),
     }
 }
 
@@ -221,22 +211,6 @@ fn class_of_word(word: &str) -> Option<Class> {
 
 /// What vendors' sentences say where their codes say nothing, in lower case.
 const SENTENCES: &[(&str, Class)] = &[
-    ("maximum context length", Class::ContextLength),
-    ("context length", Class::ContextLength),
-    ("context window", Class::ContextLength),
-    ("context limit", Class::ContextLength),
-    ("context size", Class::ContextLength),
-    ("maximum prompt length", Class::ContextLength),
-    ("prompt is too long", Class::ContextLength),
-    ("prompt too long", Class::ContextLength),
-    ("input is too long", Class::ContextLength),
-    ("input too long", Class::ContextLength),
-    ("reduce the length of the messages", Class::ContextLength),
-    ("input token count exceeds", Class::ContextLength),
-    ("exceeds the maximum number of tokens", Class::ContextLength),
-    ("exceeds the available context", Class::ContextLength),
-    ("exceeded model token limit", Class::ContextLength),
-    ("too many tokens in the prompt", Class::ContextLength),
     ("content management policy", Class::ContentFilter),
     ("usage policies", Class::ContentFilter),
     ("safety system", Class::ContentFilter),
@@ -264,6 +238,9 @@ fn classify(status: Option<u16>, told: &Told) -> Class {
     let sentence = sentence.unwrap_or_default();
     let by_client = status.is_none_or(|status| status < 500);
     if by_client {
+        if failure::is_overflow(&sentence) {
+            return Class::ContextLength;
+        }
         let said = SENTENCES.iter().find(|(words, _)| sentence.contains(words));
         if let Some((_, class)) = said {
             return *class;
@@ -288,41 +265,28 @@ fn classify(status: Option<u16>, told: &Told) -> Class {
     }
 }
 
-/// A body that is no JSON: HTML of a proxy, plain text, nothing.
 fn from_text(status: u16, body: &[u8]) -> Failure {
-    let text = String::from_utf8_lossy(body.get(..64 * 1024).unwrap_or(body));
-    let text = text.trim();
-    let is_html = text.starts_with('<');
-    let shown = if is_html { title(text) } else { text };
-    let shown: String = shown.chars().take(SHOWN_CHARS_MAX).collect();
-    let message = match (shown.is_empty(), is_html) {
-        (true, false) => says_nothing(Some(status)),
-        (true, true) => format!("the upstream answered {status} with an HTML page"),
-        (false, true) => format!("the upstream answered {status} with an HTML page: {shown}"),
-        (false, false) => shown,
+    let plain = failure::plain(status, body);
+    let class = match plain.is_page {
+        true => Class::from_status(status),
+        false => classify(
+            Some(status),
+            &Told {
+                message: Some(JsonStr::escape(&plain.message)),
+                ..Told::default()
+            },
+        ),
     };
-    let told = Told {
-        message: Some(JsonStr::escape(&message)),
-        ..Told::default()
-    };
-    let class = if is_html {
-        Class::from_status(status)
-    } else {
-        classify(Some(status), &told)
-    };
-    let mut failure = Failure::new(class, message);
-    failure.upstream_status = Some(status);
-    failure
+    Failure {
+        upstream_status: Some(status),
+        ..Failure::new(class, plain.message)
+    }
 }
 
-fn title(html: &str) -> &str {
-    let lower = html.to_ascii_lowercase();
-    let begin = lower.find("<title>").map(|at| at + "<title>".len());
-    let end = lower.find("</title>");
-    match (begin, end) {
-        (Some(begin), Some(end)) => html.get(begin..end).unwrap_or_default().trim(),
-        _ => "",
-    }
+/// A stream that came to its end and said nothing.
+pub(super) fn unanswered() -> Failure {
+    let message = "the upstream's stream ended without an answer";
+    Failure::new(Class::BadGateway, message)
 }
 
 /// OpenAI's `type` and `code` of a class.

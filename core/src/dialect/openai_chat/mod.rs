@@ -72,7 +72,6 @@
 
 mod answer;
 pub mod failure;
-mod fields;
 pub mod models;
 pub mod request;
 pub mod response;

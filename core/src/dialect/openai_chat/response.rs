@@ -1,19 +1,18 @@
 //! Whole answers.
 
 use super::answer::{self, finish_name};
-use super::fields::{given, object};
-use super::request::{write_call, write_details, write_joined};
+use super::request::{write_call, write_details, write_joined, write_url};
 use super::{failure, usage};
 use crate::base::{JsonStr, OutBuf};
 use crate::dialect::ReplyMeta;
+use crate::dialect::encode::write_id;
+use crate::dialect::failure::calls_nothing;
+use crate::dialect::fields::{given, object};
 use crate::ir::{
-    Choice, Class, Failure, FinishReason, Media, Origin, Part, PartKind, Response, Source,
+    CHOICES_MAX, Choice, Class, Failure, FinishReason, Media, Origin, Part, PartKind, Response,
     Thinking, ToolCall,
 };
 use crate::wire::json::{Kind, Value, Writer};
-
-/// Choices in one answer at most (OpenAI's limit on `n`).
-const CHOICES_MAX: usize = 128;
 
 /// Reads the body of an answer with status 200.
 ///
@@ -46,7 +45,7 @@ pub fn decode(body: Value<'_>) -> Result<Response, Box<Failure>> {
         let groq = body.get("x_groq").and_then(|groq| groq.get("usage"));
         response.usage = groq.and_then(usage::decode);
     }
-    for choice in choices.elements().take(CHOICES_MAX) {
+    for choice in choices.elements().take(CHOICES_MAX as usize) {
         let choice = decode_choice(choice, response.id.as_ref()).map_err(broken)?;
         response.choices.push(choice);
     }
@@ -108,15 +107,7 @@ pub(super) struct Head<'a> {
 /// Writes the members before `choices`.
 pub(super) fn write_head(head: &Head<'_>, meta: &ReplyMeta, json: &mut Writer<'_>) {
     json.key("id");
-    match head.id {
-        Some(id) => json.str(id),
-        None => {
-            json.begin_string();
-            json.append_text("chatcmpl-");
-            json.append(&meta.id);
-            json.end_string();
-        }
-    }
+    write_id(head.id, "chatcmpl-", &meta.id, json);
     json.key("object");
     json.text(head.object);
     json.key("created");
@@ -194,9 +185,7 @@ fn decode_choice(choice: Value<'_>, id: Option<&JsonStr>) -> Result<Choice, Box<
     let mut finish = answer::finish(reason, has_calls);
     if finish.reason == FinishReason::ToolCalls && !has_calls {
         if parts.is_empty() {
-            return Err(bad_gateway(
-                "the upstream says that tools are called, and calls none",
-            ));
+            return Err(Box::new(calls_nothing()));
         }
         finish.reason = FinishReason::Stop;
     }
@@ -414,19 +403,7 @@ pub(super) fn write_picture(media: &Media, json: &mut Writer<'_>) {
     json.key("image_url");
     json.begin_object();
     json.key("url");
-    match &media.source {
-        Source::Base64 { media_type, data } => {
-            json.begin_string();
-            json.append_text("data:");
-            json.append(media_type);
-            json.append_text(";base64,");
-            json.append(data);
-            json.end_string();
-        }
-        Source::Url { url, .. } => json.str(url),
-        Source::File { id, .. } => json.str(id),
-        Source::Parts(_) | Source::Text { .. } => json.text(""),
-    }
+    write_url(&media.source, json);
     json.end_object();
     json.end_object();
 }

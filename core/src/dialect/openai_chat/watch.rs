@@ -4,21 +4,17 @@
 //! Whoever passes an event on has parsed it, for one that is not JSON must not reach the client; so
 //! an event costs one pass over its members and nothing more.
 
-use bytes::Bytes;
-
 use super::{answer, failure, response, usage};
 use crate::base::JsonStr;
-use crate::base::limits::JsonLimits;
-use crate::dialect::Seen;
-use crate::ir::{Class, Failure, FinishReason, Usage};
-use crate::wire::json::{Kind, Tape, Value};
+use crate::dialect::failure::truncated;
+use crate::dialect::{Seen, Watched};
+use crate::ir::{Failure, FinishReason, Usage};
+use crate::wire::json::{Kind, Value};
 
 /// The observer of one stream.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Watch {
     usage_wanted: bool,
-    tape: Tape,
-    limits: JsonLimits,
     usage: Usage,
     finish: Option<FinishReason>,
     model: Option<JsonStr>,
@@ -33,25 +29,8 @@ impl Watch {
     pub fn new(stream_usage_wanted: bool) -> Watch {
         Watch {
             usage_wanted: stream_usage_wanted,
-            tape: Tape::new(),
-            limits: JsonLimits::default(),
-            usage: Usage::default(),
-            finish: None,
-            model: None,
-            committed: false,
-            has_calls: false,
-            ended: false,
+            ..Watch::default()
         }
-    }
-
-    /// Looks at an event that nobody has parsed.
-    pub fn event(&mut self, name: &[u8], data: &[u8]) -> Seen {
-        let text = Bytes::copy_from_slice(data);
-        let mut tape = core::mem::take(&mut self.tape);
-        let root = tape.parse(&text, &self.limits.clone()).ok();
-        let seen = self.look(name, data, root);
-        self.tape = tape;
-        seen
     }
 
     /// Looks at an event; `root` is its data, where that is JSON.
@@ -81,20 +60,13 @@ impl Watch {
 
     /// The body has ended: the failure that it was cut off, if it was.
     pub fn end_of_body(&self) -> Option<Failure> {
-        if self.ended || self.finish.is_some() {
-            return None;
-        }
-        let message = "the upstream's stream ended before it was complete";
-        Some(Failure::new(Class::BadGateway, message))
+        (!self.ended && self.finish.is_none()).then(truncated)
     }
 
     fn done(&mut self) -> Seen {
         self.ended = true;
         let is_answer = self.committed || self.finish.is_some();
-        let failure = (!is_answer).then(|| {
-            let message = "the upstream's stream ended without an answer";
-            Box::new(Failure::new(Class::BadGateway, message))
-        });
+        let failure = (!is_answer).then(|| Box::new(failure::unanswered()));
         Seen {
             terminal: is_answer,
             failure,
@@ -176,7 +148,7 @@ impl Watch {
 }
 
 /// What a whole answer that passes through tells: usage, model, why it ends.
-pub fn watch_response(body: Value<'_>) -> (Usage, Option<JsonStr>, Option<FinishReason>) {
+pub fn watch_response(body: Value<'_>) -> Watched {
     let usage = body
         .get("usage")
         .and_then(usage::decode)
@@ -193,5 +165,9 @@ pub fn watch_response(body: Value<'_>) -> (Usage, Option<JsonStr>, Option<Finish
         let has_calls = calls.is_some_and(|calls| !calls.is_empty());
         reason.map(|reason| answer::finish(Some(reason), has_calls).reason)
     });
-    (usage, model, finish)
+    Watched {
+        usage,
+        model,
+        finish,
+    }
 }

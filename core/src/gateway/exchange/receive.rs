@@ -92,7 +92,8 @@ impl Shard {
         if exchange.request.refusal.is_none() || exchange.state != State::Receiving {
             return;
         }
-        let dropped_max = self.ctx.limits.shard.lingering_bytes_max;
+        let limits = &self.ctx.limits.shard;
+        let dropped_max = limits.lingering_bytes_max.min(limits.turn_bytes_max);
         let received = usize::try_from(exchange.request.received).unwrap_or(usize::MAX);
         let ahead = exchange.body_bytes_missing().saturating_add(received);
         if ahead > dropped_max {
@@ -215,9 +216,11 @@ impl Shard {
             return;
         }
         let mut body = crate::base::OutBuf::new();
-        let dialect = crate::dialect::Dialect::OpenAiChat;
-        dialect.encode_failure(failure, "", &mut body);
-        self.answer_bare(id, status, body.take_all());
+        let dialect = endpoint::dialect_of_bytes(&client.socket.input);
+        let request_id = self.ctx.fresh_id();
+        let id_text = String::from_utf8_lossy(&request_id);
+        dialect.encode_failure(failure, &id_text, &mut body);
+        self.answer_bare(id, status, &request_id, body.take_all());
     }
 }
 

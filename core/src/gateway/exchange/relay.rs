@@ -126,8 +126,12 @@ impl Shard {
     }
 
     /// Decodes as much as one turn may of what came compressed; the rest follows in later turns,
-    /// and until then the upstream is not read.
+    /// and until then the upstream is not read. A client that has enough to take is waited for: a
+    /// few bytes may decode to a thousand times as many.
     pub(in crate::gateway) fn decode_more(&mut self, id: ExchangeId) {
+        if self.is_client_queue_full(id) {
+            return;
+        }
         let bytes_max = self.ctx.limits.shard.turn_bytes_max;
         let Some(exchange) = self.exchanges.get_mut(id) else {
             return;
@@ -206,6 +210,8 @@ impl Shard {
         };
         let progress = streaming.relay.progress();
         let failure = streaming.relay.failure().cloned();
+        let queue_bytes_max = self.ctx.limits.shard.client_queue_bytes_max;
+        let is_too_much_to_hold = streaming.relay.output.len() >= queue_bytes_max;
         if progress.data_events > before.data_events && exchange.deadlines.is_set(Phase::Idle) {
             exchange.await_data(now);
         }
@@ -216,6 +222,9 @@ impl Shard {
             exchange.await_data(now);
             // Before a failure is looked at: what comes of content and an error must not depend on
             // whether one read brought them both.
+            self.commit(id);
+        } else if is_too_much_to_hold {
+            // Comments and pings without end: from here on the client's pace bounds them.
             self.commit(id);
         }
         if let Some(failure) = failure {
@@ -415,9 +424,17 @@ impl Shard {
         let Answer::Stream(streaming) = &exchange.answer else {
             return false;
         };
-        if streaming.undecoded.is_some() {
-            return true;
-        }
+        streaming.undecoded.is_some() || self.is_client_queue_full(id)
+    }
+
+    /// Whether as much is queued for the client as may be.
+    fn is_client_queue_full(&self, id: ExchangeId) -> bool {
+        let Some(exchange) = self.exchanges.get(id) else {
+            return false;
+        };
+        let Answer::Stream(streaming) = &exchange.answer else {
+            return false;
+        };
         if streaming.is_collected {
             return false;
         }
@@ -440,6 +457,14 @@ impl Shard {
         };
         if let Answer::Local(_) = exchange.answer {
             self.local_token(id);
+            return;
+        }
+        if let Answer::Stream(streaming) = &exchange.answer
+            && streaming.undecoded.is_some()
+        {
+            if !exchange.deadlines.is_set(Phase::Decode) {
+                self.decode_more(id);
+            }
             return;
         }
         let Some(upstream) = exchange.attempt.upstream else {

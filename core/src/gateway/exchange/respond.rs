@@ -1,7 +1,7 @@
 //! Writing to the client: whole answers, the head of a stream, its pieces, errors.
 
 use bytes::Bytes;
-use http::StatusCode;
+use http::{Method, StatusCode};
 
 use super::super::Shard;
 use super::deadlines::Phase;
@@ -53,7 +53,10 @@ impl Shard {
             "application/json"
         };
         exchange.access.status = Some(status);
-        exchange.access.response_bytes = body.len() as u64;
+        // The answer to HEAD tells the length of a body that it has not (RFC 9110 §9.3.2).
+        if exchange.access.method != Method::HEAD {
+            exchange.access.response_bytes = body.len() as u64;
+        }
         let date = Bytes::copy_from_slice(self.ctx.date.at(self.ctx.now.wall));
         let head = ResponseFields::new(exchange, content_type, passed, date);
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
@@ -387,7 +390,7 @@ impl<'a> ResponseFields<'a> {
                 || name.eq_ignore_ascii_case(b"retry-after-ms");
             if is_passed(name) && (is_same || is_retry) {
                 has_request_id |= name.eq_ignore_ascii_case(b"request-id");
-                has_retry_after |= is_retry;
+                has_retry_after |= name.eq_ignore_ascii_case(b"retry-after");
                 fields.push((name, value));
             }
         }

@@ -67,8 +67,8 @@ impl ServerConn {
     /// of a later one are there, `Paused`.
     ///
     /// # Errors
-    /// The client broke the protocol or a limit. The same error is returned from then on; the
-    /// response that tells the client may still be sent, and the connection then has to be closed.
+    /// The client broke the protocol or a limit. A head at fault stays in `input`. The same error is
+    /// returned from then on; the response that tells the client may still be sent, and the connection then has to be closed.
     pub fn next_event(&mut self, input: &mut BytesMut) -> Result<Event<RequestHead>, Http1Error> {
         if let Some(error) = self.error {
             return Err(error);
@@ -281,7 +281,16 @@ impl ServerConn {
             return self.need_data();
         };
         let block = input.split_to(section.len).freeze();
-        let head = parse_request(&block, section.lines, &self.limits)?;
+        let head = match parse_request(&block, section.lines, &self.limits) {
+            Ok(head) => head,
+            Err(kind) => {
+                // Back to where it was: the caller may look whose it could have been.
+                let rest = input.split();
+                input.extend_from_slice(&block);
+                input.extend_from_slice(&rest);
+                return Err(kind);
+            }
+        };
         self.begin(&head)?;
         Ok(Event::Head(head))
     }

@@ -5,13 +5,13 @@ use super::turns::{own, signature};
 use crate::base::limits::JsonLimits;
 use crate::base::{JsonStr, RawJson};
 use crate::dialect::anthropic::text;
+use crate::dialect::data_url;
+use crate::dialect::encode::{Dropped, write_cache_control};
 use crate::ir::{
     Arguments, CacheHint, Document, Failure, Media, Origin, Part, PartKind, Request, Source,
     ToolCall, ToolResult,
 };
 use crate::wire::json::{Tape, Writer, embed};
-
-use super::encode::Dropped;
 
 /// How many `cache_control` marks the API takes in one request.
 const HINTS_MAX: usize = 4;
@@ -47,18 +47,6 @@ fn hints(part: &Part) -> usize {
         _ => 0,
     };
     inner + usize::from(part.cache.is_some())
-}
-
-/// Writes a mark.
-pub(super) fn cache_control(json: &mut Writer<'_>, hint: &CacheHint) {
-    json.begin_object();
-    json.key("type");
-    json.text("ephemeral");
-    if let Some(ttl) = &hint.ttl {
-        json.key("ttl");
-        json.str(ttl);
-    }
-    json.end_object();
 }
 
 impl<'a, 'o> Blocks<'a, 'o> {
@@ -277,9 +265,9 @@ impl<'a, 'o> Blocks<'a, 'o> {
     fn image_source(&mut self, source: &Source) -> Result<(), Box<Failure>> {
         match source {
             Source::Base64 { media_type, data } => self.picture(media_type, data),
-            Source::Url { url, .. } => match text::data_url(url) {
-                Some((media_type, data)) => self.picture(&media_type, &data),
-                None => self.source("url", "url", url),
+            Source::Url { url, .. } => match data_url::read(url) {
+                Some(Ok((media_type, data))) => self.picture(&media_type, &data),
+                _ => self.source("url", "url", url),
             },
             Source::File { id, origin } if own(*origin) => self.source("file", "file_id", id),
             Source::File { .. } => return Err(foreign_file()),
@@ -295,9 +283,9 @@ impl<'a, 'o> Blocks<'a, 'o> {
         self.typed("document");
         match &document.source {
             Source::Base64 { media_type, data } => self.file(media_type, data)?,
-            Source::Url { url, .. } => match text::data_url(url) {
-                Some((media_type, data)) => self.file(&media_type, &data)?,
-                None => self.source("url", "url", url),
+            Source::Url { url, .. } => match data_url::read(url) {
+                Some(Ok((media_type, data))) => self.file(&media_type, &data)?,
+                _ => self.source("url", "url", url),
             },
             Source::File { id, origin } if own(*origin) => self.source("file", "file_id", id),
             Source::File { .. } => return Err(foreign_file()),
@@ -394,7 +382,7 @@ impl<'a, 'o> Blocks<'a, 'o> {
             self.hints_seen += 1;
             if self.hints_seen > self.hints_skipped {
                 self.json.key("cache_control");
-                cache_control(self.json, hint);
+                write_cache_control(hint, self.json);
             }
         }
         self.json.end_object();

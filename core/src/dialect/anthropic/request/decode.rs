@@ -1,9 +1,11 @@
 //! What a Messages client asks for, into the model.
 
-use super::super::parts;
-use super::super::read::{
-    Notes, Read, array, fault, fields, integer, missing, number, object, optional_bool,
-    optional_string, required, required_string, string, wrong, wrong_value,
+use crate::dialect::anthropic::parts;
+use crate::dialect::anthropic::read::{
+    Notes, members, missing, optional_bool, optional_string, required, required_string,
+};
+use crate::dialect::fields::{
+    Checked, array, boolean, fault, number, object, string, whole_number, word,
 };
 use crate::ir::{
     Effort, Failure, FunctionTool, Loss, Message, Origin, OutputFormat, Reasoning, ReasoningMode,
@@ -62,14 +64,14 @@ struct Reader {
 }
 
 impl Reader {
-    fn member(&mut self, key: &[u8], value: Value<'_>) -> Read<()> {
+    fn member(&mut self, key: &[u8], value: Value<'_>) -> Checked<()> {
         match key {
             b"model" => {
                 self.request.model = string(value)?;
                 self.seen.model = true;
             }
             b"max_tokens" => {
-                self.request.output_tokens_max = Some(integer(value)?);
+                self.request.output_tokens_max = Some(whole_number(value)?);
                 self.seen.max_tokens = true;
             }
             b"messages" => {
@@ -80,9 +82,7 @@ impl Reader {
             _ if value.is_null() => {}
             b"system" => self.request.system = parts::content(value, &mut self.notes)?,
             b"tools" => self.request.tools = tools(value, &mut self.notes)?,
-            b"stream" => {
-                self.request.stream = optional_bool(Some(value))?.unwrap_or(false);
-            }
+            b"stream" => self.request.stream = boolean(value)?,
             b"tool_choice" => self.tool_choice(value)?,
             b"thinking" => self.thinking(value)?,
             b"output_config" => self.output_config(value)?,
@@ -91,11 +91,11 @@ impl Reader {
             b"service_tier" => self.request.service_tier = Some(string(value)?),
             b"stop_sequences" => {
                 let all = array(value)?.elements().map(string);
-                self.request.stop = all.collect::<Read<_>>()?;
+                self.request.stop = all.collect::<Checked<_>>()?;
             }
             b"temperature" => self.request.sampling.temperature = Some(number(value)?),
             b"top_p" => self.request.sampling.top_p = Some(number(value)?),
-            b"top_k" => self.request.sampling.top_k = Some(integer(value)?),
+            b"top_k" => self.request.sampling.top_k = Some(whole_number(value)?),
             b"cache_control" => {
                 self.request.cache = parts::cache_hint(Some(value), &mut self.notes)?;
             }
@@ -125,11 +125,11 @@ impl Reader {
         }
     }
 
-    fn tool_choice(&mut self, value: Value<'_>) -> Read<()> {
+    fn tool_choice(&mut self, value: Value<'_>) -> Checked<()> {
         let names = ["type", "name", "disable_parallel_tool_use"];
-        let [kind, name, single] = fields(object(value)?, names, &mut self.notes);
+        let [kind, name, single] = members(object(value)?, names, &mut self.notes);
         let kind = required(value, "type", kind)?;
-        let choice = match kind.escaped().ok_or_else(|| wrong(kind, "a string"))? {
+        let choice = match word(kind)? {
             b"auto" => ToolChoice::Auto,
             b"any" => ToolChoice::Required,
             b"none" => ToolChoice::None,
@@ -150,18 +150,18 @@ impl Reader {
         })
     }
 
-    fn thinking(&mut self, value: Value<'_>) -> Read<()> {
+    fn thinking(&mut self, value: Value<'_>) -> Checked<()> {
         let names = ["type", "budget_tokens", "display"];
-        let [kind, budget, display] = fields(object(value)?, names, &mut self.notes);
+        let [kind, budget, display] = members(object(value)?, names, &mut self.notes);
         let kind = required(value, "type", kind)?;
-        let mode = match kind.escaped().ok_or_else(|| wrong(kind, "a string"))? {
+        let mode = match word(kind)? {
             b"enabled" => ReasoningMode::On,
             b"adaptive" => ReasoningMode::Adaptive,
             b"disabled" => ReasoningMode::Off,
             // What another value would ask for is unknown, and so whether it can be left out.
-            _ => return Err(wrong_value(kind, "enabled, adaptive or disabled")),
+            _ => return Err(fault(kind, "must be enabled, adaptive or disabled")),
         };
-        let budget = budget.map(integer).transpose()?;
+        let budget = budget.map(whole_number).transpose()?;
         let display = optional_string(display)?;
         let reasoning = self.reasoning();
         reasoning.mode = mode;
@@ -170,8 +170,8 @@ impl Reader {
         Ok(())
     }
 
-    fn output_config(&mut self, value: Value<'_>) -> Read<()> {
-        let [effort, format] = fields(object(value)?, ["effort", "format"], &mut self.notes);
+    fn output_config(&mut self, value: Value<'_>) -> Checked<()> {
+        let [effort, format] = members(object(value)?, ["effort", "format"], &mut self.notes);
         if let Some(value) = effort {
             match Effort::from_name(&string(value)?.unescape()) {
                 Some(effort) => self.reasoning().effort = Some(effort),
@@ -181,8 +181,8 @@ impl Reader {
         format.map_or(Ok(()), |format| self.output_format(format))
     }
 
-    fn output_format(&mut self, value: Value<'_>) -> Read<()> {
-        let [kind, schema] = fields(object(value)?, ["type", "schema"], &mut self.notes);
+    fn output_format(&mut self, value: Value<'_>) -> Checked<()> {
+        let [kind, schema] = members(object(value)?, ["type", "schema"], &mut self.notes);
         let kind = required(value, "type", kind)?;
         if !kind.is("json_schema") {
             return Err(fault(kind, "must be json_schema"));
@@ -197,19 +197,19 @@ impl Reader {
         Ok(())
     }
 
-    fn metadata(&mut self, value: Value<'_>) -> Read<()> {
-        let [user] = fields(object(value)?, ["user_id"], &mut self.notes);
+    fn metadata(&mut self, value: Value<'_>) -> Checked<()> {
+        let [user] = members(object(value)?, ["user_id"], &mut self.notes);
         self.request.user = optional_string(user)?;
         Ok(())
     }
 }
 
-fn messages(value: Value<'_>, notes: &mut Notes) -> Read<Vec<Message>> {
+fn messages(value: Value<'_>, notes: &mut Notes) -> Checked<Vec<Message>> {
     let mut messages = Vec::new();
     for element in array(value)?.elements() {
-        let [role, content] = fields(object(element)?, ["role", "content"], notes);
+        let [role, content] = members(object(element)?, ["role", "content"], notes);
         let role = required(element, "role", role)?;
-        let role = match role.escaped().ok_or_else(|| wrong(role, "a string"))? {
+        let role = match word(role)? {
             b"user" => Role::User,
             b"assistant" => Role::Assistant,
             // In mid-conversation; a beta of the API that Claude Code makes use of.
@@ -229,14 +229,14 @@ fn messages(value: Value<'_>, notes: &mut Notes) -> Read<Vec<Message>> {
     Ok(messages)
 }
 
-fn tools(value: Value<'_>, notes: &mut Notes) -> Read<Vec<Tool>> {
+fn tools(value: Value<'_>, notes: &mut Notes) -> Checked<Vec<Tool>> {
     array(value)?
         .elements()
         .map(|element| tool(element, notes))
         .collect()
 }
 
-fn tool(value: Value<'_>, notes: &mut Notes) -> Read<Tool> {
+fn tool(value: Value<'_>, notes: &mut Notes) -> Checked<Tool> {
     if let Some(kind) = object(value)?.get("type").filter(|kind| !kind.is_null())
         && !kind.is("custom")
     {
@@ -258,7 +258,7 @@ fn tool(value: Value<'_>, notes: &mut Notes) -> Read<Tool> {
         "cache_control",
         "type",
     ];
-    let [name, description, schema, strict, cache, _] = fields(value, names, notes);
+    let [name, description, schema, strict, cache, _] = members(value, names, notes);
     let function = FunctionTool {
         name: required_string(value, "name", name)?,
         description: optional_string(description)?,

@@ -6,12 +6,13 @@
 
 use std::collections::BTreeSet;
 
-use super::blocks::{Blocks, cache_control};
+use super::blocks::Blocks;
 use super::ids::characters;
 use super::thinking::{self, Plan};
 use super::turns;
 use crate::base::limits::JsonLimits;
 use crate::base::{JsonStr, OutBuf, RawJson};
+use crate::dialect::encode::{Dropped, write_cache_control, write_no_properties};
 use crate::dialect::{Encoded, Target};
 use crate::ir::{
     Effort, Failure, FunctionTool, Loss, Number, Origin, OutputFormat, Request, Tool, ToolChoice,
@@ -22,8 +23,6 @@ use crate::wire::json::{Tape, Writer};
 /// The words that stand in for Chat's `json_object`, which Messages has no field for.
 const JSON_ONLY: &str =
     "Answer with one JSON object and nothing else: no words around it, no code fence.";
-/// Names of what was dropped that are told of; the header they go into is bounded.
-const DROPPED_MAX: usize = 64;
 /// Longest `metadata.user_id`.
 const USER_BYTES_MAX: usize = 512;
 
@@ -49,38 +48,17 @@ pub fn encode(request: &Request, target: &Target<'_>) -> Result<Encoded, Box<Fai
     fields.sampling(request, plan)?;
     fields.tail(request)?;
     let mut json = fields.json;
-    for (name, value) in target.extra {
-        json.key_str(name);
-        json.raw(value);
-    }
-    if !overridden(target, "messages") {
+    target.write_extra(&mut json);
+    if !target.sets("messages") {
         let mut blocks = Blocks::new(&mut json, request, &mut dropped);
         let more = (request.format == OutputFormat::JsonObject).then_some(JSON_ONLY);
-        turns::write(request, &mut blocks, more, overridden(target, "system"))?;
+        turns::write(request, &mut blocks, more, target.sets("system"))?;
     }
     json.end_object();
     Ok(Encoded {
         body,
-        dropped: dropped.paths,
+        dropped: dropped.into_paths(),
     })
-}
-
-/// Names of what was left out, each once.
-#[derive(Debug, Default)]
-pub(super) struct Dropped {
-    paths: Vec<String>,
-}
-
-impl Dropped {
-    pub(super) fn add(&mut self, path: &str) {
-        if self.paths.len() < DROPPED_MAX && !self.paths.iter().any(|known| known == path) {
-            self.paths.push(path.to_owned());
-        }
-    }
-}
-
-fn overridden(target: &Target<'_>, name: &str) -> bool {
-    target.extra.iter().any(|(key, _)| key.is(name))
 }
 
 /// Refuses what changes the answer and has no place in Messages; lists what does not change it.
@@ -99,7 +77,7 @@ fn refuse(request: &Request, dropped: &mut Dropped) -> Result<(), Box<Failure>> 
     }
     for extension in &request.extensions {
         match extension.loss {
-            _ if extension.origin == Origin::Anthropic && top_level(&extension.path) => {}
+            _ if extension.is_own(Origin::Anthropic) => {}
             Loss::Harmless => dropped.add(&extension.path),
             Loss::Meaningful(reason) => return refused(&extension.path, reason),
         }
@@ -119,10 +97,6 @@ fn refuse(request: &Request, dropped: &mut Dropped) -> Result<(), Box<Failure>> 
     Ok(())
 }
 
-fn top_level(path: &str) -> bool {
-    !path.contains(['.', '['])
-}
-
 struct Fields<'a, 'o> {
     json: Writer<'o>,
     target: &'a Target<'a>,
@@ -132,7 +106,7 @@ struct Fields<'a, 'o> {
 impl Fields<'_, '_> {
     /// Writes the key, unless the config's extra parameters set this field.
     fn key(&mut self, name: &'static str) -> bool {
-        let free = !overridden(self.target, name);
+        let free = !self.target.sets(name);
         if free {
             self.json.key(name);
         }
@@ -276,8 +250,7 @@ impl Fields<'_, '_> {
         }
         for extension in &request.extensions {
             let name = extension.path.as_str();
-            let ours = extension.origin == Origin::Anthropic && top_level(name);
-            if ours && !overridden(self.target, name) {
+            if extension.is_own(Origin::Anthropic) && !self.target.sets(name) {
                 self.json.key_str(&JsonStr::escape(name));
                 self.json.raw(&extension.value);
             }
@@ -285,7 +258,7 @@ impl Fields<'_, '_> {
         if let Some(hint) = &request.cache
             && self.key("cache_control")
         {
-            cache_control(&mut self.json, hint);
+            write_cache_control(hint, &mut self.json);
         }
         self.tools(request)?;
         Ok(())
@@ -355,7 +328,7 @@ impl Fields<'_, '_> {
                     self.function(function, &mut tape);
                     if let Some(hint) = hint {
                         self.json.key("cache_control");
-                        cache_control(&mut self.json, hint);
+                        write_cache_control(hint, &mut self.json);
                     }
                     self.json.end_object();
                 }
@@ -403,7 +376,11 @@ impl Fields<'_, '_> {
         let choice = request.tool_choice.as_ref();
         if !tools {
             return match choice {
-                Some(ToolChoice::Required | ToolChoice::Named(_)) => {
+                Some(
+                    ToolChoice::Required
+                    | ToolChoice::Named(_)
+                    | ToolChoice::Allowed { required: true, .. },
+                ) => {
                     let reason = "a tool must be called, but none is offered";
                     Err(Box::new(Failure::invalid("tool_choice", reason)))
                 }
@@ -459,10 +436,7 @@ fn write_schema(schema: Option<&RawJson>, tape: &mut Tape, json: &mut Writer<'_>
         }
         (_, None) => {
             json.begin_object();
-            json.key("type");
-            json.text("object");
-            json.key("properties");
-            json.raw(&RawJson::EMPTY_OBJECT);
+            write_no_properties(json);
             json.end_object();
         }
     }

@@ -119,12 +119,8 @@ fn unsigned_round(request: &Request) -> bool {
 /// The words of Messages: it knows no `minimal`.
 fn effort(reasoning: &Reasoning) -> Option<Effort> {
     let by_budget = || {
-        let budget = reasoning.budget_tokens.as_ref()?.as_u64()?;
-        Some(match budget {
-            0..=4096 => Effort::Low,
-            4097..=12288 => Effort::Medium,
-            _ => Effort::High,
-        })
+        let budget = reasoning.budget_tokens.as_ref()?;
+        budget.as_u64().map(Effort::of_budget)
     };
     match reasoning.effort {
         Some(Effort::Minimal) => Some(Effort::Low),

@@ -14,6 +14,7 @@ use crate::base::{JsonStr, Limits};
 use crate::dialect::BrokenEvent;
 use crate::dialect::anthropic::usage::Counts;
 use crate::dialect::anthropic::{failure, finish, response};
+use crate::dialect::failure::truncated;
 use crate::ir::{
     BlockId, BlockKind, Class, Delta, Failure, Finish, FinishReason, Origin, PartKind, Piece, Start,
 };
@@ -40,7 +41,6 @@ struct State {
     counts: Counts,
     finish: Option<Finish>,
     calls: bool,
-    held_bytes: usize,
 }
 
 #[derive(Debug)]
@@ -81,7 +81,8 @@ impl Decoder {
     /// Reads one event.
     ///
     /// # Errors
-    /// That the event is broken; it is skipped, and the next one may be read.
+    /// That the event is broken. It is skipped and the next one may be read, but not where a tool
+    /// call is open: then the answer fails, for a call with a hole in its input must not be run.
     pub fn event(
         &mut self,
         name: &[u8],
@@ -95,6 +96,30 @@ impl Decoder {
             out.push(Delta::Ping);
             return Ok(());
         }
+        let result = self.read(name, data, out);
+        let is_call = |open: &Open| matches!(open.kind, OpenKind::Tool { .. });
+        if result.is_err() && self.state.open.iter().any(is_call) {
+            let message = "an event within a tool call cannot be read";
+            self.state
+                .fail(Failure::new(Class::BadGateway, message), out);
+        }
+        result
+    }
+
+    /// The body has ended. An answer whose reason to end was told is whole, even if `message_stop`
+    /// is missing; any other was cut off.
+    pub fn end_of_body(&mut self, out: &mut Vec<Delta>) {
+        if self.state.ended {
+            return;
+        }
+        if self.state.finish.is_some() {
+            self.state.end(&self.limits, out);
+        } else {
+            self.state.fail(truncated(), out);
+        }
+    }
+
+    fn read(&mut self, name: &[u8], data: &Bytes, out: &mut Vec<Delta>) -> Result<(), BrokenEvent> {
         let root = self.tape.parse(data, &self.limits).map_err(|error| {
             let reason = format!("not JSON: {error}");
             BrokenEvent { reason }
@@ -117,28 +142,33 @@ impl Decoder {
             }
             _ => {}
         }
-        if state.held_bytes > self.held_bytes_max && !state.ended {
+        if state.held_bytes() > self.held_bytes_max && !state.ended {
             let message = "a block of the upstream's answer is too long to be held";
             state.fail(Failure::new(Class::BadGateway, message), out);
         }
         Ok(())
     }
+}
 
-    /// The body has ended. An answer whose reason to end was told is whole, even if `message_stop`
-    /// is missing; any other was cut off.
-    pub fn end_of_body(&mut self, out: &mut Vec<Delta>) {
-        if self.state.ended {
-            return;
-        }
-        if self.state.finish.is_some() {
-            self.state.end(&self.limits, out);
-        } else {
-            self.state.fail(failure::truncated(), out);
+impl Open {
+    /// Bytes that wait for the block's end.
+    fn held_bytes(&self) -> usize {
+        match &self.kind {
+            OpenKind::Text => 0,
+            OpenKind::Thinking { signature } => signature.as_ref().map_or(0, JsonStr::len),
+            OpenKind::Tool { input, .. } => input.as_ref().map_or(0, JsonStr::len),
+            OpenKind::Whole(whole) => whole.bytes(),
+            OpenKind::Redacted { data } => data.len(),
         }
     }
 }
 
 impl State {
+    /// Bytes that wait for the end of a block.
+    fn held_bytes(&self) -> usize {
+        self.open.iter().map(Open::held_bytes).sum()
+    }
+
     fn fail(&mut self, failure: Failure, out: &mut Vec<Delta>) {
         self.ended = true;
         out.push(Delta::Failure(Box::new(failure)));
@@ -219,11 +249,9 @@ impl State {
             }
             b"redacted_thinking" => {
                 let data = member("data").unwrap_or_default().detach();
-                self.held_bytes += data.len();
                 self.hold(index, OpenKind::Redacted { data });
             }
             _ => {
-                self.held_bytes += block.raw_text().len();
                 self.hold(index, OpenKind::Whole(Whole::new(&name, block)));
             }
         }
@@ -299,7 +327,7 @@ impl State {
                 *empty &= piece.is_none();
                 append(open.block, piece, out);
             }
-            (OpenKind::Whole(whole), _) => self.held_bytes += whole.delta(delta),
+            (OpenKind::Whole(whole), _) => whole.delta(delta),
             _ => {}
         }
         Ok(())

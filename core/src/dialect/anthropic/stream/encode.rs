@@ -18,7 +18,9 @@ use crate::base::buf::SLICE_BYTES_MIN;
 use crate::base::{JsonStr, OutBuf};
 use crate::dialect::ReplyMeta;
 use crate::dialect::anthropic::finish::{self, Made};
+use crate::dialect::anthropic::response::write_head;
 use crate::dialect::anthropic::{failure, usage};
+use crate::dialect::failure::calls_nothing;
 use crate::ir::{
     BlockId, BlockKind, Class, Delta, Failure, Finish, FinishReason, Origin, PartKind, Piece,
     Start, Usage,
@@ -143,23 +145,8 @@ impl Encoder {
         json.text("message_start");
         json.key("message");
         json.begin_object();
-        json.key("id");
-        match self.start.id.as_ref().filter(|id| !id.is_empty()) {
-            Some(id) => json.str(id),
-            None => {
-                json.begin_string();
-                json.append_text("msg_");
-                json.append(&self.meta.id);
-                json.end_string();
-            }
-        }
-        json.key("type");
-        json.text("message");
-        json.key("role");
-        json.text("assistant");
-        json.key("model");
-        let model = self.start.model.as_ref().filter(|model| !model.is_empty());
-        json.str(model.unwrap_or(&self.meta.model));
+        let (id, model) = (self.start.id.as_ref(), self.start.model.as_ref());
+        write_head(id, model, &self.meta, &mut json);
         json.key("content");
         json.begin_array();
         json.end_array();
@@ -224,10 +211,8 @@ impl Encoder {
                 let (index, kind, written) = (open.index, open.kind, open.written);
                 self.write_piece(index, kind, written, piece, out);
             }
-            _ => {
-                // Blocks of other choices are unknown here, and nothing of them is kept.
-                self.held.append(block, piece);
-            }
+            // Those of other choices are unknown there.
+            _ => self.held.append(block, piece),
         }
     }
 
@@ -386,9 +371,7 @@ impl Encoder {
         self.advance(true, out);
         let finish = self.finish.take().unwrap_or_default();
         if finish.reason == FinishReason::ToolCalls && !self.made.calls {
-            let message = "the upstream says that tools are to be run, but calls none";
-            self.fail(&Failure::new(Class::BadGateway, message), out);
-            return;
+            return self.fail(&calls_nothing(), out);
         }
         self.begin(out);
         out.put(b"event: message_delta\ndata: ");

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::ir::{BlockId, BlockKind, PartKind, Piece};
+use crate::ir::{BlockId, BlockKind, Piece};
 
 /// A block that waits, with all of it that came.
 #[derive(Debug)]
@@ -28,42 +28,28 @@ impl Held {
 
     /// A block begins and must wait.
     pub(super) fn start(&mut self, block: BlockId, kind: BlockKind) {
-        let len = match &kind {
-            BlockKind::ToolCall { id, name, .. } => id.len() + name.len(),
-            BlockKind::Whole(PartKind::Opaque { json, .. }) => json.len(),
-            BlockKind::Whole(PartKind::RedactedThinking { data, .. }) => data.len(),
-            _ => 0,
-        };
-        self.bytes = self.bytes.saturating_add(len + size_of::<Waiting>());
+        self.hold(kind.bytes() + size_of::<Waiting>());
         self.blocks.push_back(Waiting {
             block,
-            kind,
+            kind: kind.detach(),
             pieces: Vec::new(),
             stopped: false,
         });
     }
 
-    /// More of a block; whether it is one that waits. What waits is copied out of the read buffer.
-    pub(super) fn append(&mut self, block: BlockId, piece: &Piece) -> bool {
-        let Some(waiting) = self.blocks.iter_mut().rfind(|it| it.block == block) else {
-            return false;
-        };
-        let (copy, len) = match piece {
-            Piece::Text(text) => (Piece::Text(text.detach()), text.len()),
-            Piece::Signature(value, origin) => {
-                (Piece::Signature(value.detach(), *origin), value.len())
-            }
-            Piece::Citation(..) => (piece.clone(), size_of::<Piece>()),
-        };
-        self.bytes = self.bytes.saturating_add(len + size_of::<Piece>());
-        waiting.pieces.push(copy);
-        true
+    /// More of a block that waits; of any other nothing is kept.
+    pub(super) fn append(&mut self, block: BlockId, piece: &Piece) {
+        if let Some(waiting) = self.waiting(block) {
+            waiting.pieces.push(piece.clone().detach());
+            self.hold(piece.bytes() + size_of::<Piece>());
+        }
     }
 
-    /// A block is whole; whether it is one that waits.
-    pub(super) fn stop(&mut self, block: BlockId) -> bool {
-        let waiting = self.blocks.iter_mut().rfind(|it| it.block == block);
-        waiting.map(|waiting| waiting.stopped = true).is_some()
+    /// A block that waits is whole.
+    pub(super) fn stop(&mut self, block: BlockId) {
+        if let Some(waiting) = self.waiting(block) {
+            waiting.stopped = true;
+        }
     }
 
     /// The next one's turn.
@@ -73,5 +59,13 @@ impl Held {
             self.bytes = 0;
         }
         next
+    }
+
+    fn waiting(&mut self, block: BlockId) -> Option<&mut Waiting> {
+        self.blocks.iter_mut().rfind(|it| it.block == block)
+    }
+
+    fn hold(&mut self, bytes: usize) {
+        self.bytes = self.bytes.saturating_add(bytes);
     }
 }

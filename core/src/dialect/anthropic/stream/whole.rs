@@ -15,6 +15,7 @@ pub(super) struct Whole {
     input: BytesMut,
     /// Members that a delta set.
     members: Vec<(JsonStr, RawJson)>,
+    members_bytes: usize,
 }
 
 impl Whole {
@@ -25,23 +26,28 @@ impl Whole {
             block: Bytes::copy_from_slice(block.raw_text()),
             input: BytesMut::new(),
             members: Vec::new(),
+            members_bytes: 0,
         }
     }
 
     /// Takes an `input_json_delta`, or another one, whose members but its type belong to the block
-    /// (as those of `compaction_delta` do). Returns how many bytes it added.
-    pub(super) fn delta(&mut self, delta: Value<'_>) -> usize {
+    /// (as those of `compaction_delta` do).
+    pub(super) fn delta(&mut self, delta: Value<'_>) {
         if let Some(piece) = delta.get("partial_json").and_then(Value::escaped) {
             self.input.extend_from_slice(piece);
-            return piece.len();
+            return;
         }
-        let mut added = 0;
         for (key, value) in delta.members().filter(|(key, _)| !key.is("type")) {
-            added += value.raw_text().len();
-            let value = RawJson::from_checked(Bytes::copy_from_slice(value.raw_text()));
-            self.members.push((key.to_json_str().detach(), value));
+            let value = value.raw().detach();
+            let key = key.to_json_str().detach();
+            self.members_bytes += key.len() + value.len() + size_of::<(JsonStr, RawJson)>();
+            self.members.push((key, value));
         }
-        added
+    }
+
+    /// Bytes held.
+    pub(super) fn bytes(&self) -> usize {
+        self.block.len() + self.input.len() + self.members_bytes
     }
 
     /// The block's name and the whole of it.

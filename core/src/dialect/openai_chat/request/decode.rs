@@ -4,16 +4,16 @@ use super::messages::Conversation;
 use super::notes::Notes;
 use super::tools;
 use crate::base::JsonStr;
-use crate::dialect::openai_chat::answer::cache_hint;
-use crate::dialect::openai_chat::fields::{
+use crate::dialect::fields::{
     Checked, array, boolean, count, fault, given, number, object, required, string, string_in,
-    word, wrong,
+    whole_number, word, wrong,
 };
-use crate::ir::{Effort, Failure, Number, OutputFormat, Reasoning, ReasoningMode, Request};
+use crate::dialect::openai_chat::answer::cache_hint;
+use crate::ir::{
+    CHOICES_MAX, Effort, Failure, Number, OutputFormat, Reasoning, ReasoningMode, Request,
+};
 use crate::wire::json::{Kind, Value};
 
-/// OpenAI's limit on `n`.
-const CHOICES_MAX: u64 = 128;
 /// OpenAI's limit on `top_logprobs`.
 const TOP_LOGPROBS_MAX: u64 = 20;
 
@@ -97,17 +97,17 @@ impl<'t> Reader<'t> {
                     }
                 }
             }
-            b"max_completion_tokens" => self.completion_tokens_max = Some(tokens(value)?),
-            b"max_tokens" => self.tokens_max = Some(tokens(value)?),
+            b"max_completion_tokens" => self.completion_tokens_max = Some(whole_number(value)?),
+            b"max_tokens" => self.tokens_max = Some(whole_number(value)?),
             b"stop" => request.stop = stop(value)?,
             b"response_format" => request.format = format(value)?,
             b"verbosity" => request.verbosity = Some(string(value)?),
             b"n" => {
-                let n = count(value)?;
-                if !(1..=CHOICES_MAX).contains(&n) {
+                let n = u32::try_from(count(value)?).ok();
+                let Some(n) = n.filter(|n| (1..=CHOICES_MAX).contains(n)) else {
                     return Err(fault(value, &format!("must be from 1 to {CHOICES_MAX}")));
-                }
-                request.choices = u32::try_from(n).ok().filter(|n| *n > 1);
+                };
+                request.choices = Some(n).filter(|n| *n > 1);
             }
             b"logprobs" => self.logprobs = boolean(value)?,
             b"top_logprobs" => {
@@ -169,7 +169,7 @@ impl<'t> Reader<'t> {
                     match key.escaped() {
                         _ if value.is_null() => {}
                         b"effort" if thought.effort(value)? => {}
-                        b"max_tokens" => thought.budget = Some(tokens(value)?),
+                        b"max_tokens" => thought.budget = Some(whole_number(value)?),
                         b"enabled" => thought.switch(boolean(value)?),
                         b"exclude" => thought.visible = Some(!boolean(value)?),
                         key => self.notes.note("reasoning", key, value)?,
@@ -181,7 +181,7 @@ impl<'t> Reader<'t> {
                     match key.escaped() {
                         _ if value.is_null() => {}
                         b"type" => thought.mode = thinking_type(value)?,
-                        b"budget_tokens" => thought.budget = Some(tokens(value)?),
+                        b"budget_tokens" => thought.budget = Some(whole_number(value)?),
                         key => self.notes.note("thinking", key, value)?,
                     }
                 }
@@ -271,16 +271,6 @@ fn thinking_type(value: Value<'_>) -> Checked<Option<ReasoningMode>> {
             value,
             "must be one of `enabled`, `disabled`, `adaptive`",
         )),
-    }
-}
-
-fn tokens(value: Value<'_>) -> Checked<Number> {
-    let number = number(value)?;
-    match value.as_u64() {
-        None => Err(fault(value, "must be a whole number not below 0")),
-        // As written, but for a form that not every API reads as an integer (`1e3`, `16.0`).
-        Some(count) if number.as_u64().is_none() => Ok(Number::from(count)),
-        Some(_) => Ok(number),
     }
 }
 

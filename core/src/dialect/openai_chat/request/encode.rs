@@ -3,9 +3,9 @@
 
 use super::encode_messages::Turns;
 use super::pairing;
-use super::write::write_cache_hint;
 use crate::base::JsonStr;
 use crate::base::buf::SLICE_BYTES_MIN;
+use crate::dialect::encode::{Dropped, write_cache_control, write_no_properties};
 use crate::dialect::{Encoded, Target, ThinkingStyle, TokenLimitField};
 use crate::ir::{
     Effort, Failure, FunctionTool, Loss, Number, Origin, OutputFormat, Part, PartKind,
@@ -15,12 +15,6 @@ use crate::wire::json::Writer;
 
 /// OpenAI's limit on stop sequences.
 const STOP_MAX: usize = 4;
-/// Paths listed as dropped at most: they go into one header.
-const DROPPED_MAX: usize = 64;
-/// From this budget on, thinking is of medium effort; below, of low.
-const MEDIUM_BUDGET_TOKENS_MIN: u64 = 4096;
-/// From this budget on, thinking is of high effort.
-const HIGH_BUDGET_TOKENS_MIN: u64 = 16384;
 
 /// Writes the request for the target.
 ///
@@ -33,7 +27,7 @@ pub fn encode(request: &Request, target: &Target<'_>) -> Result<Encoded, Box<Fai
     check_blocks(request)?;
     let mut encoded = Encoded::default();
     encoded.body.reserve(copied_bytes(request));
-    let mut dropped = Dropped(Vec::new());
+    let mut dropped = Dropped::default();
     let mut body = Body {
         json: Writer::new(&mut encoded.body),
         target,
@@ -47,16 +41,13 @@ pub fn encode(request: &Request, target: &Target<'_>) -> Result<Encoded, Box<Fai
     body.identity(request);
     body.tools(request)?;
     body.extensions(request)?;
-    for (name, value) in target.extra {
-        body.json.key_str(name);
-        body.json.raw(value);
-    }
+    target.write_extra(&mut body.json);
     if body.begin("messages") {
         let Body { json, dropped, .. } = &mut body;
         Turns::new(json, target.traits, dropped).write(request)?;
     }
     body.json.end_object();
-    encoded.dropped = dropped.0;
+    encoded.dropped = dropped.into_paths();
     Ok(encoded)
 }
 
@@ -107,18 +98,6 @@ fn copied_bytes(request: &Request) -> usize {
     1024 + parts + request.tools.len() * 512
 }
 
-/// Paths of what is left out, each once.
-pub(super) struct Dropped(Vec<String>);
-
-impl Dropped {
-    /// Lists `path`.
-    pub(super) fn add(&mut self, path: &str) {
-        if self.0.len() < DROPPED_MAX && !self.0.iter().any(|known| known == path) {
-            self.0.push(path.to_owned());
-        }
-    }
-}
-
 /// What the target cannot be asked for.
 pub(super) fn refused(path: &str, reason: &str) -> Box<Failure> {
     Box::new(Failure::invalid(path, reason))
@@ -133,11 +112,11 @@ struct Body<'o, 'a> {
 impl Body<'_, '_> {
     /// Begins a member, unless the config sets it.
     fn begin(&mut self, name: &'static str) -> bool {
-        let set = self.target.extra.iter().any(|(own, _)| own.is(name));
-        if !set {
+        let free = !self.target.sets(name);
+        if free {
             self.json.key(name);
         }
-        !set
+        free
     }
 
     fn member(&mut self, name: &'static str, write: impl FnOnce(&mut Writer<'_>)) {
@@ -224,7 +203,7 @@ impl Body<'_, '_> {
             return;
         };
         let budget = reasoning.budget_tokens.as_ref().and_then(Number::as_u64);
-        let by_budget = budget.map(effort_of_budget);
+        let by_budget = budget.map(Effort::of_budget);
         let effort = match reasoning.mode {
             ReasoningMode::Off => reasoning.effort.filter(|it| *it == Effort::None),
             _ => reasoning.effort.or(by_budget),
@@ -249,7 +228,7 @@ impl Body<'_, '_> {
         }
         if let Some(hint) = &request.cache {
             if self.target.traits.cache_control && self.begin("cache_control") {
-                write_cache_hint(hint, &mut self.json);
+                write_cache_control(hint, &mut self.json);
             } else {
                 self.dropped.add("cache_control");
             }
@@ -327,7 +306,7 @@ impl Body<'_, '_> {
         match &tool.cache {
             Some(hint) if self.target.traits.cache_control => {
                 json.key("cache_control");
-                write_cache_hint(hint, json);
+                write_cache_control(hint, json);
             }
             Some(_) => self.dropped.add("tools[].cache_control"),
             None => {}
@@ -338,14 +317,11 @@ impl Body<'_, '_> {
 
     fn extensions(&mut self, request: &Request) -> Result<(), Box<Failure>> {
         for extension in &request.extensions {
-            let own = extension.origin == Origin::OpenAiChat;
-            let top_level = !extension.path.contains(['.', '[']);
-            let set = self.target.extra.iter();
-            if set.clone().any(|(name, _)| name.is(&extension.path)) {
+            if self.target.sets(&extension.path) {
                 continue;
             }
             match &extension.loss {
-                _ if own && top_level => {
+                _ if extension.is_own(Origin::OpenAiChat) => {
                     self.json.key_str(&JsonStr::escape(&extension.path));
                     self.json.raw(&extension.value);
                 }
@@ -354,17 +330,6 @@ impl Body<'_, '_> {
             }
         }
         Ok(())
-    }
-}
-
-/// Chat has words where Messages and Gemini have budgets.
-const fn effort_of_budget(tokens: u64) -> Effort {
-    if tokens < MEDIUM_BUDGET_TOKENS_MIN {
-        Effort::Low
-    } else if tokens < HIGH_BUDGET_TOKENS_MIN {
-        Effort::Medium
-    } else {
-        Effort::High
     }
 }
 
@@ -417,11 +382,7 @@ fn write_function(function: &FunctionTool, json: &mut Writer<'_>) {
         Some(schema) => json.raw(schema),
         None => {
             json.begin_object();
-            json.key("type");
-            json.text("object");
-            json.key("properties");
-            json.begin_object();
-            json.end_object();
+            write_no_properties(json);
             json.end_object();
         }
     }
@@ -473,17 +434,4 @@ fn write_named(name: &JsonStr, tools: &[Tool], json: &mut Writer<'_>) {
     json.str(name);
     json.end_object();
     json.end_object();
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn dropped_paths_are_listed_once() {
-        let mut dropped = Dropped(Vec::new());
-        dropped.add("top_k");
-        dropped.add("top_k");
-        assert_eq!(dropped.0, ["top_k"]);
-    }
 }

@@ -4,9 +4,10 @@
 //! files) follows in a user's message, behind the last result of the turn, with a line that names
 //! the call.
 
-use super::encode::{Dropped, refused};
-use super::write::{write_cache_hint, write_call, write_details, write_joined};
+use super::encode::refused;
+use super::write::{write_call, write_details, write_joined};
 use crate::base::JsonStr;
+use crate::dialect::encode::{Dropped, write_cache_control};
 use crate::dialect::{ReasoningField, Traits};
 use crate::ir::{
     CacheHint, Document, Failure, Message, Origin, Part, PartKind, Request, Role, Source, ToolCall,
@@ -192,7 +193,7 @@ impl<'w, 'o, 'a> Turns<'w, 'o, 'a> {
         self.json.end_string();
         if let Some(hint) = hint {
             self.json.key("cache_control");
-            write_cache_hint(hint, self.json);
+            write_cache_control(hint, self.json);
             self.json.end_object();
             self.json.end_array();
         }

@@ -1,7 +1,8 @@
 //! Writes the parts of a message.
 
 use super::encode_messages::{Turns, text_of};
-use super::write::{write_cache_hint, write_joined};
+use super::write::{write_joined, write_url};
+use crate::dialect::encode::write_cache_control;
 use crate::ir::{CacheHint, Document, Failure, Media, Origin, Part, PartKind, Source};
 
 impl<'a> Turns<'_, '_, 'a> {
@@ -70,7 +71,7 @@ impl<'a> Turns<'_, '_, 'a> {
     fn end_part(&mut self, hint: Option<&CacheHint>) {
         if let Some(hint) = self.taken(hint) {
             self.json.key("cache_control");
-            write_cache_hint(hint, self.json);
+            write_cache_control(hint, self.json);
         }
         self.json.end_object();
     }
@@ -88,28 +89,13 @@ impl<'a> Turns<'_, '_, 'a> {
         self.json.key(kind);
         self.json.begin_object();
         self.json.key("url");
-        self.url(&media.source);
+        write_url(&media.source, self.json);
         if let Some(detail) = &media.detail {
             self.json.key("detail");
             self.json.str(detail);
         }
         self.json.end_object();
         Ok(())
-    }
-
-    fn url(&mut self, source: &Source) {
-        match source {
-            Source::Base64 { media_type, data } => {
-                self.json.begin_string();
-                self.json.append_text("data:");
-                self.json.append(media_type);
-                self.json.append_text(";base64,");
-                self.json.append(data);
-                self.json.end_string();
-            }
-            Source::Url { url, .. } => self.json.str(url),
-            _ => self.json.text(""),
-        }
     }
 
     fn audio(&mut self, media: &Media) -> Result<(), Box<Failure>> {
@@ -162,7 +148,7 @@ impl<'a> Turns<'_, '_, 'a> {
                     None => self.json.text("document"),
                 }
                 self.json.key("file_data");
-                self.url(&document.source);
+                write_url(&document.source, self.json);
                 self.json.end_object();
             }
             Source::File {

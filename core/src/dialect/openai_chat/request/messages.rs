@@ -5,10 +5,8 @@ use std::collections::VecDeque;
 use super::notes::Notes;
 use super::parts;
 use crate::base::JsonStr;
+use crate::dialect::fields::{Checked, fault, given, object, required, string, word, wrong};
 use crate::dialect::openai_chat::answer;
-use crate::dialect::openai_chat::fields::{
-    Checked, fault, given, object, required, string, word, wrong,
-};
 use crate::ir::{Message, Origin, Part, PartKind, Role, ToolCall, ToolResult};
 use crate::wire::json::{Kind, Value};
 
@@ -110,7 +108,7 @@ impl<'n> Conversation<'n> {
             None => required(message, "content")?,
         };
         let mut parts = parts::decode(content, self.notes)?;
-        hint(fields, &mut parts)?;
+        hint(fields.cache_control, &mut parts)?;
         Ok(parts)
     }
 
@@ -148,7 +146,7 @@ impl<'n> Conversation<'n> {
         }
         self.nameless.clear();
         self.calls(index, &fields, &mut parts)?;
-        hint(&fields, &mut parts)?;
+        hint(fields.cache_control, &mut parts)?;
         self.push(Role::Assistant, parts, fields.name);
         Ok(())
     }
@@ -203,7 +201,7 @@ impl<'n> Conversation<'n> {
             parts,
             is_error: false,
         }))];
-        hint_last(fields.cache_control, &mut part)?;
+        hint(fields.cache_control, &mut part)?;
         match self.messages.last_mut() {
             Some(last) if self.results_open => last.parts.extend(part),
             _ => self.push(Role::User, part.into(), None),
@@ -219,11 +217,7 @@ impl<'n> Conversation<'n> {
 }
 
 /// `cache_control` of a whole message is that of its last part.
-fn hint(fields: &Fields<'_>, parts: &mut [Part]) -> Checked<()> {
-    hint_last(fields.cache_control, parts)
-}
-
-fn hint_last(hint: Option<Value<'_>>, parts: &mut [Part]) -> Checked<()> {
+fn hint(hint: Option<Value<'_>>, parts: &mut [Part]) -> Checked<()> {
     if let (Some(hint), Some(part)) = (hint, parts.last_mut()) {
         part.cache = Some(answer::cache_hint(hint)?);
     }

@@ -17,4 +17,4 @@ pub use decode::decode;
 pub use edit::edit;
 pub use encode::encode;
 
-pub(super) use write::{write_call, write_details, write_joined};
+pub(super) use write::{write_call, write_details, write_joined, write_url};

@@ -1,6 +1,6 @@
 //! The list of fields that this model has no place for: what becomes a request's extensions.
 
-use crate::dialect::openai_chat::fields::{Checked, fault};
+use crate::dialect::fields::{Checked, fault};
 use crate::ir::{Extension, Loss, Origin};
 use crate::wire::json::{Kind, Value};
 

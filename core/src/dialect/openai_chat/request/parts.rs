@@ -2,10 +2,10 @@
 
 use super::notes::Notes;
 use crate::base::JsonStr;
-use crate::dialect::openai_chat::answer::cache_hint;
-use crate::dialect::openai_chat::fields::{
-    Checked, fault, given, object, required, source, string, string_in, word, wrong,
+use crate::dialect::fields::{
+    Checked, fault, given, object, required, string, string_in, word, wrong,
 };
+use crate::dialect::openai_chat::answer::{cache_hint, source};
 use crate::ir::{Document, Media, Origin, Part, PartKind, Source};
 use crate::wire::json::{Kind, Value};
 

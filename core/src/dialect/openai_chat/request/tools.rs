@@ -2,10 +2,10 @@
 
 use super::notes::Notes;
 use crate::base::JsonStr;
-use crate::dialect::openai_chat::answer::cache_hint;
-use crate::dialect::openai_chat::fields::{
+use crate::dialect::fields::{
     Checked, array, boolean, fault, given, object, required, string, string_in, wrong,
 };
+use crate::dialect::openai_chat::answer::cache_hint;
 use crate::ir::{FunctionTool, Origin, Tool, ToolChoice, ToolKind};
 use crate::wire::json::{Kind, Value};
 

@@ -2,7 +2,7 @@
 
 use crate::base::JsonStr;
 use crate::dialect::openai_chat::answer::{arguments_text, format_of};
-use crate::ir::{Arguments, CacheHint, Part, PartKind, Thinking, ToolCall};
+use crate::ir::{Arguments, Part, PartKind, Source, Thinking, ToolCall};
 use crate::wire::json::Writer;
 
 /// Writes a call.
@@ -72,16 +72,21 @@ pub(in crate::dialect::openai_chat) fn write_details<'p>(
     json.end_array();
 }
 
-/// Writes `cache_control` as Messages has it.
-pub(super) fn write_cache_hint(hint: &CacheHint, json: &mut Writer<'_>) {
-    json.begin_object();
-    json.key("type");
-    json.text("ephemeral");
-    if let Some(ttl) = &hint.ttl {
-        json.key("ttl");
-        json.str(ttl);
+/// Writes an address, or the data in the form of one. A file's id stands for itself.
+pub(in crate::dialect::openai_chat) fn write_url(source: &Source, json: &mut Writer<'_>) {
+    match source {
+        Source::Base64 { media_type, data } => {
+            json.begin_string();
+            json.append_text("data:");
+            json.append(media_type);
+            json.append_text(";base64,");
+            json.append(data);
+            json.end_string();
+        }
+        Source::Url { url, .. } => json.str(url),
+        Source::File { id, .. } => json.str(id),
+        Source::Parts(_) | Source::Text { .. } => json.text(""),
     }
-    json.end_object();
 }
 
 /// Writes one string of many texts.

@@ -84,9 +84,9 @@ impl Calls {
     }
 
     /// Signs the first call with what was told for the whole message.
-    pub(super) fn sign(&mut self, signature: Signature, blocks: &mut Blocks<'_>) {
+    pub(super) fn sign(&mut self, signature: Signature) {
         if let Some(first) = self.list.first_mut() {
-            first.sign(Some(signature), blocks);
+            first.sign(Some(signature));
         }
     }
 
@@ -209,7 +209,7 @@ impl Fragment {
 impl Call {
     fn new(piece: &Fragment, nth: usize, blocks: &Blocks<'_>) -> Call {
         let id = match piece.id.is_empty() {
-            true => call_id(blocks.answer_id(), nth),
+            true => call_id(blocks.answer_id, nth),
             false => piece.id.detach(),
         };
         Call {
@@ -241,13 +241,13 @@ impl Call {
         if self.block.is_some() {
             self.append(piece.arguments, blocks);
         } else {
-            if self.held.len() + piece.arguments.len() > blocks.held_bytes_max() {
+            if self.held.len() + piece.arguments.len() > blocks.held_bytes_max {
                 let reason = "a tool call with long arguments and no name".to_owned();
                 return Err(BrokenEvent { reason });
             }
             self.held.extend_from_slice(piece.arguments.escaped());
         }
-        self.sign(piece.signature, blocks);
+        self.sign(piece.signature);
         Ok(())
     }
 
@@ -262,7 +262,7 @@ impl Call {
         blocks.push(Delta::Append { block, piece });
     }
 
-    fn sign(&mut self, signature: Option<Signature>, _: &mut Blocks<'_>) {
+    fn sign(&mut self, signature: Option<Signature>) {
         if let Some(Signature { value, origin }) = signature {
             debug_assert_eq!(origin, Origin::Gemini);
             let value = value.detach();

@@ -3,9 +3,11 @@
 use super::calls::Calls;
 use crate::base::JsonStr;
 use crate::dialect::BrokenEvent;
+use crate::dialect::failure::calls_nothing;
 use crate::dialect::openai_chat::answer::{self, Detail, detail, google_signature, thinking_text};
 use crate::ir::{
-    BlockId, BlockKind, Delta, Finish, FinishReason, Origin, Part, PartKind, Piece, Signature,
+    BlockId, BlockKind, Class, Delta, Failure, Finish, FinishReason, Origin, Part, PartKind, Piece,
+    Signature,
 };
 use crate::wire::json::{Kind, Value};
 
@@ -35,16 +37,6 @@ impl Blocks<'_> {
     /// Passes a delta on.
     pub(super) fn push(&mut self, delta: Delta) {
         self.out.push(delta);
-    }
-
-    /// The answer's id, if one was told.
-    pub(super) const fn answer_id(&self) -> Option<&JsonStr> {
-        self.answer_id
-    }
-
-    /// Bytes that may be held back.
-    pub(super) const fn held_bytes_max(&self) -> usize {
-        self.held_bytes_max
     }
 }
 
@@ -137,27 +129,28 @@ impl Choice {
             self.calls.take_function_call(call, blocks)?;
         }
         if let Some(signature) = fields.extra_content.and_then(google_signature) {
-            self.calls.sign(signature, blocks);
+            self.calls.sign(signature);
         }
         self.said |= before != *blocks.next;
         Ok(())
     }
 
     /// Ends the choice. An error is an end that cannot be.
-    pub(super) fn finish(&mut self, blocks: &mut Blocks<'_>) -> Result<(), &'static str> {
+    pub(super) fn finish(&mut self, blocks: &mut Blocks<'_>) -> Result<(), Box<Failure>> {
+        let broken = |message| Err(Box::new(Failure::new(Class::BadGateway, message)));
         let told = self.told.take();
         if told.is_none() && !self.calls.look_whole() {
-            return Err("the stream ended within a tool call");
+            return broken("the stream ended within a tool call");
         }
         self.close(blocks);
         if !self.calls.finish(blocks) {
-            return Err("the upstream's tool call has no name");
+            return broken("the upstream's tool call has no name");
         }
         let has_calls = !self.calls.is_empty();
         let Finish { mut reason, .. } = answer::finish(told, has_calls);
         if reason == FinishReason::ToolCalls && !has_calls {
             if !self.said {
-                return Err("the upstream says that tools are called, and calls none");
+                return Err(Box::new(calls_nothing()));
             }
             reason = FinishReason::Stop;
         }

@@ -12,12 +12,10 @@ use super::choice::{Blocks, Choice};
 use crate::base::limits::JsonLimits;
 use crate::base::{JsonStr, Limits};
 use crate::dialect::BrokenEvent;
+use crate::dialect::failure::truncated;
 use crate::dialect::openai_chat::{answer, failure, response, usage};
-use crate::ir::{Class, Delta, Failure, Start, Usage};
+use crate::ir::{CHOICES_MAX, Class, Delta, Failure, Start, Usage};
 use crate::wire::json::{Kind, Tape, Value};
-
-/// OpenAI's limit on `n`.
-const CHOICES_MAX: u64 = 128;
 
 /// Turns chunks into deltas.
 #[derive(Debug)]
@@ -88,7 +86,8 @@ impl Decoder {
         };
         self.tape = tape;
         if result.is_err() && !self.ended && self.choices.iter().any(Choice::has_calls) {
-            self.cut_off("an event within a tool call cannot be read", out);
+            let message = "an event within a tool call cannot be read";
+            self.fail(Failure::new(Class::BadGateway, message), out);
         }
         result
     }
@@ -108,7 +107,7 @@ impl Decoder {
         if self.is_whole() {
             self.finish(out);
         } else {
-            self.cut_off("the upstream's stream ended before it was complete", out);
+            self.fail(truncated(), out);
         }
     }
 
@@ -117,7 +116,7 @@ impl Decoder {
         if self.choices.iter().any(says) {
             self.finish(out);
         } else {
-            self.cut_off("the upstream's stream ended without an answer", out);
+            self.fail(failure::unanswered(), out);
         }
     }
 
@@ -130,8 +129,8 @@ impl Decoder {
                 answer_id: self.answer_id.as_ref(),
                 held_bytes_max: self.held_bytes_max,
             };
-            if let Err(what) = choice.finish(&mut blocks) {
-                return self.cut_off(what, out);
+            if let Err(failure) = choice.finish(&mut blocks) {
+                return self.fail(*failure, out);
             }
         }
         self.ended = true;
@@ -245,8 +244,8 @@ impl Decoder {
     }
 
     fn choice_at(&mut self, index: u64) -> Result<usize, BrokenEvent> {
-        let number = u32::try_from(index).ok().filter(|_| index < CHOICES_MAX);
-        let Some(number) = number else {
+        let number = u32::try_from(index).ok();
+        let Some(number) = number.filter(|number| *number < CHOICES_MAX) else {
             let reason = format!("choice {index} of at most {CHOICES_MAX}");
             return Err(BrokenEvent { reason });
         };
@@ -255,10 +254,6 @@ impl Decoder {
             self.choices.push(Choice::new(number));
             self.choices.len() - 1
         }))
-    }
-
-    fn cut_off(&mut self, message: &str, out: &mut Vec<Delta>) {
-        self.fail(Failure::new(Class::BadGateway, message), out);
     }
 
     fn fail(&mut self, failure: Failure, out: &mut Vec<Delta>) {

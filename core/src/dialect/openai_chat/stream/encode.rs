@@ -8,12 +8,12 @@
 use crate::base::buf::SLICE_BYTES_MIN;
 use crate::base::{JsonStr, OutBuf, RawJson};
 use crate::dialect::ReplyMeta;
+use crate::dialect::failure::{calls_nothing, truncated};
 use crate::dialect::openai_chat::answer::{NO_ARGUMENTS, finish_name, format_of};
 use crate::dialect::openai_chat::response::{Head, write_head, write_picture};
 use crate::dialect::openai_chat::{failure, usage};
 use crate::ir::{
-    BlockId, BlockKind, Class, Delta, Failure, Finish, FinishReason, Origin, PartKind, Piece,
-    Start, Usage,
+    BlockId, BlockKind, Delta, Failure, Finish, FinishReason, Origin, PartKind, Piece, Start, Usage,
 };
 use crate::wire::json::Writer;
 
@@ -260,9 +260,6 @@ impl Encoder {
                 write_picture(media, &mut Writer::new(out));
                 out.put(b"]");
             }),
-            PartKind::Text { text, .. } => self.chunk(choice, None, None, out, |out| {
-                put_member(b"\"content\":\"", text, out);
-            }),
             _ => {}
         }
     }
@@ -353,8 +350,7 @@ impl Encoder {
         let reason = match &finish.reason {
             FinishReason::Stop | FinishReason::StopSequence if at.calls > 0 => "tool_calls",
             FinishReason::ToolCalls if at.calls == 0 => {
-                let message = "the upstream says that tools are called, and calls none";
-                return self.fail(&Failure::new(Class::BadGateway, message), out);
+                return self.fail(&calls_nothing(), out);
             }
             reason => finish_name(reason, at.refused),
         };
@@ -363,8 +359,7 @@ impl Encoder {
 
     fn end(&mut self, out: &mut OutBuf) {
         if self.choices.is_empty() || self.choices.iter().any(|choice| !choice.finished) {
-            let message = "the upstream's stream ended before it was complete";
-            return self.fail(&Failure::new(Class::BadGateway, message), out);
+            return self.fail(&truncated(), out);
         }
         self.ended = true;
         if self.meta.stream_usage {

@@ -1,8 +1,8 @@
-//! Reading typed values out of a request, with errors that name the place. `null` counts as left
-//! out, as it does at OpenAI.
+//! Reading typed values out of a document, with failures that name the place. `null` counts as left
+//! out, as it does in the vendors' own APIs.
 
 use crate::base::JsonStr;
-use crate::ir::{Failure, Number, Source};
+use crate::ir::{Failure, Number};
 use crate::wire::json::{Kind, Value};
 
 /// What a reader gives, or what the client did wrong.
@@ -18,18 +18,20 @@ pub(super) fn wrong(value: Value<'_>, expected: &str) -> Box<Failure> {
     fault(value, &format!("must be {expected}, not {}", value.kind()))
 }
 
-/// A member that must be there.
-pub(super) fn required<'t>(object: Value<'t>, key: &str) -> Checked<Value<'t>> {
-    if let Some(value) = given(object, key) {
-        return Ok(value);
-    }
+/// An object without its member `key`; `message` is how its API says so.
+pub(super) fn missing(object: Value<'_>, key: &str, message: &str) -> Box<Failure> {
     let around = object.path();
     let path = if around.is_empty() {
         key.to_owned()
     } else {
         format!("{around}.{key}")
     };
-    Err(Box::new(Failure::invalid(path, "is required")))
+    Box::new(Failure::invalid(path, message))
+}
+
+/// A member that must be there.
+pub(super) fn required<'t>(object: Value<'t>, key: &str) -> Checked<Value<'t>> {
+    given(object, key).ok_or_else(|| missing(object, key, "is required"))
 }
 
 /// A member that is there and not null.
@@ -68,9 +70,22 @@ pub(super) fn number(value: Value<'_>) -> Checked<Number> {
 
 /// A whole number not below zero.
 pub(super) fn count(value: Value<'_>) -> Checked<u64> {
-    value
-        .as_u64()
-        .ok_or_else(|| wrong_number(value, "a whole number not below 0"))
+    const EXPECTED: &str = "an integer that is not negative";
+    value.as_u64().ok_or_else(|| match value.kind() {
+        Kind::Number => fault(value, &format!("must be {EXPECTED}")),
+        _ => wrong(value, EXPECTED),
+    })
+}
+
+/// A whole number not below zero as it is written, but for a form that not every API reads as one
+/// (`1e3`, `16.0`).
+pub(super) fn whole_number(value: Value<'_>) -> Checked<Number> {
+    let count = count(value)?;
+    let written = Number(value.raw());
+    Ok(match written.as_u64() {
+        Some(_) => written,
+        None => Number::from(count),
+    })
 }
 
 /// An object.
@@ -86,43 +101,5 @@ pub(super) fn array(value: Value<'_>) -> Checked<Value<'_>> {
     match value.kind() {
         Kind::Array => Ok(value),
         _ => Err(wrong(value, "an array")),
-    }
-}
-
-/// The source that an address names: the data itself where it is a `data:` URL (RFC 2397), as a
-/// slice.
-pub(super) fn source(url: JsonStr) -> Result<Source, &'static str> {
-    let escaped = url.escaped();
-    if !escaped.starts_with(b"data:") {
-        return Ok(Source::Url {
-            url,
-            media_type: None,
-        });
-    }
-    let Some(comma) = memchr::memchr(b',', escaped) else {
-        return Err("is a data URL without a comma");
-    };
-    let head = JsonStr::from_checked(escaped.slice(5..comma));
-    let data = JsonStr::from_checked(escaped.slice(comma + 1..));
-    let text = head.unescape();
-    let Some(described) = text.strip_suffix(";base64") else {
-        return Err("must be base64 where it is a data URL");
-    };
-    let media_type = described.split(';').next().unwrap_or_default();
-    let media_type = match media_type {
-        "" => JsonStr::from_static("text/plain"),
-        // The slice, where it is no other text than that.
-        _ if head.escaped().starts_with(media_type.as_bytes()) => {
-            JsonStr::from_checked(head.escaped().slice(..media_type.len()))
-        }
-        _ => JsonStr::escape(media_type),
-    };
-    Ok(Source::Base64 { media_type, data })
-}
-
-fn wrong_number(value: Value<'_>, expected: &str) -> Box<Failure> {
-    match value.kind() {
-        Kind::Number => fault(value, &format!("must be {expected}")),
-        _ => wrong(value, expected),
     }
 }
