@@ -1,20 +1,23 @@
 //! From a client's body to an upstream's: [`Prepare`] is a pure function, run in the turn for
 //! ordinary requests and on a host thread for those that take longer than a turn may.
 
+use core::cmp::Reverse;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::base::limits::JsonLimits;
 use crate::base::{JsonStr, OutBuf};
-use crate::config::{Resolved, Snapshot, Upstream};
+use crate::config::{Chain, Member, Resolved, Snapshot, Step, Upstream};
 use crate::dialect::{Dialect, Target};
-use crate::ir::{Class, Failure, PartKind, Request};
+use crate::ir::{Blame, Class, Failure, PartKind, Request};
+use crate::policy::balance::{self, Session};
 use crate::wire::coding::{self, CodingError, Codings};
 use crate::wire::json::{Tape, Value};
 
 /// Bytes of a prompt per token, roughly, for the estimate that precedes the provider's own count.
 const BYTES_PER_TOKEN: u64 = 4;
+/// As much of each of a prompt's first parts tells conversations apart.
+const PREFIX_BYTES: usize = 256;
 
 /// A received request, before anything is known of it but its head.
 #[derive(Debug)]
@@ -23,9 +26,10 @@ pub struct Prepare {
     dialect: Dialect,
     codings: Codings,
     body: Bytes,
+    session: Option<Session>,
 }
 
-/// A request ready to be sent.
+/// A request that was read.
 #[derive(Debug)]
 pub struct Prepared {
     /// The model's name as the client wrote it.
@@ -34,7 +38,8 @@ pub struct Prepared {
     /// Whether a streaming Chat client asked for the usage chunk.
     pub(super) stream_usage: bool,
     pub(super) input_tokens_estimate: u64,
-    pub(super) dropped: Vec<String>,
+    /// What this request has in common with the others of its conversation.
+    pub(super) session: Session,
     pub(super) destination: Destination,
 }
 
@@ -43,19 +48,31 @@ pub struct Prepared {
 pub(super) enum Destination {
     /// To the built-in model.
     Demo(Box<Request>),
-    /// To a provider.
-    Upstream(Prompt),
+    /// To providers.
+    Chain(Routed),
+}
+
+/// A request for the targets of a chain.
+#[derive(Debug)]
+pub(super) struct Routed {
+    pub(super) chain: Arc<Chain>,
+    /// The client's body, decoded, kept until the answer is committed: another target may need it.
+    pub(super) source: Bytes,
+    /// As the target gets it that is asked, or the one that will be asked first.
+    pub(super) prompt: Option<Prompt>,
 }
 
 /// A request as its upstream gets it.
 #[derive(Debug)]
-pub(super) struct Prompt {
+pub struct Prompt {
     pub(super) upstream: Arc<Upstream>,
     /// The body, kept until the answer is committed: it may have to be sent again.
     pub(super) body: Vec<Bytes>,
     pub(super) body_len: u64,
     /// Whether both sides speak the same API, so that bytes pass untouched.
     pub(super) is_same_dialect: bool,
+    /// JSON paths of what the target has no place for.
+    pub(super) dropped: Vec<String>,
 }
 
 impl Prepared {
@@ -63,27 +80,29 @@ impl Prepared {
     pub(super) fn forget_body(&mut self) {
         match &mut self.destination {
             Destination::Demo(request) => **request = Request::default(),
-            Destination::Upstream(prompt) => prompt.body = Vec::new(),
+            Destination::Chain(routed) => {
+                routed.source = Bytes::new();
+                if let Some(prompt) = &mut routed.prompt {
+                    prompt.body = Vec::new();
+                }
+            }
         }
     }
 }
 
-impl Prepared {
+impl Prompt {
     /// Writes the body anew without earlier reasoning. Says whether there was any.
     pub(super) fn strip_reasoning(&mut self, snapshot: &Snapshot, tape: &mut Tape) -> bool {
-        let Destination::Upstream(prompt) = &mut self.destination else {
+        let Some(provider) = snapshot.providers.get(self.upstream.provider) else {
             return false;
         };
-        let Some(provider) = snapshot.providers.get(prompt.upstream.provider) else {
-            return false;
-        };
-        let body = Bytes::from(prompt.body.concat());
-        let stripped = without_reasoning(provider.dialect, &body, prompt, tape, snapshot);
+        let body = Bytes::from(self.body.concat());
+        let stripped = without_reasoning(provider.dialect, &body, self, tape, snapshot);
         let Some(mut stripped) = stripped else {
             return false;
         };
-        prompt.body_len = stripped.len() as u64;
-        prompt.body = take_parts(&mut stripped);
+        self.body_len = stripped.len() as u64;
+        self.body = take_parts(&mut stripped);
         true
     }
 }
@@ -120,28 +139,69 @@ fn without_reasoning(
 }
 
 impl Prepare {
-    /// The request of a client that speaks `dialect`.
+    /// The request of a client that speaks `dialect`, and named its `session` in the head.
     pub const fn new(
         snapshot: Arc<Snapshot>,
         dialect: Dialect,
         codings: Codings,
         body: Bytes,
+        session: Option<Session>,
     ) -> Prepare {
         Prepare {
             snapshot,
             dialect,
             codings,
             body,
+            session,
         }
     }
 
-    /// Reads the body, finds the model, and writes the upstream's body.
+    /// Reads the body, finds the model, and writes the body of the upstream that will be asked
+    /// first.
     pub(super) fn run(self, tape: &mut Tape) -> Result<Box<Prepared>, Box<Failure>> {
-        let limits = &self.snapshot.limits;
         let body = self.decompress()?;
-        let prepared = prepare(&self.snapshot, self.dialect, &body, tape, &limits.json);
+        let prepared = self.prepare(&body, tape);
         tape.shrink();
         prepared.map(Box::new)
+    }
+
+    fn prepare(&self, body: &Bytes, tape: &mut Tape) -> Result<Prepared, Box<Failure>> {
+        let root = parse(body, tape, &self.snapshot)?;
+        let model = model_of(root)?;
+        let name = model.unescape();
+        let resolved = resolve(&self.snapshot, &name)?;
+        let session = self.session.unwrap_or_else(|| session_of(root));
+        let destination = match resolved {
+            Resolved::Demo => {
+                let request = self.dialect.decode_request(root)?;
+                Destination::Demo(Box::new(request))
+            }
+            Resolved::Chain(chain) => {
+                let first = ranked(chain.steps.first(), session).next();
+                let upstream = first.map(|member| &member.upstream);
+                let upstream = upstream.ok_or_else(|| internal("the route leads nowhere"))?;
+                let prompt = encode(&self.snapshot, self.dialect, body, root, upstream, &name);
+                // What one target cannot be told, another may.
+                let is_alone = chain.upstreams().nth(1).is_none();
+                let prompt = match prompt {
+                    Err(failure) if is_alone => return Err(failure),
+                    prompt => prompt.ok(),
+                };
+                Destination::Chain(Routed {
+                    chain: Arc::clone(chain),
+                    source: body.clone(),
+                    prompt,
+                })
+            }
+        };
+        Ok(Prepared {
+            stream: root.get("stream").and_then(Value::as_bool).unwrap_or(false),
+            stream_usage: stream_usage(root),
+            model,
+            input_tokens_estimate: (body.len() as u64 / BYTES_PER_TOKEN).max(1),
+            session,
+            destination,
+        })
     }
 
     fn decompress(&self) -> Result<Bytes, Box<Failure>> {
@@ -156,82 +216,127 @@ impl Prepare {
     }
 }
 
-fn prepare(
+/// The members of a step, in the order in which `session` asks them.
+pub(super) fn ranked(step: Option<&Step>, session: Session) -> impl Iterator<Item = &Member> {
+    let mut members: Vec<&Member> = step.into_iter().flatten().collect();
+    if members.len() > 1 {
+        members.sort_by_key(|member| {
+            let number = member.upstream.target as u64;
+            Reverse(balance::rank(session, number, member.weight))
+        });
+    }
+    members.into_iter()
+}
+
+/// A request to be written for another target than the first.
+#[derive(Debug)]
+pub struct Encode {
+    pub(super) snapshot: Arc<Snapshot>,
+    pub(super) dialect: Dialect,
+    pub(super) source: Bytes,
+    pub(super) upstream: Arc<Upstream>,
+    pub(super) model: JsonStr,
+}
+
+impl Encode {
+    /// Reads the client's body again and writes the upstream's.
+    pub(super) fn run(self, tape: &mut Tape) -> Result<Box<Prompt>, Box<Failure>> {
+        let root = parse(&self.source, tape, &self.snapshot)?;
+        let name = self.model.unescape();
+        let (snapshot, source) = (&self.snapshot, &self.source);
+        let prompt = encode(snapshot, self.dialect, source, root, &self.upstream, &name);
+        tape.shrink();
+        prompt.map(Box::new)
+    }
+}
+
+fn parse<'t>(
+    body: &'t Bytes,
+    tape: &'t mut Tape,
+    snapshot: &Snapshot,
+) -> Result<Value<'t>, Box<Failure>> {
+    tape.parse(body, &snapshot.limits.json).map_err(|error| {
+        let message = format!("the request body is not valid JSON: {error}");
+        Box::new(Failure::new(Class::InvalidRequest, message))
+    })
+}
+
+fn encode(
     snapshot: &Snapshot,
     dialect: Dialect,
     body: &Bytes,
-    tape: &mut Tape,
-    limits: &JsonLimits,
-) -> Result<Prepared, Box<Failure>> {
-    let root = tape.parse(body, limits).map_err(|error| {
-        let message = format!("the request body is not valid JSON: {error}");
-        Box::new(Failure::new(Class::InvalidRequest, message))
-    })?;
-    let model = model_of(root)?;
-    let name = model.unescape();
-    let resolved = resolve(snapshot, &name)?;
-    let input_tokens_estimate = (body.len() as u64 / BYTES_PER_TOKEN).max(1);
-    let mut prepared = Prepared {
-        stream: root.get("stream").and_then(Value::as_bool).unwrap_or(false),
-        stream_usage: stream_usage(root),
-        model,
-        input_tokens_estimate,
-        dropped: Vec::new(),
-        destination: Destination::Demo(Box::default()),
+    root: Value<'_>,
+    upstream: &Arc<Upstream>,
+    name: &str,
+) -> Result<Prompt, Box<Failure>> {
+    let (upstream, model) = snapshot.model_at(upstream, name);
+    if model.is_empty() {
+        let message = format!("`{name}` names a provider, and no model of it");
+        return Err(no_model(message));
+    }
+    let provider = snapshot.providers.get(upstream.provider);
+    let provider = provider.ok_or_else(|| internal("the route's provider is gone"))?;
+    let target = Target {
+        model: &model,
+        traits: &upstream.traits,
+        extra: &upstream.extra,
     };
-    prepared.destination = match resolved {
-        Resolved::Demo => {
-            let request = dialect.decode_request(root)?;
-            Destination::Demo(Box::new(request))
-        }
-        Resolved::Upstream(upstream, model) => {
-            let provider = snapshot.providers.get(upstream.provider).ok_or_else(|| {
-                Box::new(Failure::new(
-                    Class::Internal,
-                    "the route's provider is gone",
-                ))
-            })?;
-            let target = Target {
-                model: &model,
-                traits: &upstream.traits,
-                extra: &upstream.extra,
-            };
-            let is_same_dialect = provider.dialect == dialect;
-            let mut encoded = if is_same_dialect {
-                dialect.edit_request(body, root, &target)
-            } else {
-                let request = dialect.decode_request(root)?;
-                let encoded = provider.dialect.encode_request(&request, &target)?;
-                prepared.dropped = encoded.dropped;
-                encoded.body
-            };
-            let body_len = encoded.len() as u64;
-            let body = take_parts(&mut encoded);
-            Destination::Upstream(Prompt {
-                upstream,
-                body,
-                body_len,
-                is_same_dialect,
-            })
-        }
+    let is_same_dialect = provider.dialect == dialect;
+    let (mut encoded, dropped) = if is_same_dialect {
+        (dialect.edit_request(body, root, &target), Vec::new())
+    } else {
+        let request = dialect.decode_request(root)?;
+        let encoded = provider.dialect.encode_request(&request, &target)?;
+        (encoded.body, encoded.dropped)
     };
-    Ok(prepared)
+    Ok(Prompt {
+        upstream,
+        body_len: encoded.len() as u64,
+        body: take_parts(&mut encoded),
+        is_same_dialect,
+        dropped,
+    })
 }
 
-fn resolve(snapshot: &Snapshot, name: &str) -> Result<Resolved, Box<Failure>> {
-    let message = match snapshot.resolve(name) {
-        Some(Resolved::Upstream(_, model)) if model.is_empty() => {
-            format!("`{name}` names a provider, and no model of it")
-        }
-        Some(resolved) => return Ok(resolved),
-        None => format!(
-            "there is no model `{name}` here: no route of the config matches it. \
-             `GET /v1/models` lists what there is, and `provider/model` names a provider's own"
-        ),
-    };
+fn internal(message: &str) -> Box<Failure> {
+    Box::new(Failure::new(Class::Internal, message).blame(Blame::Gateway))
+}
+
+fn no_model(message: String) -> Box<Failure> {
     let mut failure = Failure::new(Class::NotFound, message);
     failure.param = Some(JsonStr::from_static("model"));
-    Err(Box::new(failure))
+    Box::new(failure)
+}
+
+fn resolve<'s>(snapshot: &'s Snapshot, name: &str) -> Result<Resolved<'s>, Box<Failure>> {
+    snapshot.resolve(name).ok_or_else(|| {
+        no_model(format!(
+            "there is no model `{name}` here: no route of the config matches it. \
+             `GET /v1/models` lists what there is, and `provider/model` names a provider's own"
+        ))
+    })
+}
+
+/// The conversation that a request belongs to: by the name that its client gives it, else by how
+/// its prompt begins, which stays the same from turn to turn.
+fn session_of(root: Value<'_>) -> Session {
+    let named = [
+        root.get("metadata").and_then(|it| it.get("user_id")),
+        root.get("prompt_cache_key"),
+        root.get("user"),
+    ];
+    let named = named.into_iter().flatten().find_map(Value::as_str);
+    if let Some(name) = named.filter(|name| !name.is_empty()) {
+        return Session::of(name.unescape().as_bytes());
+    }
+    let start = |value: Option<Value<'_>>| {
+        let text = value.map(Value::raw_text).unwrap_or_default();
+        Session::of(text.get(..PREFIX_BYTES).unwrap_or(text))
+    };
+    let mut messages = root.get("messages").into_iter().flat_map(Value::elements);
+    start(root.get("system"))
+        .and(start(messages.next()))
+        .and(start(messages.next()))
 }
 
 fn take_parts(body: &mut OutBuf) -> Vec<Bytes> {

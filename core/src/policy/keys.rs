@@ -21,6 +21,11 @@ pub struct KeyLimits {
 /// For how long a key is left alone that its provider refused. Long enough to do no harm, short
 /// enough that an account which was paid works again without a restart.
 const REFUSED_TIME: Duration = Duration::from_secs(600);
+/// For how long a key is left alone that has met a limit, where the provider does not say; doubled
+/// each time in a row.
+const COOLING_TIME: Duration = Duration::from_secs(1);
+/// It does not grow beyond this.
+const COOLING_TIME_MAX: Duration = Duration::from_secs(60);
 
 /// One key.
 #[derive(Clone, Debug, Default)]
@@ -28,6 +33,12 @@ struct Key {
     cooling_until: Instant,
     /// Why the provider refused it, if it did.
     refused: Option<Class>,
+    /// It met a limit or was refused, and nothing has been accepted since: one request at a time
+    /// finds out.
+    is_suspect: bool,
+    is_probing: bool,
+    /// Limits met in a row of which the provider did not say how long they hold.
+    strikes: u32,
     in_flight: u32,
     requests: RateWindow,
     tokens: RateWindow,
@@ -102,34 +113,56 @@ impl KeyRing {
         best.map(|(_, index)| index).ok_or(none)
     }
 
-    /// A request of about `tokens` goes out with the key. [`KeyRing::release`] must follow.
-    pub fn take(&mut self, index: usize, tokens: u64, now: Instant) {
-        if let Some(key) = self.keys.get_mut(index) {
-            key.in_flight += 1;
-            key.requests.add(1, now);
-            key.tokens.add(tokens, now);
-        }
+    /// A request of about `tokens` goes out with the key. Says whether it is the one that finds out
+    /// whether the key works again. [`KeyRing::release`] must follow.
+    pub fn take(&mut self, index: usize, tokens: u64, now: Instant) -> bool {
+        let Some(key) = self.keys.get_mut(index) else {
+            return false;
+        };
+        key.in_flight += 1;
+        key.requests.add(1, now);
+        key.tokens.add(tokens, now);
+        let is_probe = key.is_suspect && !key.is_probing;
+        key.is_probing |= is_probe;
+        is_probe
     }
 
     /// The request ended. Of the tokens that were expected, `used` were really used, if that is
     /// known.
-    pub fn release(&mut self, index: usize, expected: u64, used: Option<u64>, now: Instant) {
-        if let Some(key) = self.keys.get_mut(index) {
-            key.in_flight = key.in_flight.saturating_sub(1);
-            let used = used.unwrap_or(expected);
-            if used > expected {
-                key.tokens.add(used - expected, now);
-            } else {
-                key.tokens.take_back(expected - used, now);
-            }
+    pub fn release(
+        &mut self,
+        index: usize,
+        is_probe: bool,
+        expected: u64,
+        used: Option<u64>,
+        now: Instant,
+    ) {
+        let Some(key) = self.keys.get_mut(index) else {
+            return;
+        };
+        key.in_flight = key.in_flight.saturating_sub(1);
+        key.is_probing &= !is_probe;
+        let used = used.unwrap_or(expected);
+        if used > expected {
+            key.tokens.add(used - expected, now);
+        } else {
+            key.tokens.take_back(expected - used, now);
         }
     }
 
-    /// Leaves a key alone until `until`, or longer if it was to be left alone longer.
-    pub fn cool(&mut self, index: usize, until: Instant) {
-        if let Some(key) = self.keys.get_mut(index) {
-            key.cooling_until = key.cooling_until.max(until);
-        }
+    /// The key met a limit: it is left alone as long as the provider asks, or for a time that grows;
+    /// never shorter than it was to be left alone already.
+    pub fn cool(&mut self, index: usize, retry_after: Option<Duration>, now: Instant) {
+        let Some(key) = self.keys.get_mut(index) else {
+            return;
+        };
+        let wait = retry_after.unwrap_or_else(|| {
+            let factor = 1u32.checked_shl(key.strikes).unwrap_or(u32::MAX);
+            key.strikes = key.strikes.saturating_add(1);
+            COOLING_TIME.saturating_mul(factor).min(COOLING_TIME_MAX)
+        });
+        key.cooling_until = key.cooling_until.max(now + wait);
+        key.is_suspect = true;
     }
 
     /// The provider refused the key itself (401, 402, 403): it is taken out. Says whether it was in.
@@ -138,14 +171,18 @@ impl KeyRing {
             return false;
         };
         key.cooling_until = key.cooling_until.max(now + REFUSED_TIME);
+        key.is_suspect = true;
         key.refused.replace(class).is_none()
     }
 
-    /// The key was accepted.
-    pub fn accept(&mut self, index: usize) {
-        if let Some(key) = self.keys.get_mut(index) {
-            key.refused = None;
-        }
+    /// The provider accepted a request with the key. Says whether that was in doubt.
+    pub fn accept(&mut self, index: usize) -> bool {
+        let Some(key) = self.keys.get_mut(index) else {
+            return false;
+        };
+        key.refused = None;
+        key.strikes = 0;
+        core::mem::take(&mut key.is_suspect)
     }
 
     /// How each key fares, in the order of the config.
@@ -171,10 +208,8 @@ impl Key {
                 None => NoKey::Until(self.cooling_until),
             });
         }
-        // A key that was refused is asked by one request at a time until it is accepted.
-        if self.refused.is_some() && self.in_flight > 0
-            || limits.concurrent.is_some_and(|max| self.in_flight >= max)
-        {
+        let is_full = limits.concurrent.is_some_and(|max| self.in_flight >= max);
+        if self.is_suspect && self.is_probing || is_full {
             return Err(NoKey::Busy);
         }
         let mut at = now;
@@ -228,7 +263,7 @@ mod tests {
         assert!(counts.iter().all(|&count| count > 850), "{counts:?}");
         // One key gone moves its own sessions alone.
         let before: Vec<_> = (0..100).map(|it| choose(&mut ring, it, at(0))).collect();
-        ring.cool(2, at(100));
+        ring.cool(2, Some(Duration::from_millis(100)), at(0));
         for (session, key) in before.iter().enumerate() {
             let now = choose(&mut ring, session as u64, at(1));
             assert!(now == *key || *key == Ok(2));
@@ -240,11 +275,36 @@ mod tests {
     #[test]
     fn a_cool_down_is_never_shortened_and_the_first_end_is_told() {
         let mut ring = KeyRing::new(2);
-        ring.cool(0, at(500));
-        ring.cool(0, at(100));
-        ring.cool(1, at(900));
+        ring.cool(0, Some(Duration::from_millis(500)), at(0));
+        ring.cool(0, Some(Duration::from_millis(100)), at(0));
+        ring.cool(1, Some(Duration::from_millis(900)), at(0));
         assert_eq!(choose(&mut ring, 7, at(499)), Err(NoKey::Until(at(500))));
         assert_eq!(choose(&mut ring, 7, at(500)), Ok(0));
+        // One request finds out, however many wait.
+        assert!(ring.take(0, 0, at(500)));
+        for _ in 0..1_000 {
+            assert_eq!(choose(&mut ring, 7, at(500)), Err(NoKey::Busy));
+        }
+        ring.release(0, true, 0, None, at(500));
+        assert_eq!(choose(&mut ring, 7, at(500)), Ok(0));
+        assert!(ring.accept(0));
+        assert!(!ring.accept(0));
+    }
+
+    #[test]
+    fn cool_downs_grow_where_the_provider_says_nothing() {
+        let mut ring = KeyRing::new(1);
+        let mut now = at(0);
+        for seconds in [1, 2, 4, 8, 16, 32, 60, 60] {
+            ring.cool(0, None, now);
+            now = now + Duration::from_secs(seconds);
+            assert_eq!(choose(&mut ring, 7, now), Ok(0));
+            let before = Instant::from_nanos(now.as_nanos() - 1);
+            assert_eq!(choose(&mut ring, 7, before), Err(NoKey::Until(now)));
+        }
+        ring.accept(0);
+        ring.cool(0, None, now);
+        assert_eq!(choose(&mut ring, 7, now + Duration::from_secs(1)), Ok(0));
     }
 
     #[test]
@@ -255,11 +315,11 @@ mod tests {
         let refused = Err(NoKey::Refused(Class::Authentication));
         assert_eq!(choose(&mut ring, 1, at(599_000)), refused);
         assert_eq!(choose(&mut ring, 1, at(601_000)), Ok(0));
-        ring.take(0, 0, at(601_000));
+        assert!(ring.take(0, 0, at(601_000)));
         assert_eq!(choose(&mut ring, 1, at(601_000)), Err(NoKey::Busy));
         ring.accept(0);
         assert_eq!(choose(&mut ring, 1, at(601_000)), Ok(0));
-        ring.release(0, 0, None, at(601_000));
+        ring.release(0, true, 0, None, at(601_000));
         assert_eq!(ring.in_flight(), 0);
     }
 
@@ -277,9 +337,9 @@ mod tests {
         ring.take(0, 400, at(0));
         ring.take(0, 400, at(0));
         assert_eq!(choose(&mut ring, 100, at(0)), Err(NoKey::Busy));
-        ring.release(0, 400, Some(900), at(0));
+        ring.release(0, false, 400, Some(900), at(0));
         assert_eq!(choose(&mut ring, 100, at(0)), Err(NoKey::Until(at(65_000))));
-        ring.release(0, 400, Some(0), at(1_000));
+        ring.release(0, false, 400, Some(0), at(1_000));
         assert_eq!(choose(&mut ring, 100, at(1_000)), Ok(0));
         ring.take(0, 10, at(1_000));
         assert_eq!(

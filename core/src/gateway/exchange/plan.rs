@@ -1,0 +1,633 @@
+//! The plan of a request: which target and key it is sent to, and what is done when that fails.
+//!
+//! Nothing of an answer has reached the client while a plan goes on, so any target that can answer
+//! will do. Once content has gone out there is no plan any more: what fails then is told in the
+//! stream.
+
+use core::time::Duration;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::super::Shard;
+use super::super::io::Work;
+use super::super::prepare::{Destination, Encode, Prompt, Routed, ranked};
+use super::deadlines::Phase;
+use super::state::{State, Step};
+use super::{Answer, Exchange};
+use crate::base::{ExchangeId, Instant};
+use crate::config::{Credentials, Snapshot, Upstream};
+use crate::ir::{Blame, Class, Failure};
+use crate::policy::breaker::{Admission, Verdict};
+use crate::policy::keys::NoKey;
+use crate::policy::retry::{self, Next};
+use crate::record::{Attempted, Outcome};
+use crate::wire::http1::Fields;
+
+/// How far the plan of a request has come.
+#[derive(Debug, Default)]
+pub(in crate::gateway) struct Plan {
+    /// Requests sent so far.
+    pub(in crate::gateway) attempts: u32,
+    /// Of these, repetitions on the present target.
+    repeats: u32,
+    /// Targets that are not asked (again), by number.
+    out: Vec<usize>,
+    /// What the request occupies while it is with a target.
+    seat: Option<Seat>,
+    /// Why the first attempt failed: what the client is told if none succeeds.
+    first: Option<Box<Told>>,
+    /// Since when it has waited for a key.
+    waits_since: Option<Instant>,
+}
+
+/// A request's place at a target.
+#[derive(Clone, Copy, Debug)]
+struct Seat {
+    target: usize,
+    provider: usize,
+    key: Option<usize>,
+    is_key_probe: bool,
+    is_probe: bool,
+    /// Tokens that the key was charged with.
+    tokens: u64,
+    /// States of another config know nothing of it.
+    generation: Option<u32>,
+    since: Instant,
+}
+
+/// A failure as it may be told to the client.
+#[derive(Debug)]
+pub(in crate::gateway) struct Told {
+    pub(in crate::gateway) failure: Failure,
+    /// The upstream's own words, for a client of the same API.
+    pub(in crate::gateway) answer: Option<ErrorAnswer>,
+}
+
+/// An upstream's answer that tells an error.
+#[derive(Debug)]
+pub(in crate::gateway) struct ErrorAnswer {
+    pub(in crate::gateway) status: u16,
+    pub(in crate::gateway) body: Bytes,
+    pub(in crate::gateway) fields: Fields,
+    /// Whether a client of the same API understands it as it is.
+    pub(in crate::gateway) is_passed: bool,
+}
+
+/// What looking for a target came to.
+enum Found {
+    Seat(Arc<Upstream>, Option<usize>),
+    /// None now; a key will be free at this time, or when another request ends.
+    Wait {
+        until: Option<Instant>,
+        provider: usize,
+    },
+    /// None, and waiting does not help, or not soon.
+    None(Option<Box<Failure>>),
+}
+
+impl Told {
+    pub(in crate::gateway) fn new(failure: Failure) -> Told {
+        Told {
+            failure,
+            answer: None,
+        }
+    }
+}
+
+impl Shard {
+    /// Finds a target and a key for the request, and sends it there; or waits; or gives up.
+    pub(in crate::gateway) fn choose(&mut self, id: ExchangeId) {
+        loop {
+            let Some(exchange) = self.exchanges.get_mut(id) else {
+                return;
+            };
+            if exchange.state != State::Choosing {
+                return;
+            }
+            exchange.deadlines.clear(Phase::Backoff);
+            let retry = &exchange.snapshot.retry;
+            if exchange.plan.attempts >= retry.attempts_max {
+                self.give_up(id, None);
+                return;
+            }
+            match self.find(id) {
+                Found::Seat(upstream, key) => {
+                    self.sit(id, &upstream, key);
+                    if self.encoded_for(id, &upstream) {
+                        return;
+                    }
+                    // This target cannot be told what is asked; the next one is tried.
+                }
+                Found::Wait { until, provider } => {
+                    self.wait_for_key(id, until, provider);
+                    return;
+                }
+                Found::None(failure) => {
+                    self.give_up(id, failure);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Looks through the chain, in order.
+    fn find(&mut self, id: ExchangeId) -> Found {
+        let now = self.ctx.now.mono;
+        let Some(exchange) = self.exchanges.get(id) else {
+            return Found::None(None);
+        };
+        let Some(prepared) = exchange.prepared.as_deref() else {
+            return Found::None(None);
+        };
+        let Destination::Chain(routed) = &prepared.destination else {
+            return Found::None(None);
+        };
+        let is_current = Arc::ptr_eq(&exchange.snapshot, &self.ctx.snapshot);
+        let tokens = prepared.input_tokens_estimate;
+        let mut closed: Option<(Instant, &Upstream)> = None;
+        let mut waits: Option<(Option<Instant>, usize)> = None;
+        let mut refused: Option<(Class, usize)> = None;
+        for step in &routed.chain.steps {
+            for member in ranked(Some(step), prepared.session) {
+                let upstream = &member.upstream;
+                if exchange.plan.out.contains(&upstream.target) {
+                    continue;
+                }
+                let Some(provider) = exchange.snapshot.providers.get(upstream.provider) else {
+                    continue;
+                };
+                let keys = match &provider.credentials {
+                    Credentials::Keys(keys) => keys.len(),
+                    Credentials::Client | Credentials::None => 0,
+                };
+                if !is_current {
+                    // What is known is of another config: the session's own key is as good as any.
+                    let key = (keys > 0).then(|| usize::try_from(prepared.session.0).unwrap_or(0) % keys);
+                    return Found::Seat(Arc::clone(upstream), key);
+                }
+                if let Some(target) = self.targets.get(upstream.target)
+                    && let Admission::Refused { until } = target.breaker.would_admit(now)
+                {
+                    if closed.is_none_or(|(at, _)| until < at) {
+                        closed = Some((until, upstream));
+                    }
+                    continue;
+                }
+                let Some(state) = self.providers.get_mut(upstream.provider) else {
+                    continue;
+                };
+                if keys == 0 {
+                    return Found::Seat(Arc::clone(upstream), None);
+                }
+                let limits = &provider.key_limits;
+                match state.keys.choose(prepared.session, tokens, limits, now) {
+                    Ok(key) => return Found::Seat(Arc::clone(upstream), Some(key)),
+                    Err(NoKey::Refused(class)) => refused = Some((class, upstream.provider)),
+                    Err(NoKey::Busy) => waits = waits.or(Some((None, upstream.provider))),
+                    Err(NoKey::Until(at)) => {
+                        let is_sooner = match waits {
+                            Some((Some(until), _)) => at < until,
+                            Some((None, _)) => false,
+                            None => true,
+                        };
+                        if is_sooner {
+                            waits = Some((Some(at), upstream.provider));
+                        }
+                    }
+                }
+            }
+        }
+        if let Some((until, provider)) = waits {
+            return Found::Wait { until, provider };
+        }
+        let name = |index: usize| {
+            let provider = exchange.snapshot.providers.get(index);
+            provider.map_or("?", |provider| &*provider.name)
+        };
+        let failure = match (closed, refused) {
+            (Some((until, upstream)), _) => {
+                let message = format!(
+                    "the provider `{}` has failed repeatedly and is left alone for now",
+                    name(upstream.provider)
+                );
+                let mut failure = Failure::new(Class::Overloaded, message);
+                if until < Instant::FAR {
+                    failure.retry_after = Some(until.since(now));
+                }
+                Some(failure)
+            }
+            (None, Some((class, provider))) => {
+                let message = format!("the provider `{}` refuses its keys", name(provider));
+                Some(Failure::new(class, message))
+            }
+            (None, None) => None,
+        };
+        Found::None(failure.map(Box::new))
+    }
+
+    /// The request takes its place at a target.
+    fn sit(&mut self, id: ExchangeId, upstream: &Arc<Upstream>, key: Option<usize>) {
+        let now = self.ctx.now.mono;
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return;
+        };
+        let is_current = Arc::ptr_eq(&exchange.snapshot, &self.ctx.snapshot);
+        let prepared = exchange.prepared.as_deref();
+        let tokens = prepared.map_or(0, |prepared| prepared.input_tokens_estimate);
+        let mut seat = Seat {
+            target: upstream.target,
+            provider: upstream.provider,
+            key,
+            is_key_probe: false,
+            is_probe: false,
+            tokens,
+            generation: is_current.then_some(self.ctx.generation),
+            since: now,
+        };
+        if is_current {
+            if let Some(state) = self.targets.get_mut(upstream.target) {
+                let is_first = exchange.plan.repeats == 0;
+                seat.is_probe = state.begun(is_first, now, &exchange.snapshot);
+            }
+            if let (Some(key), Some(state)) = (key, self.providers.get_mut(upstream.provider)) {
+                seat.is_key_probe = state.keys.take(key, tokens, now);
+            }
+        }
+        exchange.plan.seat = Some(seat);
+        exchange.plan.attempts += 1;
+        exchange.plan.waits_since = None;
+    }
+
+    /// The request leaves its place: what the attempt says about target and key is noted, and those
+    /// who waited for the key go on.
+    pub(in crate::gateway) fn leave(&mut self, id: ExchangeId, verdict: Verdict) {
+        let now = self.ctx.now.mono;
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return;
+        };
+        let Some(seat) = exchange.plan.seat.take() else {
+            return;
+        };
+        if seat.generation != Some(self.ctx.generation) {
+            return;
+        }
+        if let Some(state) = self.targets.get_mut(seat.target) {
+            let (snapshot, rng) = (&self.ctx.snapshot, &mut self.ctx.rng);
+            state.ended(seat.is_probe, verdict, now, snapshot, rng);
+        }
+        let (Some(key), Some(state)) = (seat.key, self.providers.get_mut(seat.provider)) else {
+            return;
+        };
+        let usage = &exchange.access.usage;
+        let used = usage.input.zip(usage.output).map(|(prompt, answer)| prompt.saturating_add(answer));
+        state.keys.release(key, seat.is_key_probe, seat.tokens, used, now);
+        self.key_freed(seat.provider);
+    }
+
+    /// A key can be used again, perhaps: whoever waits looks.
+    fn key_freed(&mut self, provider: usize) {
+        if let Some(state) = self.providers.get_mut(provider) {
+            self.pending_choices.extend(state.queue.drain(..));
+        }
+    }
+
+    /// The upstream accepted the request.
+    pub(in crate::gateway) fn accepted_by_upstream(&mut self, id: ExchangeId) {
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return;
+        };
+        let Some(seat) = &exchange.plan.seat else {
+            return;
+        };
+        let (provider, key) = (seat.provider, seat.key);
+        if seat.generation == Some(self.ctx.generation)
+            && let (Some(key), Some(state)) = (key, self.providers.get_mut(provider))
+            && state.keys.accept(key)
+        {
+            self.key_freed(provider);
+        }
+    }
+
+    /// Content has come: the target is well, whatever becomes of the rest.
+    pub(in crate::gateway) fn content_came(&mut self, id: ExchangeId) {
+        let now = self.ctx.now.mono;
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return;
+        };
+        let Some(seat) = &mut exchange.plan.seat else {
+            return;
+        };
+        if core::mem::take(&mut seat.is_probe)
+            && seat.generation == Some(self.ctx.generation)
+            && let Some(state) = self.targets.get_mut(seat.target)
+        {
+            let (limits, rng) = (&self.ctx.snapshot.breaker, &mut self.ctx.rng);
+            state.breaker.ended(true, Verdict::Well, now, limits, rng);
+        }
+    }
+
+    /// The request is written for `upstream`, if that is not done; long ones on a host thread.
+    /// Says whether the request goes on there.
+    fn encoded_for(&mut self, id: ExchangeId, upstream: &Arc<Upstream>) -> bool {
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return true;
+        };
+        let dialect = exchange.request.dialect;
+        let snapshot = Arc::clone(&exchange.snapshot);
+        let Some(prepared) = exchange.prepared.as_deref_mut() else {
+            return true;
+        };
+        let Destination::Chain(routed) = &mut prepared.destination else {
+            return true;
+        };
+        let is_written = |prompt: &Prompt| prompt.upstream.target == upstream.target;
+        if routed.prompt.as_ref().is_some_and(is_written) {
+            exchange.step(Step::Chosen);
+            self.begin_attempt(id);
+            return true;
+        }
+        let encode = Encode {
+            snapshot,
+            dialect,
+            source: routed.source.clone(),
+            upstream: Arc::clone(upstream),
+            model: prepared.model.clone(),
+        };
+        routed.prompt = None;
+        if routed.source.len() <= self.ctx.limits.shard.turn_bytes_max {
+            let prompt = encode.run(&mut self.ctx.tape);
+            return self.take_prompt(id, prompt);
+        }
+        exchange.step(Step::Encoding);
+        if self.ctx.perform(Work::Encode(Box::new(encode)), id).is_none() {
+            let message = "the gateway works on as many large requests as it may";
+            let failure = Failure::new(Class::Overloaded, message).blame(Blame::Gateway);
+            self.leave(id, Verdict::Nothing);
+            self.answer_failure(id, failure);
+        }
+        true
+    }
+
+    /// A request was written for another target on a host thread.
+    pub(in crate::gateway) fn encoded(
+        &mut self,
+        id: ExchangeId,
+        prompt: Result<Box<Prompt>, Box<Failure>>,
+    ) {
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return;
+        };
+        if exchange.state != State::Encoding {
+            return;
+        }
+        exchange.step(Step::Encoded);
+        if !self.take_prompt(id, prompt) {
+            self.choose(id);
+        }
+    }
+
+    fn take_prompt(
+        &mut self,
+        id: ExchangeId,
+        prompt: Result<Box<Prompt>, Box<Failure>>,
+    ) -> bool {
+        match prompt {
+            Ok(prompt) => {
+                if let Some(exchange) = self.exchanges.get_mut(id) {
+                    if let Some(routed) = exchange.routed_mut() {
+                        routed.prompt = Some(*prompt);
+                    }
+                    exchange.step(Step::Chosen);
+                }
+                self.begin_attempt(id);
+                true
+            }
+            Err(failure) => {
+                self.leave(id, Verdict::Nothing);
+                if let Some(exchange) = self.exchanges.get_mut(id) {
+                    // Nothing was sent.
+                    exchange.plan.attempts -= 1;
+                    exchange.plan.rule_out(exchange.target());
+                    exchange.plan.remember(Told::new(*failure));
+                }
+                false
+            }
+        }
+    }
+
+    /// Waits for a key: until a time, or until one is free.
+    fn wait_for_key(&mut self, id: ExchangeId, until: Option<Instant>, provider: usize) {
+        let now = self.ctx.now.mono;
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return;
+        };
+        let since = *exchange.plan.waits_since.get_or_insert(now);
+        let patience = since + exchange.snapshot.retry.wait_max;
+        let is_in_time = until.unwrap_or(now) <= patience && now < patience;
+        if !is_in_time {
+            let name = exchange.snapshot.providers.get(provider);
+            let name = name.map_or("?", |provider| &*provider.name);
+            let message = format!("every key of the provider `{name}` is at its limit");
+            let mut failure = Failure::new(Class::RateLimit, message);
+            failure.retry_after = until.map(|until| until.since(now));
+            self.give_up(id, Some(Box::new(failure)));
+            return;
+        }
+        if until.is_none()
+            && let Some(state) = self.providers.get_mut(provider)
+        {
+            state.queue.push_back(id);
+        }
+        exchange.deadlines.set(Phase::Backoff, until.unwrap_or(patience));
+        exchange.rearm(&mut self.ctx);
+    }
+
+    /// An attempt failed before the client saw any of its answer: the request goes on as the table
+    /// of `policy::retry` says.
+    pub(in crate::gateway) fn attempt_over(&mut self, id: ExchangeId, told: Told) {
+        let now = self.ctx.now.mono;
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return;
+        };
+        exchange.step(Step::Failed);
+        exchange.answer = Answer::None;
+        exchange.attempt.is_waiting = false;
+        exchange.attempt.needs_fresh = false;
+        for phase in [Phase::Connect, Phase::FirstContent, Phase::Idle, Phase::Ending] {
+            exchange.deadlines.clear(phase);
+        }
+        let failure = &told.failure;
+        let (class, retry_after) = (failure.class, failure.retry_after);
+        let next = retry::next(failure);
+        let verdict = match failure.blame {
+            Blame::Upstream => Verdict::Failed,
+            Blame::Client | Blame::Gateway | Blame::Key => Verdict::Nothing,
+        };
+        exchange.note_attempt(now, Some(failure));
+        let target = exchange.target();
+        let seat = exchange.plan.seat;
+        exchange.plan.remember(told);
+        if next == Next::Key {
+            self.blame_key(seat, class, retry_after);
+        }
+        self.leave(id, verdict);
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return;
+        };
+        match next {
+            Next::Nowhere => {
+                self.give_up(id, None);
+                return;
+            }
+            Next::Target => exchange.plan.rule_out(target),
+            Next::Key if seat.is_none_or(|seat| seat.key.is_none() || seat.generation.is_none()) => {
+                exchange.plan.rule_out(target);
+            }
+            Next::Key => {}
+            Next::Here => {
+                if self.repeat(id, target, retry_after) {
+                    return;
+                }
+            }
+        }
+        self.choose(id);
+    }
+
+    /// Prepares a repetition on the same target, if it may have one; else rules the target out.
+    /// Says whether it has to be waited for.
+    fn repeat(&mut self, id: ExchangeId, target: Option<usize>, asked: Option<Duration>) -> bool {
+        let now = self.ctx.now.mono;
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return true;
+        };
+        let retry = &exchange.snapshot.retry;
+        let plan = &mut exchange.plan;
+        let backoff = retry.backoff(plan.repeats, &mut self.ctx.rng);
+        let wait = backoff.max(asked.unwrap_or_default());
+        let has_others = exchange.prepared.as_deref().is_some_and(|prepared| {
+            matches!(&prepared.destination, Destination::Chain(routed)
+                if routed.chain.upstreams().any(|it| {
+                    Some(it.target) != target && !plan.out.contains(&it.target)
+                }))
+        });
+        let is_long = wait > retry.wait_max || (has_others && asked > Some(retry.backoff_max));
+        let may_repeat = !is_long
+            && plan.repeats < retry.repeats_max
+            && plan.attempts < retry.attempts_max
+            && target
+                .and_then(|target| self.targets.get_mut(target))
+                .is_none_or(|state| state.budget.spend(now));
+        if !may_repeat {
+            plan.rule_out(target);
+            return false;
+        }
+        plan.repeats += 1;
+        exchange.deadlines.set(Phase::Backoff, now + wait);
+        exchange.rearm(&mut self.ctx);
+        true
+    }
+
+    /// The provider did not accept the key, or it is at its limit.
+    fn blame_key(&mut self, seat: Option<Seat>, class: Class, retry_after: Option<Duration>) {
+        let now = self.ctx.now.mono;
+        let Some(seat) = seat.filter(|seat| seat.generation == Some(self.ctx.generation)) else {
+            return;
+        };
+        let (Some(key), Some(state)) = (seat.key, self.providers.get_mut(seat.provider)) else {
+            return;
+        };
+        if class == Class::RateLimit {
+            state.keys.cool(key, retry_after, now);
+        } else {
+            state.keys.refuse(key, class, now);
+        }
+    }
+
+    /// No target can answer: the client is told why the first one did not, else `failure`.
+    fn give_up(&mut self, id: ExchangeId, failure: Option<Box<Failure>>) {
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return;
+        };
+        let first = exchange.plan.first.take();
+        match (first, failure) {
+            (Some(mut told), failure) => {
+                // When to come back is known better by now.
+                if let Some(later) = failure.and_then(|failure| failure.retry_after) {
+                    told.failure.retry_after = Some(later);
+                }
+                self.answer_told(id, *told);
+            }
+            (None, Some(failure)) => self.answer_failure(id, *failure),
+            (None, None) => {
+                let message = "no target of the model can be asked";
+                let failure = Failure::new(Class::Unavailable, message).blame(Blame::Gateway);
+                self.answer_failure(id, failure);
+            }
+        }
+    }
+}
+
+impl Plan {
+    fn rule_out(&mut self, target: Option<usize>) {
+        self.out.extend(target);
+        self.repeats = 0;
+    }
+
+    /// Keeps the first failure: those of later targets would hide why the one that was meant did
+    /// not answer.
+    fn remember(&mut self, told: Told) {
+        self.first.get_or_insert_with(|| Box::new(told));
+    }
+
+    /// Which key of its provider the request goes out with.
+    pub(in crate::gateway) fn key(&self) -> Option<usize> {
+        self.seat.and_then(|seat| seat.key)
+    }
+}
+
+impl Exchange {
+    pub(in crate::gateway) fn routed_mut(&mut self) -> Option<&mut Routed> {
+        match &mut self.prepared.as_deref_mut()?.destination {
+            Destination::Chain(routed) => Some(routed),
+            Destination::Demo(_) => None,
+        }
+    }
+
+    /// The number of the target that is asked.
+    fn target(&self) -> Option<usize> {
+        self.plan.seat.map(|seat| seat.target)
+    }
+
+    /// Takes note of an attempt that ended, for the record.
+    pub(in crate::gateway) fn note_attempt(&mut self, now: Instant, failure: Option<&Failure>) {
+        let Some(seat) = self.plan.seat else {
+            return;
+        };
+        let attempted = Attempted {
+            provider: provider_name(&self.snapshot, seat.provider),
+            model: self.prompt().and_then(|prompt| prompt.upstream.model.clone()),
+            key: seat.key,
+            duration: now.since(seat.since),
+            class: failure.map(|failure| failure.class),
+        };
+        self.access.attempts.push(attempted);
+    }
+}
+
+fn provider_name(snapshot: &Snapshot, index: usize) -> Arc<str> {
+    let provider = snapshot.providers.get(index);
+    provider.map_or_else(|| "?".into(), |provider| Arc::clone(&provider.name))
+}
+
+/// What an answer says about the target that it came from.
+pub(in crate::gateway) const fn verdict_of(outcome: &Outcome) -> Verdict {
+    match outcome {
+        Outcome::Complete => Verdict::Well,
+        Outcome::Failed {
+            blame: Blame::Upstream,
+            ..
+        } => Verdict::Failed,
+        Outcome::Failed { .. } | Outcome::ClientGone => Verdict::Nothing,
+    }
+}
