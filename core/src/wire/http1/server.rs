@@ -281,7 +281,7 @@ impl ServerConn {
             return self.need_data();
         };
         let block = input.split_to(section.len).freeze();
-        let head = parse_request(&block, section.lines, &self.limits)?;
+        let head = parse_request(block, section.lines, &self.limits)?;
         self.begin(&head)?;
         Ok(Event::Head(head))
     }
