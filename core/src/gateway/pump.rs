@@ -11,9 +11,9 @@
 //!   [`turn`](Pump::turn), do what its [`Rest`] says, wait.
 //!
 //! ```text
-//!  letters, timer ──push──▶ ┌──────┐ ──handle──▶ Machine
-//!  I/O that ended ─completed▶│ Pump │ ◀─outputs── (the Shard)
-//!       read, write … ◀──────└──────┘ ──▶ Host, Post
+//!  letters, timer ───push───▶ ┌──────┐ ──handle──▶ Machine
+//!  ended I/O ───completed────▶ │ Pump │ ◀─outputs── (the Shard)
+//!  read, write … ◀──────────── └──────┘ ──────────▶ Host, Post
 //! ```
 //!
 //! A pump is of one thread. It may be called from within an operation that it has asked for, except
