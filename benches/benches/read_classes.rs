@@ -23,8 +23,8 @@ use tollgate_benches::report::{Format, Table, figure, lowest, median};
 const DRIVERS: [&str; 2] = ["io_uring", "epoll"];
 /// Bytes of the buffer in flight; none: readiness.
 const BUFFERS: [usize; 3] = [0, 256, 4096];
-/// Bytes of a message, connections, messages on each: small ones, such as events; pieces of an answer
-/// that fill the small buffer; the same on very many connections.
+/// Bytes of a message, connections, messages on each: small ones, such as events; pieces of an
+/// answer that fill the small buffer; the same on very many connections.
 const TRAFFIC: [[usize; 3]; 3] = [[100, 64, 500], [1400, 64, 500], [1400, 5000, 4]];
 /// What is received into beyond the buffer in flight.
 const ROOM: usize = 4096;
@@ -51,44 +51,27 @@ fn main() -> io::Result<()> {
 
 /// Measures all, `rounds` times in turn: the speed of a shared machine drifts.
 fn compare(rounds: usize) -> io::Result<()> {
-    let ways: Vec<(&str, usize)> = DRIVERS
-        .iter()
+    let drivers = DRIVERS.iter();
+    let ways: Vec<(&str, usize)> = drivers
         .flat_map(|driver| BUFFERS.map(|buffer| (*driver, buffer)))
         .collect();
-    let mut figures = vec![[const { Vec::new() }; 4]; ways.len()];
+    // By way: the CPU time of each traffic, and the memory of the last.
+    let mut figures = vec![[const { Vec::new() }; TRAFFIC.len() + 1]; ways.len()];
     for _ in 0..rounds {
-        for [bytes, conns, messages] in TRAFFIC {
+        for (index, traffic) in TRAFFIC.iter().enumerate() {
             for ((driver, buffer), figures) in ways.iter().zip(&mut figures) {
-                let numbers = [buffer, &bytes, &conns, &messages].map(|number| number.to_string());
-                let output = Command::new(std::env::current_exe()?)
-                    .args(["measure", driver])
-                    .args(numbers)
-                    .output()?;
-                let text = String::from_utf8_lossy(&output.stdout);
-                let mut said = text.split_whitespace().filter_map(|word| word.parse().ok());
-                let (Some(cpu), Some(memory)) = (said.next(), said.next()) else {
-                    let error = String::from_utf8_lossy(&output.stderr).into_owned();
-                    return Err(io::Error::other(error));
-                };
-                match (conns, bytes) {
-                    (64, 100) => figures[0].push(cpu),
-                    (64, _) => figures[1].push(cpu),
-                    _ => {
-                        figures[2].push(cpu);
-                        figures[3].push(memory);
-                    }
+                let [cpu, memory] = apart(driver, *buffer, traffic)?;
+                figures[index].push(cpu);
+                if index + 1 == TRAFFIC.len() {
+                    figures[index + 1].push(memory);
                 }
             }
         }
     }
     let title = "CPU µs per message, median (lowest); memory of a connection that waits";
-    let columns = [
-        "100 B",
-        "1400 B",
-        "1400 B, 5000 conns",
-        "resident KiB at 5000",
-    ];
-    let mut table = Table::new(title, ["read"].into_iter().chain(columns));
+    let columns = TRAFFIC.map(|[bytes, conns, _]| format!("{bytes} B × {conns}"));
+    let columns = columns.into_iter().chain(["resident KiB".to_owned()]);
+    let mut table = Table::new(title, ["read".to_owned()].into_iter().chain(columns));
     for ((driver, buffer), figures) in ways.iter().zip(&figures) {
         let name = match buffer {
             0 => format!("{driver}, readiness"),
@@ -102,6 +85,20 @@ fn compare(rounds: usize) -> io::Result<()> {
     }
     println!("{}", table.render(Format::Text));
     Ok(())
+}
+
+/// What [`measure`] prints, in a process of its own.
+fn apart(driver: &str, buffer: usize, traffic: &[usize]) -> io::Result<[f64; 2]> {
+    let output = Command::new(std::env::current_exe()?)
+        .args(["measure", driver, &buffer.to_string()])
+        .args(traffic.iter().map(usize::to_string))
+        .output()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let mut said = text.split_whitespace().map(str::parse);
+    match (said.next(), said.next()) {
+        (Some(Ok(cpu)), Some(Ok(memory))) => Ok([cpu, memory]),
+        _ => Err(io::Error::other(String::from_utf8_lossy(&output.stderr))),
+    }
 }
 
 /// Prints the server's CPU time of a message in µs, and the resident KiB of a connection.

@@ -40,9 +40,9 @@ pub type Post = Arc<dyn Fn(ShardId, Input) + Send + Sync>;
 
 /// A connection, or what is listened on: the operations of a runtime.
 ///
-/// Each but [`connect`](Socket::connect) is called with a share of the socket, and when it has ended,
-/// at once or later, the pump is told by [`Pump::completed`]. The pump has made sure that the machine
-/// may ask for it.
+/// Each but [`connect`](Socket::connect) is called with a share of the socket, and when it has
+/// ended, at once or later, the pump is told by [`Pump::completed`]. The pump has made sure that
+/// the machine may ask for it.
 pub trait Socket {
     /// What new connections are made by.
     type Worker;
