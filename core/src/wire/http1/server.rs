@@ -67,8 +67,8 @@ impl ServerConn {
     /// of a later one are there, `Paused`.
     ///
     /// # Errors
-    /// The client broke the protocol or a limit. A head at fault stays in `input`. The same error is
-    /// returned from then on; the response that tells the client may still be sent, and the
+    /// The client broke the protocol or a limit. A head at fault stays in `input`. The same error
+    /// is returned from then on; the response that tells the client may still be sent, and the
     /// connection then has to be closed.
     pub fn next_event(&mut self, input: &mut BytesMut) -> Result<Event<RequestHead>, Http1Error> {
         if let Some(error) = self.error {
