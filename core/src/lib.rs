@@ -40,6 +40,8 @@
 //! 2. takes outputs ([`Shard::poll_output`]) until there is none, and begins each operation;
 //! 3. waits, no longer than until [`Shard::poll_timeout`].
 //!
+//! What of this is not I/O is there to be used: [`gateway::pump`].
+//!
 //! The whole loop in memory, with a client that asks `GET /health` and a runtime that is six lines:
 //!
 //! ```

@@ -38,9 +38,8 @@ pub(crate) fn run(seat: Seat, machine: Box<dyn Machine>, said: &Sender<Said>) ->
     let ring = match seat.options.driver {
         Driver::Epoll => None,
         Driver::Uring => Some(ring()?),
-        Driver::Auto => monoio::utils::detect_uring()
-            .then(ring)
-            .and_then(Result::ok),
+        Driver::Auto if monoio::utils::detect_uring() => ring().ok(),
+        Driver::Auto => None,
     };
     if let Some(mut ring) = ring {
         return ring.block_on(serve(seat, machine, said, "monoio (io_uring)"));

@@ -314,7 +314,10 @@ fn report(totals: &Totals, started: Instant) -> ExitCode {
         println!("  shrunk: {}", replay(&shrink(options, report)));
     }
     if totals.failed.is_empty() {
-        println!("checks: contract, records, answers, streams, memory, leaks, liveness: all held");
+        println!(
+            "checks: answers, contract, gone, leaks, liveness, memory, pool, records, silence, \
+             upstream requests: all held"
+        );
         return ExitCode::SUCCESS;
     }
     println!("\n{} of {} seeds failed", totals.failed.len(), totals.seeds);

@@ -2,6 +2,7 @@
 //! it.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tollgate_core::base::{Instant, Now, WriteBatch};
@@ -28,8 +29,14 @@ enum Bug {
     KeepsUpstream,
     /// A read is asked for twice.
     ReadsTwice,
-    /// What was closed is written to.
+    /// A connection that waits holds memory.
     HoldsBuffers,
+    /// A record tells other tokens than the client was told.
+    Miscounts,
+    /// The prompt that an upstream gets is not the client's.
+    SpoilsPrompt,
+    /// Timers fire minutes late.
+    Oversleeps,
 }
 
 struct Buggy {
@@ -85,6 +92,19 @@ impl Buggy {
                 buf.reserve(4096);
                 Some(Output::Op(Op::Read { conn, class, buf }))
             }
+            (Bug::Miscounts, Output::Record(mut record)) => {
+                let Record::Access(access) = record.as_mut();
+                access.usage.output = access.usage.output.map(|tokens| tokens + 1);
+                Some(Output::Record(record))
+            }
+            (Bug::SpoilsPrompt, Output::Op(Op::Write { conn, batch })) => {
+                let mut bytes = batch.slices().concat();
+                if let Some(at) = bytes.windows(4).position(|at| at == b"xxxx") {
+                    bytes[at] = b'y';
+                }
+                let batch = WriteBatch::from_bytes(Bytes::from(bytes));
+                Some(Output::Op(Op::Write { conn, batch }))
+            }
             (_, output) => Some(output),
         }
     }
@@ -133,7 +153,11 @@ impl Machine for Buggy {
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        self.shard.poll_timeout()
+        let late = match self.bug {
+            Bug::Oversleeps => Duration::from_secs(500),
+            _ => Duration::ZERO,
+        };
+        self.shard.poll_timeout().map(|timeout| timeout + late)
     }
 }
 
@@ -184,6 +208,19 @@ fn each_planted_bug_is_found_by_the_check_that_is_for_it() {
         ),
         (Bug::ReadsTwice, FaultSet::NONE, "contract"),
         (Bug::HoldsBuffers, FaultSet::NONE, "contract"),
+        (Bug::Miscounts, FaultSet::NONE, "record"),
+        (Bug::SpoilsPrompt, FaultSet::NONE, "upstream request"),
+        (
+            Bug::Oversleeps,
+            FaultSet::NONE.with(Fault::Silence),
+            "liveness",
+        ),
+        (
+            Bug::Oversleeps,
+            FaultSet::NONE.with(Fault::SlowTokens),
+            "silence",
+        ),
+        (Bug::Oversleeps, FaultSet::NONE.with(Fault::Vanish), "pool"),
     ];
     for (bug, faults, check) in cases {
         let checks = found(bug, faults);

@@ -98,8 +98,8 @@ impl JsonStr {
         JsonStr(Bytes::from(joined))
     }
 
-    /// Copies the text out of the buffer it lies in, where it would pin more than four times its
-    /// length; for what is kept longer than one turn.
+    /// Copies the text out of the buffer it lies in, which it would keep alive; for what is kept
+    /// longer than one turn.
     pub fn detach(&self) -> JsonStr {
         JsonStr(Bytes::copy_from_slice(&self.0))
     }

@@ -150,7 +150,7 @@ impl<'a> Findings<'a> {
         self.found.sort_by_key(|(span, ..)| span.start);
         let found = core::mem::take(&mut self.found);
         // Many problems may lie on one line, and lines may be long.
-        let mut masked = (usize::MAX..0, Vec::new());
+        let mut masked = (0..0, Vec::new());
         Diagnostics {
             file: file.to_owned(),
             problems: found

@@ -11,9 +11,9 @@
 //!   [`turn`](Pump::turn), do what its [`Rest`] says, wait.
 //!
 //! ```text
-//!  letters, timer ──push──▶ ┌──────┐ ──handle──▶ Machine
-//!  I/O that ended ─completed▶│ Pump │ ◀─outputs── (the Shard)
-//!       read, write … ◀──────└──────┘ ──▶ Host, Post
+//!  letters, timer ───push───▶ ┌──────┐ ──handle──▶ Machine
+//!  ended I/O ───completed────▶ │ Pump │ ◀─outputs── (the Shard)
+//!  read, write … ◀──────────── └──────┘ ──────────▶ Host, Post
 //! ```
 //!
 //! A pump is of one thread. It may be called from within an operation that it has asked for, except
@@ -40,9 +40,9 @@ pub type Post = Arc<dyn Fn(ShardId, Input) + Send + Sync>;
 
 /// A connection, or what is listened on: the operations of a runtime.
 ///
-/// Each but [`connect`](Socket::connect) is called with a share of the socket, and when it has ended,
-/// at once or later, the pump is told by [`Pump::completed`]. The pump has made sure that the machine
-/// may ask for it.
+/// Each but [`connect`](Socket::connect) is called with a share of the socket, and when it has
+/// ended, at once or later, the pump is told by [`Pump::completed`]. The pump has made sure that
+/// the machine may ask for it.
 pub trait Socket {
     /// What new connections are made by.
     type Worker;

@@ -162,3 +162,18 @@ fn case_17_a_wait_in_milliseconds_is_told_in_seconds_too() {
         assert_eq!(field("retry-after"), seconds, "{client:?} {upstream:?}");
     }
 }
+
+#[test]
+fn case_17_an_error_that_calls_itself_a_stream_is_an_error() {
+    for (client, upstream) in pairs() {
+        let body = error_body(upstream, "rate_limit_error", "Not so fast").to_string();
+        let reply = Reply::new(429, "text/event-stream", body, Framing::Length);
+        let talk = send(client, upstream, true, &reply);
+        assert_eq!(talk.answer.status(), 429, "{client:?} {upstream:?}");
+        let message = fault(client, &talk.answer).message;
+        assert!(
+            message.contains("Not so fast"),
+            "{client:?} {upstream:?}: {message}"
+        );
+    }
+}

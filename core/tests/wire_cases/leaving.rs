@@ -173,3 +173,17 @@ fn case_13_a_client_that_takes_nothing_stops_its_upstream() {
         assert_eq!(live.world.finish().len(), 1);
     }
 }
+
+#[test]
+fn case_13_leaving_behind_a_pipelined_request() {
+    for (client, upstream) in pairs() {
+        for end in ENDS {
+            let mut live = Live::new(client, upstream, true);
+            let body = request(client, true).to_string();
+            let next = http::request(talk::path(client), &[], body.as_bytes());
+            live.world.send(live.client, next);
+            let what = format!("{client:?} {upstream:?} {end:?}");
+            leave(live.world, live.client, end, &what);
+        }
+    }
+}

@@ -22,7 +22,7 @@ fn history() -> serde_json::Value {
             {"type": "tool_use", "id": "a", "name": "one", "input": {}},
         ]},
         {"role": "user", "content": [
-            {"type": "tool_result", "tool_use_id": "a", "content": "A"},
+            {"type": "tool_result", "tool_use_id": "a", "content": "A", "is_error": true},
         ]},
     ]);
     body["tools"] = json!([{"name": "one", "input_schema": {"type": "object"}}]);
@@ -133,6 +133,8 @@ fn case_07_an_invalid_signature_is_stripped_and_tried_once_more() {
     assert_eq!(tries, 2, "one more try");
     assert!(!again.text().contains("\"thinking\""), "{}", again.text());
     assert!(again.text().contains("Well."), "{}", again.text());
+    let result = &again.json()["messages"][2]["content"][0];
+    assert_eq!(result["is_error"], true, "{result}");
     // A second refusal is the client's.
     world.send(last, refusal);
     let answer = http::only(world.written(client));

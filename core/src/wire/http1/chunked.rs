@@ -70,7 +70,7 @@ impl ChunkedReader {
                     self.place = Place::End;
                     let block = input.split_to(section.len).freeze();
                     if section.lines > 0 {
-                        let fields = parse_trailers(&block, section.lines)?;
+                        let fields = parse_trailers(block, section.lines)?;
                         return Ok(BodyStep::Trailers(Box::new(fields)));
                     }
                 }

@@ -241,7 +241,7 @@ impl ClientConn {
                 return Ok(Event::NeedData);
             };
             let block = input.split_to(section.len).freeze();
-            let head = parse_response(&block, section.lines, &self.method, &self.limits)?;
+            let head = parse_response(block, section.lines, &self.method, &self.limits)?;
             if head.status.is_informational() {
                 self.pass_interim(head.status)?;
                 continue;

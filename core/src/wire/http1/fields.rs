@@ -29,30 +29,37 @@ pub struct Fields {
 }
 
 impl Fields {
-    /// Wraps what httparse found in `block`.
-    pub(super) fn from_parsed(block: Bytes, parsed: &[httparse::Header<'_>]) -> Fields {
+    /// Notes where in `block` the lines lie that httparse found there. The block itself follows by
+    /// [`within`](Fields::within), when nothing borrows it any more.
+    pub(super) fn places(block: &[u8], parsed: &[httparse::Header<'_>]) -> Fields {
         let base = block.as_ptr() as usize;
-        let place = |part: &[u8]| -> (u32, u32) {
-            // A head is at most `head_bytes_max` long, and a place that were too large would read
-            // as an empty slice, never out of bounds.
-            let at = (part.as_ptr() as usize).wrapping_sub(base);
-            match (u32::try_from(at), u32::try_from(part.len())) {
-                (Ok(at), Ok(len)) if len > 0 => (at, len),
-                _ => (0, 0),
-            }
+        // A block is at most `head_bytes_max` long. A place that did not fit would read as another
+        // or as an empty slice, never out of bounds.
+        let place = |part: &[u8]| {
+            (
+                (part.as_ptr() as usize).wrapping_sub(base) as u32,
+                part.len(),
+            )
         };
         let lines = parsed.iter().map(|header| {
             let (name_at, name_len) = place(header.name.as_bytes());
             let (value_at, value_len) = place(header.value);
             Line {
                 name_at,
-                name_len,
+                name_len: name_len as u32,
                 value_at,
-                value_len,
+                value_len: value_len as u32,
             }
         });
-        let lines = lines.collect();
-        Fields { block, lines }
+        Fields {
+            block: Bytes::new(),
+            lines: lines.collect(),
+        }
+    }
+
+    /// These lines, of `block`.
+    pub(super) fn within(self, block: Bytes) -> Fields {
+        Fields { block, ..self }
     }
 
     /// Name and value of each line, in order.

@@ -53,12 +53,13 @@ impl<'a> Facts<'a> {
     /// Connection may name no more options than a head may have fields: each is looked for among
     /// the fields when they are passed on.
     pub(super) fn collect(
-        fields: &'a Fields,
+        fields: &[httparse::Header<'a>],
         limits: &Http1Limits,
     ) -> Result<Facts<'a>, ErrorKind> {
         let mut facts = Facts::default();
         let mut options = 0;
-        for (name, value) in fields {
+        for field in fields {
+            let (name, value) = (field.name.as_bytes(), field.value);
             match name.len() {
                 4 if name.eq_ignore_ascii_case(b"host") => {
                     let earlier = facts.host.replace(value);

@@ -102,14 +102,14 @@ pub struct ResponseHead {
 
 /// Reads a request's head from its whole block of `lines` lines.
 pub(super) fn parse_request(
-    block: &Bytes,
+    block: Bytes,
     lines: usize,
     limits: &Http1Limits,
 ) -> Result<RequestHead, ErrorKind> {
-    with_table(lines, |table| {
+    let head = with_table(lines, |table| {
         let mut request = httparse::Request::new(&mut []);
-        let parsed = request.parse_with_uninit_headers(block, table);
-        check_complete(parsed, block).map_err(|kind| kind.unwrap_or(ErrorKind::BadRequestLine))?;
+        let parsed = request.parse_with_uninit_headers(&block, table);
+        check_complete(parsed, &block).map_err(|kind| kind.unwrap_or(ErrorKind::BadRequestLine))?;
         let method = request.method.unwrap_or_default();
         let target = request.path.unwrap_or_default();
         //= RFC 9112 §3: a request-target longer than any URI that the server wishes to parse MUST
@@ -120,10 +120,8 @@ pub(super) fn parse_request(
         let method =
             Method::from_bytes(method.as_bytes()).map_err(|_| ErrorKind::BadRequestLine)?;
         let parts = parse_target(&method, target.as_bytes()).ok_or(ErrorKind::BadTarget)?;
-        let target = block.slice_ref(target.as_bytes());
         let version = version(request.version);
-        let fields = Fields::from_parsed(block.clone(), request.headers);
-        let facts = Facts::collect(&fields, limits)?;
+        let facts = Facts::collect(request.headers, limits)?;
         facts.check_host(version)?;
         let body = facts.request_body(version)?;
         Ok(RequestHead {
@@ -132,55 +130,66 @@ pub(super) fn parse_request(
             expect_continue: facts.expects_continue(version, body)?,
             method,
             version,
-            fields,
-            target,
+            fields: Fields::places(&block, request.headers),
+            target: block.slice_ref(target.as_bytes()),
             parts,
         })
+    })?;
+    Ok(RequestHead {
+        fields: head.fields.within(block),
+        ..head
     })
 }
 
 /// Reads a response's head, an interim one's too, from its whole block of `lines` lines.
 pub(super) fn parse_response(
-    block: &Bytes,
+    block: Bytes,
     lines: usize,
     request_method: &Method,
     limits: &Http1Limits,
 ) -> Result<ResponseHead, ErrorKind> {
-    with_table(lines, |table| {
+    let head = with_table(lines, |table| {
         let mut response = httparse::Response::new(&mut []);
         let parsed = httparse::ParserConfig::default().parse_response_with_uninit_headers(
             &mut response,
-            block,
+            &block,
             table,
         );
-        check_complete(parsed, block).map_err(|kind| kind.unwrap_or(ErrorKind::BadStatusLine))?;
+        check_complete(parsed, &block).map_err(|kind| kind.unwrap_or(ErrorKind::BadStatusLine))?;
         let status = StatusCode::from_u16(response.code.unwrap_or(0))
             .map_err(|_| ErrorKind::BadStatusLine)?;
         let version = version(response.version);
-        let fields = Fields::from_parsed(block.clone(), response.headers);
-        let facts = Facts::collect(&fields, limits)?;
+        let facts = Facts::collect(response.headers, limits)?;
         Ok(ResponseHead {
             body: facts.response_body(version, request_method, status)?,
             keep_alive: facts.keep_alive(version),
             status,
             version,
-            fields,
+            fields: Fields::places(&block, response.headers),
         })
+    })?;
+    Ok(ResponseHead {
+        fields: head.fields.within(block),
+        ..head
     })
 }
 
 /// Reads a trailer section from its whole block of `lines` lines (RFC 9112 §7.1.2).
-pub(super) fn parse_trailers(block: &Bytes, lines: usize) -> Result<Fields, ErrorKind> {
+pub(super) fn parse_trailers(block: Bytes, lines: usize) -> Result<Fields, ErrorKind> {
     let mut table = vec![httparse::EMPTY_HEADER; lines];
-    match httparse::parse_headers(block, &mut table) {
+    let fields = match httparse::parse_headers(&block, &mut table) {
         Ok(Status::Complete((len, headers))) if len == block.len() => {
-            Ok(Fields::from_parsed(block.clone(), headers))
+            Fields::places(&block, headers)
         }
-        _ => Err(ErrorKind::BadField),
-    }
+        _ => return Err(ErrorKind::BadField),
+    };
+    Ok(fields.within(block))
 }
 
-fn with_table<'b, T>(lines: usize, parse: impl FnOnce(&mut [MaybeUninit<Header<'b>>]) -> T) -> T {
+fn with_table<'b, T>(
+    lines: usize,
+    parse: impl FnOnce(&mut [MaybeUninit<Header<'b>>]) -> Result<T, ErrorKind>,
+) -> Result<T, ErrorKind> {
     if lines <= STACK_FIELDS {
         return parse(&mut [const { MaybeUninit::uninit() }; STACK_FIELDS]);
     }

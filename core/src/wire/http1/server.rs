@@ -67,8 +67,9 @@ impl ServerConn {
     /// of a later one are there, `Paused`.
     ///
     /// # Errors
-    /// The client broke the protocol or a limit. A head at fault stays in `input`. The same error is
-    /// returned from then on; the response that tells the client may still be sent, and the connection then has to be closed.
+    /// The client broke the protocol or a limit. A head at fault stays in `input`. The same error
+    /// is returned from then on; the response that tells the client may still be sent, and the
+    /// connection then has to be closed.
     pub fn next_event(&mut self, input: &mut BytesMut) -> Result<Event<RequestHead>, Http1Error> {
         if let Some(error) = self.error {
             return Err(error);
@@ -281,7 +282,7 @@ impl ServerConn {
             return self.need_data();
         };
         let block = input.split_to(section.len).freeze();
-        let head = match parse_request(&block, section.lines, &self.limits) {
+        let head = match parse_request(block.clone(), section.lines, &self.limits) {
             Ok(head) => head,
             Err(kind) => {
                 // Back to where it was: the caller may look whose it could have been.
