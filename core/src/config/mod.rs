@@ -118,7 +118,7 @@ pub use known::{Known, PROVIDERS};
 pub use listen::{ListenAddress, ListenerConfig};
 pub use models::DEMO;
 pub use snapshot::{
-    Authorization, BaseUrl, Caller, Chain, Credentials, ListedModel, Member, Named, Pattern,
+    Authorization, BaseUrl, Caller, Chain, Credentials, Key, ListedModel, Member, Named, Pattern,
     Provider, Proxy, Resolved, Route, RouteTarget, Secret, Snapshot, Step, Upstream,
     UpstreamTimers, WEIGHT_MAX,
 };

@@ -9,9 +9,7 @@ use super::keys::{KeyGiven, key_given};
 use super::known::{Known, PROVIDERS, unknown_traits};
 use super::pem;
 use super::section::{At, Section, section_of, text_of};
-use super::snapshot::{
-    Authorization, BaseUrl, Credentials, Provider, Proxy, Secret, UpstreamTimers,
-};
+use super::snapshot::{Authorization, BaseUrl, Credentials, Key, Provider, Proxy, UpstreamTimers};
 use super::traits::TraitsSet;
 use super::url::{self, EnvironmentProxies};
 use super::value;
@@ -114,7 +112,7 @@ pub(super) fn from_environment(
                 continue;
             };
             match value::key(&key) {
-                Ok(key) => (variable, Credentials::Keys(vec![Secret::new(key)])),
+                Ok(key) => (variable, Credentials::Keys(vec![Key::new(key)])),
                 Err(fault) => {
                     warnings.push(format!("{variable} is left aside: {}", fault.message));
                     continue;
@@ -332,7 +330,7 @@ fn credentials(
 ) -> Credentials {
     match key_given(section, "credentials", shared.surroundings, findings) {
         KeyGiven::Keys(keys) => {
-            return Credentials::Keys(keys.iter().map(|key| Secret::new(key)).collect());
+            return Credentials::Keys(keys.iter().map(|key| Key::new(key)).collect());
         }
         KeyGiven::Faulty => return Credentials::None,
         KeyGiven::Other => {
@@ -355,7 +353,7 @@ fn credentials(
         && let Some((variable, key)) = key_in_environment(known, shared.surroundings.env)
     {
         match value::key(&key) {
-            Ok(key) => return Credentials::Keys(vec![Secret::new(key)]),
+            Ok(key) => return Credentials::Keys(vec![Key::new(key)]),
             Err(fault) => {
                 let message = format!("{variable}: {}", fault.message);
                 findings.problem(section.span.clone(), message);

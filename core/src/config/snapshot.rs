@@ -95,9 +95,29 @@ pub enum Credentials {
     /// The client's own, as it sent them (`authorization`, `x-api-key`).
     Client,
     /// One of these keys; at least one.
-    Keys(Vec<Secret>),
+    Keys(Vec<Key>),
     /// None: a local server.
     None,
+}
+
+/// A key of a provider.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Key {
+    /// The key itself.
+    pub secret: Secret,
+    /// What it is called in logs: the beginning of its hash.
+    pub fingerprint: Arc<str>,
+}
+
+impl Key {
+    /// The key `text`.
+    pub fn new(text: &str) -> Key {
+        let [a, b, c, d, ..] = <[u8; 32]>::from(Sha256::digest(text.as_bytes()));
+        Key {
+            secret: Secret::new(text),
+            fingerprint: format!("{a:02x}{b:02x}{c:02x}{d:02x}").into(),
+        }
+    }
 }
 
 /// How a key is sent.
@@ -320,6 +340,14 @@ impl Caller {
 }
 
 impl Provider {
+    /// The keys with which it may be asked.
+    pub fn keys(&self) -> &[Key] {
+        match &self.credentials {
+            Credentials::Keys(keys) => keys,
+            Credentials::Client | Credentials::None => &[],
+        }
+    }
+
     /// Whether the client's field called `name`, in any case, is passed on. Fields that frame a
     /// message or hold credentials never are, whatever the allow-list says; credentials go by
     /// [`Provider::credentials`] alone.
@@ -408,14 +436,25 @@ impl Snapshot {
         (upstream, JsonStr::escape(own))
     }
 
-    /// How many targets there are: one more than the greatest [`Upstream::target`].
-    pub fn targets(&self) -> usize {
+    /// The targets of all routes.
+    pub fn upstreams(&self) -> impl Iterator<Item = &Arc<Upstream>> {
         let chains = self.routes.iter().filter_map(|route| match &route.target {
             RouteTarget::Chain(chain) => Some(chain),
             RouteTarget::Demo => None,
         });
-        let numbers = chains.flat_map(|chain| chain.upstreams().map(|it| it.target + 1));
+        chains.flat_map(|chain| chain.upstreams())
+    }
+
+    /// How many targets there are: one more than the greatest [`Upstream::target`].
+    pub fn targets(&self) -> usize {
+        let numbers = self.upstreams().map(|it| it.target + 1);
         numbers.max().unwrap_or(0)
+    }
+
+    /// The name of the provider of `upstream`.
+    pub fn provider_name(&self, upstream: &Upstream) -> Option<&Arc<str>> {
+        let provider = self.providers.get(upstream.provider);
+        provider.map(|provider| &provider.name)
     }
 }
 

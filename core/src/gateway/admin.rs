@@ -52,10 +52,11 @@ impl Shard {
                         return;
                     }
                     Some(Resolved::Demo) => "tollgate",
-                    Some(Resolved::Upstream(upstream, _)) => snapshot
-                        .providers
-                        .get(upstream.provider)
-                        .map_or("tollgate", |provider| &provider.name),
+                    Some(Resolved::Chain(chain)) => chain
+                        .upstreams()
+                        .next()
+                        .and_then(|upstream| snapshot.provider_name(upstream))
+                        .map_or("tollgate", |name| name),
                 };
                 dialect.encode_model(&entry(name, owner), &mut body);
             }

@@ -43,7 +43,7 @@ impl Shard {
             let message = "the gateway is shutting down";
             let failure = Failure::new(Class::Unavailable, message).blame(Blame::Gateway);
             self.close_upstream_of(id);
-            self.attempt_failed(id, failure.clone());
+            self.answer_failure(id, failure.clone());
             // Answers of the built-in model, and requests that have not come whole.
             if let Some(client) = self.exchanges.get(id).map(|exchange| exchange.client) {
                 self.client_gone(client, true);

@@ -20,6 +20,7 @@ mod prepare;
 mod provider;
 pub mod pump;
 mod socket;
+mod target;
 mod upstream;
 mod work;
 
@@ -33,6 +34,7 @@ use self::exchange::Exchange;
 use self::io::{Completion, Input, Machine, Message, Output, PEERS, WorkDone};
 use self::outbox::Outbox;
 use self::provider::ProviderState;
+use self::target::TargetState;
 use self::upstream::Upstream;
 use crate::base::timer::Timers;
 use crate::base::{Arena, ExchangeId, Instant, ListenerId, Now, Rng, Seed, ShardId};
@@ -63,6 +65,7 @@ pub struct Shard {
     upstreams: Arena<UpstreamId, Upstream>,
     exchanges: Arena<ExchangeId, Exchange>,
     providers: Vec<ProviderState>,
+    targets: Vec<TargetState>,
     balance: Balance,
     listeners: u16,
     /// Listeners without an `Accept` in flight: a limit was met.
@@ -74,16 +77,15 @@ pub struct Shard {
     pending_clients: Vec<ClientId>,
     /// Upstreams whose answer may be read on.
     pending_upstreams: Vec<UpstreamId>,
+    /// Exchanges that waited for a key, and may find one now.
+    pending_choices: VecDeque<ExchangeId>,
 }
 
 impl Shard {
     /// A shard that serves under `snapshot`. It may be moved to its thread once it is made.
     pub fn new(options: &ShardOptions, snapshot: Arc<Snapshot>) -> Shard {
-        let providers = snapshot
-            .providers
-            .iter()
-            .map(|_| ProviderState::default())
-            .collect();
+        let providers = provider::states(&snapshot, (&snapshot, &[]));
+        let targets = target::states(&snapshot, (&snapshot, &[]));
         Shard {
             ctx: Ctx {
                 now: Now::default(),
@@ -105,6 +107,7 @@ impl Shard {
             upstreams: Arena::new(),
             exchanges: Arena::new(),
             providers,
+            targets,
             balance: Balance::new(options.id, options.shards),
             listeners: options.listeners,
             idle_listeners: Vec::new(),
@@ -113,6 +116,7 @@ impl Shard {
             is_drained: false,
             pending_clients: Vec::new(),
             pending_upstreams: Vec::new(),
+            pending_choices: VecDeque::new(),
         }
     }
 
@@ -138,11 +142,17 @@ impl Shard {
         while let Some(alarm) = self.ctx.timers.pop(self.ctx.now.mono) {
             self.alarm(alarm);
         }
-        while let Some(upstream) = self.pending_upstreams.pop() {
-            self.upstream_progress(upstream);
-        }
-        while let Some(client) = self.pending_clients.pop() {
-            self.client_progress(client);
+        // Each may bring about more of the others.
+        loop {
+            if let Some(upstream) = self.pending_upstreams.pop() {
+                self.upstream_progress(upstream);
+            } else if let Some(client) = self.pending_clients.pop() {
+                self.client_progress(client);
+            } else if let Some(exchange) = self.pending_choices.pop_front() {
+                self.choose(exchange);
+            } else {
+                break;
+            }
         }
         self.begin_handshakes();
         self.tell_load();
@@ -261,6 +271,9 @@ impl Shard {
                 (Some(Ticket::Exchange(id)), WorkDone::Prepared(prepared)) => {
                     self.prepared(id, prepared);
                 }
+                (Some(Ticket::Exchange(id)), WorkDone::Encoded(prompt)) => {
+                    self.encoded(id, prompt);
+                }
                 (Some(Ticket::Exchange(id)), WorkDone::Finished(finished)) => {
                     self.finished(id, finished);
                 }
@@ -293,11 +306,11 @@ impl Shard {
             .collect();
         self.close_idle_upstreams();
         self.ctx.generation = self.ctx.generation.wrapping_add(1);
-        self.providers = snapshot
-            .providers
-            .iter()
-            .map(|_| ProviderState::default())
-            .collect();
+        for state in &mut self.providers {
+            self.pending_choices.extend(state.queue.drain(..));
+        }
+        self.providers = provider::states(&snapshot, (&self.ctx.snapshot, &self.providers));
+        self.targets = target::states(&snapshot, (&self.ctx.snapshot, &self.targets));
         self.ctx.limits = snapshot.limits.clone();
         self.ctx.snapshot = snapshot;
         for id in waiting {

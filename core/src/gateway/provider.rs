@@ -7,7 +7,8 @@ use std::collections::VecDeque;
 
 use super::ctx::UpstreamId;
 use crate::base::{ExchangeId, Instant};
-use crate::config::Provider;
+use crate::config::{Provider, Snapshot};
+use crate::policy::keys::KeyRing;
 
 /// How long addresses are used before the name is looked up again. Providers move theirs within
 /// minutes; a lookup costs a thread's time, not ours.
@@ -24,6 +25,31 @@ pub(super) struct ProviderState {
     pub(super) is_resolving: bool,
     /// Exchanges that wait for it.
     pub(super) waiting: Vec<ExchangeId>,
+    pub(super) keys: KeyRing,
+    /// Exchanges that wait for a key to be free, the first one first.
+    pub(super) queue: VecDeque<ExchangeId>,
+}
+
+/// What is known of each provider of `snapshot`: of those that were there under the `old` config,
+/// how their keys fare.
+pub(super) fn states(
+    snapshot: &Snapshot,
+    old: (&Snapshot, &[ProviderState]),
+) -> Vec<ProviderState> {
+    let state = |provider: &Provider| {
+        let mut before = old.0.providers.iter().zip(old.1);
+        let before = before.find(|(it, _)| it.name == provider.name);
+        let keys = provider.keys().iter().map(|key| {
+            let (settings, state) = before?;
+            let index = settings.keys().iter().position(|it| it == key)?;
+            Some((&state.keys, index))
+        });
+        ProviderState {
+            keys: KeyRing::following(keys),
+            ..ProviderState::default()
+        }
+    };
+    snapshot.providers.iter().map(state).collect()
 }
 
 impl ProviderState {

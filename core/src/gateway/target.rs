@@ -15,12 +15,28 @@ pub(super) struct TargetState {
     pub(super) in_flight: u32,
 }
 
-impl TargetState {
-    /// States for all targets of `snapshot`.
-    pub(super) fn of(snapshot: &Snapshot) -> Vec<TargetState> {
-        vec![TargetState::default(); snapshot.targets()]
+/// What is known of each target of `snapshot`: of those that were there under the `old` config,
+/// whether they fail.
+pub(super) fn states(snapshot: &Snapshot, old: (&Snapshot, &[TargetState])) -> Vec<TargetState> {
+    let mut states = vec![TargetState::default(); snapshot.targets()];
+    if old.1.is_empty() {
+        return states;
     }
+    for upstream in snapshot.upstreams() {
+        let name = snapshot.provider_name(upstream);
+        let mut before = old.0.upstreams();
+        let before =
+            before.find(|it| it.model == upstream.model && old.0.provider_name(it) == name);
+        let before = before.and_then(|it| old.1.get(it.target));
+        if let (Some(state), Some(before)) = (states.get_mut(upstream.target), before) {
+            state.breaker = before.breaker.following();
+            state.budget = before.budget.clone();
+        }
+    }
+    states
+}
 
+impl TargetState {
     /// A request goes out. Says whether it is the breaker's probe. [`TargetState::ended`] must
     /// follow.
     pub(super) fn begun(&mut self, is_first: bool, now: Instant, snapshot: &Snapshot) -> bool {

@@ -375,7 +375,6 @@ impl Shard {
             .upstreams
             .insert_with(|id| Upstream::new(id, snapshot, provider, exchange, addresses, ctx));
         owner.attempt.upstream = Some(id);
-        owner.access.attempts += 1;
         if let Some(upstream) = self.upstreams.get_mut(id) {
             upstream.connect(&mut self.ctx);
         }

@@ -163,6 +163,20 @@ impl Breaker {
         }
     }
 
+    /// This breaker where what was sent before is not heard of again: a probe on its way is given
+    /// up.
+    #[must_use]
+    pub fn following(&self) -> Breaker {
+        let mut breaker = self.clone();
+        if let State::HalfOpen { recovery } = breaker.state {
+            breaker.state = State::Open {
+                until: Instant::ZERO,
+                recovery,
+            };
+        }
+        breaker
+    }
+
     /// Whether calls are refused, or would be but for a probe.
     pub const fn is_open(&self) -> bool {
         matches!(self.state, State::Open { .. } | State::HalfOpen { .. })

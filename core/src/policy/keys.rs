@@ -45,7 +45,7 @@ struct Key {
 }
 
 /// The keys of one provider.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct KeyRing {
     keys: Vec<Key>,
 }
@@ -80,9 +80,25 @@ impl KeyRing {
         }
     }
 
+    /// A ring in which each key goes on as it was in another, where it is known from there. What was
+    /// sent before is not counted as in flight.
+    pub fn following<'r>(keys: impl Iterator<Item = Option<(&'r KeyRing, usize)>>) -> KeyRing {
+        let key = |known: Option<(&'r KeyRing, usize)>| {
+            let (ring, index) = known?;
+            let key = ring.keys.get(index)?.clone();
+            Some(Key {
+                in_flight: 0,
+                is_probing: false,
+                ..key
+            })
+        };
+        KeyRing {
+            keys: keys.map(|known| key(known).unwrap_or_default()).collect(),
+        }
+    }
+
     /// The key for a request of `session`: always the same one while that can be used, so that the
-    /// provider's prompt cache stays warm; sessions spread over all. Those for which `is_tried` says
-    /// so are left out.
+    /// provider's prompt cache stays warm; sessions spread over all.
     ///
     /// # Errors
     /// When none can be used.
@@ -91,15 +107,11 @@ impl KeyRing {
         session: Session,
         tokens: u64,
         limits: &KeyLimits,
-        is_tried: impl Fn(usize) -> bool,
         now: Instant,
     ) -> Result<usize, NoKey> {
         let mut best: Option<(u64, usize)> = None;
         let mut none = NoKey::Refused(Class::Authentication);
         for (index, key) in self.keys.iter_mut().enumerate() {
-            if is_tried(index) {
-                continue;
-            }
             match key.usable(tokens, limits, now) {
                 Ok(()) => {
                     let rank = balance::rank(session, index as u64, 1);
@@ -248,7 +260,7 @@ mod tests {
 
     fn choose(ring: &mut KeyRing, session: u64, now: Instant) -> Result<usize, NoKey> {
         let limits = KeyLimits::default();
-        ring.choose(Session(session), 0, &limits, |_| false, now)
+        ring.choose(Session(session), 0, &limits, now)
     }
 
     #[test]
@@ -330,9 +342,8 @@ mod tests {
             tokens_per_minute: Some(1_000),
             concurrent: Some(2),
         };
-        let choose = |ring: &mut KeyRing, tokens, now| {
-            ring.choose(Session(1), tokens, &limits, |_| false, now)
-        };
+        let choose =
+            |ring: &mut KeyRing, tokens, now| ring.choose(Session(1), tokens, &limits, now);
         let mut ring = KeyRing::new(1);
         ring.take(0, 400, at(0));
         ring.take(0, 400, at(0));

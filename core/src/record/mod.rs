@@ -58,12 +58,27 @@ pub struct Access {
     pub request_bytes: u64,
     /// Bytes of the answer's body, framing not counted.
     pub response_bytes: u64,
-    /// Connections tried.
-    pub attempts: u32,
+    /// The upstreams that were asked, in order.
+    pub attempts: Vec<Attempted>,
     /// Events that could not be read and were skipped.
     pub broken_events: u32,
     /// JSON paths of what the target had no place for.
     pub dropped: Vec<String>,
+}
+
+/// An upstream that was asked.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Attempted {
+    /// The provider's name.
+    pub provider: Arc<str>,
+    /// The model's name there, where the config sets one.
+    pub model: Option<JsonStr>,
+    /// What the key is called in logs.
+    pub key: Option<Arc<str>>,
+    /// How long it took, from the decision to ask until its end.
+    pub duration: Duration,
+    /// How it failed; `None` if it answered, or the client left.
+    pub failed: Option<Class>,
 }
 
 /// How a request ended.

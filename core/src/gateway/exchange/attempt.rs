@@ -14,10 +14,11 @@ use super::super::local::Local;
 use super::super::prepare::{Destination, Prepared, Prompt};
 use super::super::provider;
 use super::deadlines::Phase;
+use super::plan::Told;
 use super::state::{State, Step};
 use super::{Answer, Exchange};
 use crate::base::ExchangeId;
-use crate::config::{Authorization, Caller, Credentials, Provider};
+use crate::config::{Authorization, Caller, Credentials, Provider, Secret};
 use crate::dialect::Dialect;
 use crate::ir::{Blame, Class, Failure};
 use crate::wire::http1::{BodyLength, Fields, RequestHead};
@@ -47,38 +48,41 @@ impl Shard {
         };
         exchange.access.model = Some(prepared.model.clone());
         exchange.access.stream = prepared.stream;
-        exchange.access.dropped.clone_from(&prepared.dropped);
         exchange.step(Step::Prepared);
-        let timers = match &prepared.destination {
-            Destination::Demo(_) => None,
-            Destination::Upstream(prompt) => exchange
-                .snapshot
-                .providers
-                .get(prompt.upstream.provider)
-                .map(|provider| {
-                    exchange.access.provider = Some(Arc::clone(&provider.name));
-                    provider.timers.clone()
-                }),
-        };
-        let is_stream = prepared.stream;
+        let is_local = matches!(prepared.destination, Destination::Demo(_));
         exchange.prepared = Some(prepared);
-        let Some(timers) = timers else {
+        if is_local {
             self.attempt_local(id);
+        } else {
+            self.choose(id);
+        }
+    }
+
+    /// A target was found: its times begin to run.
+    pub(in crate::gateway) fn begin_attempt(&mut self, id: ExchangeId) {
+        let now = self.ctx.now.mono;
+        let Some(exchange) = self.exchanges.get_mut(id) else {
             return;
         };
-        let total = if is_stream {
+        let Some(provider) = exchange.provider() else {
+            return;
+        };
+        let timers = provider.timers.clone();
+        exchange.access.provider = Some(Arc::clone(&provider.name));
+        let dropped = exchange.prompt().map(|prompt| prompt.dropped.clone());
+        exchange.access.dropped = dropped.unwrap_or_default();
+        // The time for the whole answer is that of the target which was asked first.
+        let total = if exchange.access.stream {
             timers.total_stream
         } else {
             Some(timers.total)
         };
-        if let Some(total) = total {
+        if let Some(total) = total.filter(|_| exchange.plan.attempts == 1) {
             exchange
                 .deadlines
-                .set(Phase::Total, self.ctx.now.mono + total);
+                .set(Phase::Total, exchange.started + total);
         }
-        exchange
-            .deadlines
-            .set(Phase::Connect, self.ctx.now.mono + timers.connect);
+        exchange.deadlines.set(Phase::Connect, now + timers.connect);
         exchange.rearm(&mut self.ctx);
         self.attempt(id);
     }
@@ -98,7 +102,7 @@ impl Shard {
         };
         let local = Local::new(request, prepared.input_tokens_estimate, dialect, meta);
         exchange.answer = Answer::Local(Box::new(local));
-        exchange.step(Step::Head);
+        exchange.step(Step::Local);
         self.begin_local(id);
     }
 
@@ -118,7 +122,6 @@ impl Shard {
         {
             if let Some(exchange) = self.exchanges.get_mut(id) {
                 exchange.attempt.upstream = Some(upstream);
-                exchange.access.attempts += 1;
             }
             self.upstream_ready(upstream);
             return;
@@ -210,7 +213,8 @@ impl Shard {
                     let provider = exchange.snapshot.providers.get(index);
                     let host = provider.map_or("", |provider| provider::endpoint(provider).0);
                     let message = format!("the provider's name `{host}`: {failure}");
-                    self.answer_failure(id, Failure::new(Class::BadGateway, message));
+                    let failure = Failure::new(Class::BadGateway, message);
+                    self.attempt_over(id, Told::new(failure));
                 }
             }
         }
@@ -227,11 +231,7 @@ impl Shard {
         let Some(exchange) = self.exchanges.get_mut(exchange_id) else {
             return;
         };
-        let Some(Destination::Upstream(prompt)) = exchange
-            .prepared
-            .as_deref()
-            .map(|prepared| &prepared.destination)
-        else {
+        let Some(prompt) = exchange.prompt() else {
             return;
         };
         let Some(provider) = exchange.snapshot.providers.get(prompt.upstream.provider) else {
@@ -240,7 +240,8 @@ impl Shard {
         let head = exchange.request.head.as_deref();
         let stream = exchange.access.stream;
         let callers = &exchange.snapshot.callers;
-        let request = Outbound::new(provider, prompt, head, stream, callers);
+        let key = exchange.key().map(|key| key.secret.clone());
+        let request = Outbound::new(provider, key.as_ref(), prompt, head, stream, callers);
         let (http, out) = upstream.request_out();
         let length = BodyLength::Length(prompt.body_len);
         let sent = http.send_head(
@@ -266,7 +267,7 @@ impl Shard {
         exchange.deadlines.clear(Phase::Connect);
         let deadline = self.ctx.now.mono + provider.timers.first_content;
         exchange.deadlines.set(Phase::FirstContent, deadline);
-        if stream {
+        if stream && exchange.plan.attempts == 1 {
             let hold = self.ctx.now.mono + self.ctx.limits.timers.commit_hold;
             exchange.deadlines.set(Phase::Hold, hold);
         }
@@ -323,14 +324,13 @@ impl Shard {
         let Some(exchange) = self.exchanges.get_mut(id) else {
             return false;
         };
-        if exchange.attempt.is_stripped || exchange.early.is_some() {
+        if exchange.attempt.is_stripped {
             return false;
         }
         exchange.attempt.is_stripped = true;
-        let Some(prepared) = &mut exchange.prepared else {
-            return false;
-        };
-        if !prepared.strip_reasoning(&exchange.snapshot, &mut self.ctx.tape) {
+        let snapshot = Arc::clone(&exchange.snapshot);
+        let prompt = exchange.routed_mut().and_then(|it| it.prompt.as_mut());
+        if !prompt.is_some_and(|it| it.strip_reasoning(&snapshot, &mut self.ctx.tape)) {
             return false;
         }
         exchange.answer = Answer::None;
@@ -352,7 +352,8 @@ impl Shard {
                 break;
             };
             match phase {
-                Phase::Total => self.timed_out(id, "the answer took too long"),
+                Phase::Total => self.too_late(id),
+                Phase::Backoff => self.choose(id),
                 Phase::Connect => self.timed_out(id, "the upstream could not be reached in time"),
                 Phase::FirstContent => {
                     self.timed_out(id, "the upstream sent no content in time");
@@ -377,6 +378,13 @@ impl Shard {
         self.attempt_failed(id, Failure::new(Class::Timeout, message));
     }
 
+    /// Time is up for the whole answer: nobody else is asked.
+    fn too_late(&mut self, id: ExchangeId) {
+        self.close_upstream_of(id);
+        let failure = Failure::new(Class::Timeout, "the answer took too long");
+        self.answer_failure(id, failure);
+    }
+
     /// Closes the connection that works for an exchange.
     pub(in crate::gateway) fn close_upstream_of(&mut self, id: ExchangeId) {
         let Some(exchange) = self.exchanges.get_mut(id) else {
@@ -395,7 +403,7 @@ impl Exchange {
     /// What is sent to the provider.
     pub(in crate::gateway) fn prompt(&self) -> Option<&Prompt> {
         match &self.prepared.as_deref()?.destination {
-            Destination::Upstream(prompt) => Some(prompt),
+            Destination::Chain(routed) => routed.prompt.as_ref(),
             Destination::Demo(_) => None,
         }
     }
@@ -424,6 +432,7 @@ struct Outbound<'a> {
 impl<'a> Outbound<'a> {
     fn new(
         provider: &'a Provider,
+        key: Option<&'a Secret>,
         prompt: &'a Prompt,
         client: Option<&'a RequestHead>,
         stream: bool,
@@ -461,19 +470,20 @@ impl<'a> Outbound<'a> {
                 fields.push((name.as_bytes(), value.as_bytes()));
             }
         }
-        request.authorize(provider, client, callers);
+        request.authorize(provider, key, client, callers);
         request
     }
 
     fn authorize(
         &mut self,
         provider: &'a Provider,
+        key: Option<&'a Secret>,
         client: Option<&'a RequestHead>,
         callers: &[Caller],
     ) {
-        match (&provider.credentials, &provider.authorization) {
-            (Credentials::None, _) => {}
-            (Credentials::Client, _) => {
+        match (&provider.credentials, &provider.authorization, key) {
+            (Credentials::None, ..) | (Credentials::Keys(_), _, None) => {}
+            (Credentials::Client, ..) => {
                 for name in auth::KEY_FIELDS {
                     let value = client.and_then(|head| head.fields.first(name));
                     let value = value.filter(|value| !auth::is_own_key(callers, value));
@@ -481,10 +491,10 @@ impl<'a> Outbound<'a> {
                         .extend(value.map(|value| (name.as_bytes(), value)));
                 }
             }
-            (Credentials::Key(key), Authorization::Bearer) => {
+            (Credentials::Keys(_), Authorization::Bearer, Some(key)) => {
                 self.bearer = Some(Bytes::from(format!("Bearer {}", key.expose())));
             }
-            (Credentials::Key(key), Authorization::Field(name)) => {
+            (Credentials::Keys(_), Authorization::Field(name), Some(key)) => {
                 self.fields.push((name.as_bytes(), key.expose().as_bytes()));
             }
         }

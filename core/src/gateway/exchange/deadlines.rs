@@ -7,6 +7,8 @@ use crate::base::Instant;
 pub(in crate::gateway) enum Phase {
     /// The whole answer.
     Total,
+    /// A target is asked again, or a key may be free.
+    Backoff,
     /// Resolving, connecting, the handshake.
     Connect,
     /// The first content of the answer.
@@ -25,8 +27,9 @@ pub(in crate::gateway) enum Phase {
     Decode,
 }
 
-const PHASES: [Phase; 9] = [
+const PHASES: [Phase; 10] = [
     Phase::Total,
+    Phase::Backoff,
     Phase::Connect,
     Phase::FirstContent,
     Phase::Idle,

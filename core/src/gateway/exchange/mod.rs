@@ -7,6 +7,7 @@
 mod attempt;
 pub(super) mod deadlines;
 mod gather;
+pub(super) mod plan;
 mod receive;
 mod relay;
 mod respond;
@@ -21,6 +22,7 @@ use bytes::Bytes;
 
 use self::deadlines::Deadlines;
 use self::gather::Gather;
+use self::plan::Plan;
 use self::state::{State, Step};
 use self::stream::StreamRelay;
 use super::ctx::{Alarm, AlarmClock, ClientId, Ctx, UpstreamId};
@@ -29,7 +31,7 @@ use super::local::Local;
 use super::prepare::Prepared;
 use crate::base::{ExchangeId, Instant};
 use crate::config::Snapshot;
-use crate::dialect::{Dialect, ReplyMeta};
+use crate::dialect::{Dialect, ReplyMeta, StreamEncoder};
 use crate::ir::Failure;
 use crate::record::Access;
 use crate::wire::coding::Codings;
@@ -47,9 +49,11 @@ pub(super) struct Exchange {
     pub(super) prepared: Option<Box<Prepared>>,
     pub(super) attempt: Attempt,
     pub(super) answer: Answer,
-    /// A stream whose head went out before the upstream's answer turned out to come whole: what
-    /// becomes of it is told in that stream.
-    pub(super) early: Option<Box<Streaming>>,
+    /// Which targets were asked, and may be.
+    pub(super) plan: Plan,
+    /// A stream whose head went out before there was any content: makes its signs of life, and the
+    /// error, if it comes to that.
+    pub(super) opened: Option<Box<StreamEncoder>>,
     pub(super) deadlines: Deadlines,
     pub(super) clock: AlarmClock,
     /// When the head had come.

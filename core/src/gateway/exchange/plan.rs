@@ -16,7 +16,7 @@ use super::deadlines::Phase;
 use super::state::{State, Step};
 use super::{Answer, Exchange};
 use crate::base::{ExchangeId, Instant};
-use crate::config::{Credentials, Snapshot, Upstream};
+use crate::config::{Credentials, Key, Snapshot, Upstream};
 use crate::ir::{Blame, Class, Failure};
 use crate::policy::breaker::{Admission, Verdict};
 use crate::policy::keys::NoKey;
@@ -70,7 +70,9 @@ pub(in crate::gateway) struct ErrorAnswer {
     pub(in crate::gateway) status: u16,
     pub(in crate::gateway) body: Bytes,
     pub(in crate::gateway) fields: Fields,
-    /// Whether a client of the same API understands it as it is.
+    /// Whether the client speaks the upstream's API.
+    pub(in crate::gateway) is_same: bool,
+    /// Whether it can go on to the client as it is.
     pub(in crate::gateway) is_passed: bool,
 }
 
@@ -163,7 +165,8 @@ impl Shard {
                 };
                 if !is_current {
                     // What is known is of another config: the session's own key is as good as any.
-                    let key = (keys > 0).then(|| usize::try_from(prepared.session.0).unwrap_or(0) % keys);
+                    let key =
+                        (keys > 0).then(|| usize::try_from(prepared.session.0).unwrap_or(0) % keys);
                     return Found::Seat(Arc::clone(upstream), key);
                 }
                 if let Some(target) = self.targets.get(upstream.target)
@@ -280,8 +283,13 @@ impl Shard {
             return;
         };
         let usage = &exchange.access.usage;
-        let used = usage.input.zip(usage.output).map(|(prompt, answer)| prompt.saturating_add(answer));
-        state.keys.release(key, seat.is_key_probe, seat.tokens, used, now);
+        let used = usage
+            .input
+            .zip(usage.output)
+            .map(|(prompt, answer)| prompt.saturating_add(answer));
+        state
+            .keys
+            .release(key, seat.is_key_probe, seat.tokens, used, now);
         self.key_freed(seat.provider);
     }
 
@@ -360,7 +368,11 @@ impl Shard {
             return self.take_prompt(id, prompt);
         }
         exchange.step(Step::Encoding);
-        if self.ctx.perform(Work::Encode(Box::new(encode)), id).is_none() {
+        if self
+            .ctx
+            .perform(Work::Encode(Box::new(encode)), id)
+            .is_none()
+        {
             let message = "the gateway works on as many large requests as it may";
             let failure = Failure::new(Class::Overloaded, message).blame(Blame::Gateway);
             self.leave(id, Verdict::Nothing);
@@ -387,11 +399,7 @@ impl Shard {
         }
     }
 
-    fn take_prompt(
-        &mut self,
-        id: ExchangeId,
-        prompt: Result<Box<Prompt>, Box<Failure>>,
-    ) -> bool {
+    fn take_prompt(&mut self, id: ExchangeId, prompt: Result<Box<Prompt>, Box<Failure>>) -> bool {
         match prompt {
             Ok(prompt) => {
                 if let Some(exchange) = self.exchanges.get_mut(id) {
@@ -439,7 +447,9 @@ impl Shard {
         {
             state.queue.push_back(id);
         }
-        exchange.deadlines.set(Phase::Backoff, until.unwrap_or(patience));
+        exchange
+            .deadlines
+            .set(Phase::Backoff, until.unwrap_or(patience));
         exchange.rearm(&mut self.ctx);
     }
 
@@ -454,7 +464,12 @@ impl Shard {
         exchange.answer = Answer::None;
         exchange.attempt.is_waiting = false;
         exchange.attempt.needs_fresh = false;
-        for phase in [Phase::Connect, Phase::FirstContent, Phase::Idle, Phase::Ending] {
+        for phase in [
+            Phase::Connect,
+            Phase::FirstContent,
+            Phase::Idle,
+            Phase::Ending,
+        ] {
             exchange.deadlines.clear(phase);
         }
         let failure = &told.failure;
@@ -464,7 +479,7 @@ impl Shard {
             Blame::Upstream => Verdict::Failed,
             Blame::Client | Blame::Gateway | Blame::Key => Verdict::Nothing,
         };
-        exchange.note_attempt(now, Some(failure));
+        exchange.note_attempt(now, Some(class));
         let target = exchange.target();
         let seat = exchange.plan.seat;
         exchange.plan.remember(told);
@@ -481,7 +496,9 @@ impl Shard {
                 return;
             }
             Next::Target => exchange.plan.rule_out(target),
-            Next::Key if seat.is_none_or(|seat| seat.key.is_none() || seat.generation.is_none()) => {
+            Next::Key
+                if seat.is_none_or(|seat| seat.key.is_none() || seat.generation.is_none()) =>
+            {
                 exchange.plan.rule_out(target);
             }
             Next::Key => {}
@@ -507,9 +524,9 @@ impl Shard {
         let wait = backoff.max(asked.unwrap_or_default());
         let has_others = exchange.prepared.as_deref().is_some_and(|prepared| {
             matches!(&prepared.destination, Destination::Chain(routed)
-                if routed.chain.upstreams().any(|it| {
-                    Some(it.target) != target && !plan.out.contains(&it.target)
-                }))
+            if routed.chain.upstreams().any(|it| {
+                Some(it.target) != target && !plan.out.contains(&it.target)
+            }))
         });
         let is_long = wait > retry.wait_max || (has_others && asked > Some(retry.backoff_max));
         let may_repeat = !is_long
@@ -579,11 +596,6 @@ impl Plan {
     fn remember(&mut self, told: Told) {
         self.first.get_or_insert_with(|| Box::new(told));
     }
-
-    /// Which key of its provider the request goes out with.
-    pub(in crate::gateway) fn key(&self) -> Option<usize> {
-        self.seat.and_then(|seat| seat.key)
-    }
 }
 
 impl Exchange {
@@ -594,22 +606,33 @@ impl Exchange {
         }
     }
 
+    /// The key with which the provider is asked.
+    pub(in crate::gateway) fn key(&self) -> Option<&Key> {
+        let seat = self.plan.seat?;
+        match &self.snapshot.providers.get(seat.provider)?.credentials {
+            Credentials::Keys(keys) => keys.get(seat.key?),
+            Credentials::Client | Credentials::None => None,
+        }
+    }
+
     /// The number of the target that is asked.
     fn target(&self) -> Option<usize> {
         self.plan.seat.map(|seat| seat.target)
     }
 
     /// Takes note of an attempt that ended, for the record.
-    pub(in crate::gateway) fn note_attempt(&mut self, now: Instant, failure: Option<&Failure>) {
+    pub(in crate::gateway) fn note_attempt(&mut self, now: Instant, failed: Option<Class>) {
         let Some(seat) = self.plan.seat else {
             return;
         };
         let attempted = Attempted {
             provider: provider_name(&self.snapshot, seat.provider),
-            model: self.prompt().and_then(|prompt| prompt.upstream.model.clone()),
-            key: seat.key,
+            model: self
+                .prompt()
+                .and_then(|prompt| prompt.upstream.model.clone()),
+            key: self.key().map(|key| Arc::clone(&key.fingerprint)),
             duration: now.since(seat.since),
-            class: failure.map(|failure| failure.class),
+            failed,
         };
         self.access.attempts.push(attempted);
     }

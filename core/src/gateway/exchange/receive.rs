@@ -16,16 +16,20 @@ use super::super::io::Work;
 use super::super::prepare::Prepare;
 use super::deadlines::Deadlines;
 use super::gather::Gather;
+use super::plan::Plan;
 use super::state::{State, Step};
 use super::{Answer, Attempt, Exchange, Inbound};
 use crate::base::ExchangeId;
 use crate::ir::{Blame, Class, Failure, Usage};
+use crate::policy::balance::Session;
 use crate::record::{Access, Outcome};
 use crate::wire::coding::Codings;
 use crate::wire::http1::{BodyLength, Http1Error, RequestHead};
 
 /// Longest request id that is taken over from a client.
 const REQUEST_ID_BYTES_MAX: usize = 128;
+/// Where Claude Code names the conversation.
+const SESSION_FIELD: &str = "x-claude-code-session-id";
 
 impl Exchange {
     /// How much of the body is declared and has not come.
@@ -163,7 +167,10 @@ impl Shard {
             || !exchange.request.codings.is_identity();
         let codings = core::mem::take(&mut exchange.request.codings);
         let snapshot = Arc::clone(&exchange.snapshot);
-        let prepare = Prepare::new(snapshot, exchange.request.dialect, codings, body);
+        let head = exchange.request.head.as_deref();
+        let session = head.and_then(|head| head.fields.first(SESSION_FIELD));
+        let session = session.map(Session::of);
+        let prepare = Prepare::new(snapshot, exchange.request.dialect, codings, body, session);
         if !is_long {
             let prepared = prepare.run(&mut self.ctx.tape);
             self.prepared(exchange_id, prepared);
@@ -363,7 +370,7 @@ fn new_exchange(id: ExchangeId, client: &Client, head: RequestHead, ctx: &mut Ct
         first_content: None,
         request_bytes: 0,
         response_bytes: 0,
-        attempts: 0,
+        attempts: Vec::new(),
         broken_events: 0,
         dropped: Vec::new(),
     };
@@ -389,7 +396,8 @@ fn new_exchange(id: ExchangeId, client: &Client, head: RequestHead, ctx: &mut Ct
         prepared: None,
         attempt: Attempt::default(),
         answer: Answer::None,
-        early: None,
+        plan: Plan::default(),
+        opened: None,
         deadlines: Deadlines::new(),
         clock: AlarmClock::default(),
         started: ctx.now.mono,

@@ -11,6 +11,8 @@ use super::super::ctx::{Ctx, UpstreamId};
 use super::super::io::Work;
 use super::deadlines::Phase;
 use super::gather::Gather;
+use super::plan::Told;
+use super::respond::Passed;
 use super::state::{State, Step};
 use super::stream::{Progress, StreamRelay};
 use super::whole::{Finish, Finished};
@@ -56,14 +58,10 @@ impl Shard {
             return;
         }
         let is_stream = status < 300 && is_event_stream(&head, exchange.access.stream);
-        let early = match core::mem::take(&mut exchange.answer) {
-            Answer::Stream(streaming) => Some(streaming),
-            Answer::Whole(_) | Answer::Local(_) | Answer::None => None,
-        };
         exchange.answer = if is_stream {
             let is_coded = !codings.is_identity();
             let decoder = is_coded.then(|| Box::new(Decoder::new(&codings, usize::MAX)));
-            let mut streaming = early.unwrap_or_else(|| Box::new(exchange.streaming(&self.ctx)));
+            let mut streaming = Box::new(exchange.streaming(&self.ctx));
             streaming.decoder = decoder;
             streaming.fields = Some(Box::new(head.fields));
             Answer::Stream(streaming)
@@ -76,9 +74,7 @@ impl Shard {
                 ResponseBody::Length(length) => usize::try_from(length).unwrap_or(usize::MAX),
                 ResponseBody::Chunked | ResponseBody::CloseDelimited | ResponseBody::None => 0,
             };
-            exchange.early = early;
             exchange.deadlines.clear(Phase::FirstContent);
-            exchange.deadlines.clear(Phase::Hold);
             exchange.await_data(self.ctx.now.mono);
             Answer::Whole(Box::new(Holding {
                 status,
@@ -89,6 +85,9 @@ impl Shard {
             }))
         };
         exchange.rearm(&mut self.ctx);
+        if status < 300 {
+            self.accepted_by_upstream(id);
+        }
     }
 
     /// Some of the upstream's body has come.
@@ -222,6 +221,7 @@ impl Shard {
             exchange.await_data(now);
             // Before a failure is looked at: what comes of content and an error must not depend on
             // whether one read brought them both.
+            self.content_came(id);
             self.commit(id);
         } else if is_too_much_to_hold {
             // Comments and pings without end: from here on the client's pace bounds them.
@@ -252,7 +252,7 @@ impl Shard {
             return;
         };
         if !streaming.is_committed {
-            self.answer_failure(id, failure);
+            self.attempt_over(id, Told::new(failure));
             return;
         }
         exchange.access.outcome = Outcome::Failed {
@@ -285,12 +285,15 @@ impl Shard {
         let dialect = exchange.request.dialect;
         let Some(response) = relay.into_response() else {
             let message = "the upstream's stream ended before it was complete";
-            self.answer_failure(id, Failure::new(Class::BadGateway, message));
+            self.close_upstream_of(id);
+            self.attempt_over(id, Told::new(Failure::new(Class::BadGateway, message)));
             return;
         };
         let mut body = OutBuf::new();
         dialect.encode_response(&response, &meta, &mut body);
-        self.answer_whole(id, 200, body, fields.as_deref());
+        let is_same = exchange.prompt().is_some_and(|it| it.is_same_dialect);
+        let passed = fields.as_deref().map(|fields| Passed { fields, is_same });
+        self.answer_whole(id, 200, body, passed);
     }
 
     /// The model had finished, and neither usage nor the end came: that is complete.
@@ -314,11 +317,13 @@ impl Shard {
         };
         exchange.attempt.upstream = None;
         match &mut exchange.answer {
-            Answer::Stream(streaming) => {
+            Answer::Stream(streaming) if streaming.is_committed => {
                 streaming.relay.fail(failure.clone());
                 self.relay_failed(id, failure);
             }
-            Answer::Whole(_) | Answer::None => self.answer_failure(id, failure),
+            Answer::Stream(_) | Answer::Whole(_) | Answer::None => {
+                self.attempt_over(id, Told::new(failure));
+            }
             Answer::Local(_) => {}
         }
     }
@@ -385,7 +390,8 @@ impl Shard {
         let finished = match finished {
             Ok(finished) => *finished,
             Err(failure) => {
-                self.answer_failure(id, *failure);
+                self.close_upstream_of(id);
+                self.attempt_over(id, Told::new(*failure));
                 return;
             }
         };
@@ -398,7 +404,9 @@ impl Shard {
             Answer::Whole(holding) => Some(holding.fields),
             Answer::Stream(_) | Answer::Local(_) | Answer::None => None,
         };
-        self.answer_whole(id, 200, finished.body, fields.as_ref());
+        let is_same = exchange.prompt().is_some_and(|it| it.is_same_dialect);
+        let passed = fields.as_ref().map(|fields| Passed { fields, is_same });
+        self.answer_whole(id, 200, finished.body, passed);
     }
 
     /// Writes what has come for the client of this upstream connection.

@@ -5,11 +5,12 @@ use http::{Method, StatusCode};
 
 use super::super::Shard;
 use super::deadlines::Phase;
-use super::{Answer, Exchange, Streaming};
+use super::plan::{ErrorAnswer, Told};
+use super::{Answer, Exchange, Holding};
 use crate::base::{ExchangeId, OutBuf};
-use crate::config::Credentials;
-use crate::dialect::Dialect;
-use crate::ir::{Class, Failure};
+use crate::config::Secret;
+use crate::dialect::{Dialect, StreamEncoder};
+use crate::ir::{Class, Delta, Failure};
 use crate::policy::retry::retry_after;
 use crate::record::Outcome;
 use crate::wire::coding;
@@ -34,7 +35,7 @@ impl Shard {
         id: ExchangeId,
         status: u16,
         mut body: OutBuf,
-        passed: Option<&Fields>,
+        passed: Option<Passed<'_>>,
     ) {
         let Some(exchange) = self.exchanges.get_mut(id) else {
             return;
@@ -42,8 +43,8 @@ impl Shard {
         let Some(client) = self.clients.get_mut(exchange.client) else {
             return;
         };
-        if let Some(streaming) = exchange.early.take() {
-            self.answer_early(id, streaming, body);
+        if exchange.opened.take().is_some() {
+            self.answer_opened(id, body);
             return;
         }
         let is_events = exchange.access.stream && status < 300;
@@ -78,55 +79,78 @@ impl Shard {
         self.answered(id, sent);
     }
 
-    /// Goes on with a stream whose head is out: `body` holds its events.
-    fn answer_early(&mut self, id: ExchangeId, mut streaming: Box<Streaming>, mut body: OutBuf) {
+    /// Ends a stream whose head is out, and that has had no content: `body` holds its events.
+    fn answer_opened(&mut self, id: ExchangeId, mut body: OutBuf) {
         let Some(exchange) = self.exchanges.get_mut(id) else {
             return;
         };
-        streaming.relay.output.append(&mut body);
-        exchange.answer = Answer::Stream(streaming);
-        self.end_stream(id);
+        let Some(client) = self.clients.get_mut(exchange.client) else {
+            return;
+        };
+        exchange.access.response_bytes += body.len() as u64;
+        let out = &mut client.socket.output;
+        let sent = client
+            .http
+            .send_body_pieces(&mut body, out)
+            .and_then(|()| client.http.send_end(out));
+        self.answered(id, sent);
     }
 
-    /// Answers with an error in the client's API.
+    /// Answers with an error in the client's API: nobody else is asked.
     pub(in crate::gateway) fn answer_failure(&mut self, id: ExchangeId, failure: Failure) {
+        self.answer_told(id, Told::new(failure));
+    }
+
+    /// Answers with an error: as the upstream told it to a client of the same API, else told anew.
+    pub(in crate::gateway) fn answer_told(&mut self, id: ExchangeId, told: Told) {
         self.close_upstream_of(id);
         let Some(exchange) = self.exchanges.get_mut(id) else {
             return;
         };
-        if let Some(streaming) = exchange.early.take() {
-            exchange.answer = Answer::Stream(streaming);
-        }
+        let Told { failure, answer } = told;
         if let Answer::Stream(streaming) = &exchange.answer
             && streaming.is_committed
         {
             self.attempt_failed(id, failure);
             return;
         }
-        let fields = match core::mem::take(&mut exchange.answer) {
-            Answer::Whole(holding) => Some(holding.fields),
-            Answer::Stream(streaming) => {
-                exchange.note(streaming.relay.watched(), streaming.relay.broken_events());
-                None
-            }
-            Answer::Local(_) | Answer::None => None,
-        };
+        if let Answer::Stream(streaming) = core::mem::take(&mut exchange.answer) {
+            exchange.note(streaming.relay.watched(), streaming.relay.broken_events());
+        }
         exchange.access.outcome = Outcome::Failed {
             class: failure.class,
             blame: failure.blame,
             message: failure.message.detach(),
         };
         let mut body = OutBuf::new();
-        let request_id = exchange.request.request_id.clone();
-        let request_id = String::from_utf8_lossy(&request_id);
-        let dialect = exchange.request.dialect;
-        let status = dialect.encode_failure(&failure, &request_id, &mut body);
+        if let Some(encoder) = &mut exchange.opened {
+            encoder.delta(Delta::Failure(Box::new(failure)), &mut body);
+            self.answer_opened(id, body);
+            return;
+        }
         exchange.request.retry_after = failure.retry_after;
-        self.answer_whole(id, status, body, fields.as_ref());
+        let (answer, status) = match answer {
+            Some(mut answer) if answer.is_passed => {
+                body.push(core::mem::take(&mut answer.body));
+                let status = answer.status;
+                (Some(answer), status)
+            }
+            answer => {
+                let request_id = exchange.request.request_id.clone();
+                let request_id = String::from_utf8_lossy(&request_id);
+                let dialect = exchange.request.dialect;
+                let status = dialect.encode_failure(&failure, &request_id, &mut body);
+                (answer, status)
+            }
+        };
+        let passed = answer.as_ref().map(|answer| Passed {
+            fields: &answer.fields,
+            is_same: answer.is_same,
+        });
+        self.answer_whole(id, status, body, passed);
     }
 
-    /// An upstream answered with an error: it goes on as it is to a client of the same API, else it
-    /// is told anew.
+    /// An upstream answered with an error.
     pub(in crate::gateway) fn finish_error(&mut self, id: ExchangeId, body: &Bytes) {
         let Some(exchange) = self.exchanges.get_mut(id) else {
             return;
@@ -135,48 +159,44 @@ impl Shard {
             .prompt()
             .is_some_and(|prompt| prompt.is_same_dialect);
         let upstream = exchange.upstream_dialect();
-        let key: Option<String> = exchange.provider_key().map(str::to_owned);
-        let Answer::Whole(holding) = &mut exchange.answer else {
+        let key = exchange.key().map(|key| key.secret.clone());
+        let Answer::Whole(holding) = core::mem::take(&mut exchange.answer) else {
             return;
         };
-        let status = holding.status;
-        let codings = core::mem::take(&mut holding.codings);
+        let Holding {
+            status,
+            codings,
+            fields,
+            ..
+        } = *holding;
         let bytes_max = self.ctx.limits.shard.response_bytes_max;
         let body = coding::decode_whole(&codings, body, bytes_max).unwrap_or_default();
-        let body = without_key(body, key.as_deref());
+        let body = without_key(body, key.as_ref().map(Secret::expose));
         let mut failure = upstream.decode_failure(status, &body, &self.ctx.limits);
         failure.upstream_status = Some(status);
         if failure.retry_after.is_none() {
-            let field = |name: &str| holding.fields.first(name);
+            let field = |name: &str| fields.first(name);
             failure.retry_after = retry_after(field, self.ctx.now.wall);
         }
         if upstream.is_signature_refusal(&failure) && self.retry_without_reasoning(id) {
             return;
         }
-        let Some(exchange) = self.exchanges.get_mut(id) else {
-            return;
+        let is_passed = is_same && self.ctx.tape.parse(&body, &self.ctx.limits.json).is_ok();
+        let answer = ErrorAnswer {
+            status,
+            body,
+            fields,
+            is_same,
+            is_passed,
         };
-        let is_json = is_same
-            && exchange.early.is_none()
-            && self.ctx.tape.parse(&body, &self.ctx.limits.json).is_ok();
-        if !is_json {
-            self.answer_failure(id, failure);
-            return;
-        }
-        let Answer::Whole(holding) = core::mem::take(&mut exchange.answer) else {
-            return;
+        let told = Told {
+            failure,
+            answer: Some(answer),
         };
-        exchange.access.outcome = Outcome::Failed {
-            class: failure.class,
-            blame: failure.blame,
-            message: failure.message.detach(),
-        };
-        let mut passed = OutBuf::new();
-        passed.push(body);
-        self.answer_whole(id, status, passed, Some(&holding.fields));
+        self.attempt_over(id, told);
     }
 
-    /// Sends the head of a streamed answer: from now on errors are events.
+    /// Lets a streamed answer through to the client: from now on errors are events.
     pub(in crate::gateway) fn commit(&mut self, id: ExchangeId) {
         let Some(exchange) = self.exchanges.get_mut(id) else {
             return;
@@ -190,43 +210,58 @@ impl Shard {
             Answer::Local(_) => None,
             Answer::Whole(_) | Answer::None => return,
         };
+        exchange.release_request(&mut self.ctx);
+        if exchange.opened.take().is_none() {
+            self.send_stream_head(id, fields.as_deref());
+        }
+    }
+
+    /// Sends the head of a stream; says whether it could.
+    fn send_stream_head(&mut self, id: ExchangeId, fields: Option<&Fields>) -> bool {
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return false;
+        };
         let Some(client) = self.clients.get_mut(exchange.client) else {
-            return;
+            return false;
         };
         if self.ctx.is_draining() {
             client.http.close_after_response();
         }
         exchange.access.status = Some(200);
         let date = Bytes::copy_from_slice(self.ctx.date.at(self.ctx.now.wall));
-        let head = ResponseFields::new(exchange, "text/event-stream", fields.as_deref(), date);
+        let is_same = exchange.prompt().is_some_and(|it| it.is_same_dialect);
+        let passed = fields.map(|fields| Passed { fields, is_same });
+        let head = ResponseFields::new(exchange, "text/event-stream", passed, date);
         let out = &mut client.socket.output;
         let sent = client
             .http
             .send_head(StatusCode::OK, head.iter(), BodyLength::Chunked, out);
-        exchange.release_request(&mut self.ctx);
-        if sent.is_err() {
+        let is_sent = sent.is_ok();
+        if !is_sent {
             self.answered(id, sent);
         }
+        is_sent
     }
 
-    /// The hold is over: the head goes out, and signs of life, before there is any content.
+    /// The hold is over: the head goes out, and signs of life, before there is any content. Which
+    /// target gives the content is still open.
     pub(in crate::gateway) fn commit_held(&mut self, id: ExchangeId) {
         let Some(exchange) = self.exchanges.get_mut(id) else {
             return;
         };
-        match &exchange.answer {
-            Answer::Stream(_) => {
-                self.commit(id);
-                self.keep_alive(id);
-            }
-            // Not even the upstream's head has come: its status, if it is bad, becomes an event.
-            Answer::None => {
-                let streaming = exchange.streaming(&self.ctx);
-                exchange.answer = Answer::Stream(Box::new(streaming));
-                self.commit(id);
-                self.keep_alive(id);
-            }
-            Answer::Local(_) | Answer::Whole(_) => {}
+        let is_begun = match &exchange.answer {
+            Answer::Stream(streaming) => streaming.is_committed,
+            Answer::Local(_) => true,
+            Answer::Whole(_) | Answer::None => false,
+        };
+        if is_begun || exchange.opened.is_some() || !exchange.access.stream {
+            return;
+        }
+        let meta = exchange.meta(&self.ctx);
+        let encoder = StreamEncoder::new(exchange.request.dialect, meta);
+        exchange.opened = Some(Box::new(encoder));
+        if self.send_stream_head(id, None) {
+            self.keep_alive(id);
         }
     }
 
@@ -235,22 +270,36 @@ impl Shard {
         let Some(exchange) = self.exchanges.get_mut(id) else {
             return;
         };
-        let Some(streaming) = stream_of(&mut exchange.early, &mut exchange.answer) else {
+        let Some(client) = self.clients.get_mut(exchange.client) else {
             return;
         };
-        if !streaming.is_committed {
-            return;
-        }
-        let is_idle = self
-            .clients
-            .get(exchange.client)
-            .is_some_and(|client| client.socket.output.is_empty());
-        if is_idle {
-            streaming.relay.keep_alive();
-        }
         let next = self.ctx.now.mono + self.ctx.limits.timers.keep_alive;
         exchange.deadlines.set(Phase::KeepAlive, next);
-        self.flush_stream(id);
+        exchange.rearm(&mut self.ctx);
+        let is_idle = client.socket.output.is_empty();
+        match (&mut exchange.answer, &mut exchange.opened) {
+            (Answer::Stream(streaming), _) if streaming.is_committed => {
+                if is_idle {
+                    streaming.relay.keep_alive();
+                }
+                self.flush_stream(id);
+            }
+            (_, Some(encoder)) => {
+                let mut sign = OutBuf::new();
+                if is_idle {
+                    encoder.keep_alive(&mut sign);
+                }
+                exchange.access.response_bytes += sign.len() as u64;
+                let out = &mut client.socket.output;
+                let sent = client.http.send_body_pieces(&mut sign, out);
+                if sent.is_err() {
+                    self.answered(id, sent);
+                    return;
+                }
+                client.flush(&mut self.ctx);
+            }
+            _ => {}
+        }
     }
 
     /// Gives the client's connection what the relay has for it, as one chunk in one write.
@@ -258,7 +307,7 @@ impl Shard {
         let Some(exchange) = self.exchanges.get_mut(id) else {
             return;
         };
-        let Some(streaming) = stream_of(&mut exchange.early, &mut exchange.answer) else {
+        let Answer::Stream(streaming) = &mut exchange.answer else {
             return;
         };
         if !streaming.is_committed || streaming.is_collected {
@@ -318,17 +367,6 @@ impl Shard {
     }
 }
 
-/// The stream that the client reads: the answer, or what was begun before it.
-fn stream_of<'a>(
-    early: &'a mut Option<Box<Streaming>>,
-    answer: &'a mut Answer,
-) -> Option<&'a mut Streaming> {
-    match (early, answer) {
-        (Some(streaming), _) | (None, Answer::Stream(streaming)) => Some(streaming),
-        (None, Answer::Local(_) | Answer::None | Answer::Whole(_)) => None,
-    }
-}
-
 /// Upstreams have been seen to repeat the key that they refuse: it is ours, not the client's.
 fn without_key(body: Bytes, key: Option<&str>) -> Bytes {
     const MASK: &[u8] = b"[redacted]";
@@ -350,13 +388,12 @@ fn without_key(body: Bytes, key: Option<&str>) -> Bytes {
     Bytes::from(masked)
 }
 
-impl Exchange {
-    fn provider_key(&self) -> Option<&str> {
-        match &self.provider()?.credentials {
-            Credentials::Key(key) => Some(key.expose()),
-            Credentials::Client | Credentials::None => None,
-        }
-    }
+/// Fields of an upstream's answer that may go on to the client.
+#[derive(Clone, Copy)]
+pub(in crate::gateway) struct Passed<'a> {
+    pub(in crate::gateway) fields: &'a Fields,
+    /// Whether both speak the same API.
+    pub(in crate::gateway) is_same: bool,
 }
 
 /// The fields of an answer.
@@ -369,7 +406,7 @@ impl<'a> ResponseFields<'a> {
     fn new(
         exchange: &'a Exchange,
         content_type: &'static str,
-        passed: Option<&'a Fields>,
+        passed: Option<Passed<'a>>,
         date: Bytes,
     ) -> ResponseFields<'a> {
         let mut fields: Vec<(&[u8], &[u8])> = Vec::with_capacity(12);
@@ -380,12 +417,10 @@ impl<'a> ResponseFields<'a> {
             fields.push((b"x-accel-buffering", b"no"));
         }
         fields.push((b"x-request-id", &exchange.request.request_id));
-        let is_same = exchange
-            .prompt()
-            .is_some_and(|prompt| prompt.is_same_dialect);
+        let is_same = passed.is_some_and(|passed| passed.is_same);
         let mut has_request_id = false;
         let mut has_retry_after = false;
-        for (name, value) in passed.into_iter().flat_map(Fields::iter) {
+        for (name, value) in passed.into_iter().flat_map(|it| it.fields.iter()) {
             let is_retry = name.eq_ignore_ascii_case(b"retry-after")
                 || name.eq_ignore_ascii_case(b"retry-after-ms");
             if is_passed(name) && (is_same || is_retry) {

@@ -4,6 +4,7 @@
 use super::super::Shard;
 use super::super::ctx::Ctx;
 use super::gather::Gather;
+use super::plan;
 use super::respond::send_failure;
 use super::state::Step;
 use super::{Answer, Exchange};
@@ -53,6 +54,15 @@ impl Shard {
         // and the connection used again.
         if let Some(upstream) = self.exchanges.get(id).and_then(|it| it.attempt.upstream) {
             self.upstream_release(upstream);
+        }
+        if let Some(exchange) = self.exchanges.get_mut(id) {
+            let verdict = plan::verdict_of(&exchange.access.outcome);
+            let failed = match &exchange.access.outcome {
+                Outcome::Failed { class, .. } => Some(*class),
+                Outcome::Complete | Outcome::ClientGone => None,
+            };
+            exchange.note_attempt(self.ctx.now.mono, failed);
+            self.leave(id, verdict);
         }
         let Some(mut exchange) = self.exchanges.remove(id) else {
             return;

@@ -1,18 +1,22 @@
 //! The states of an exchange, and the only table of its transitions.
 //!
 //! ```text
-//!  Receiving ─received──▶ Preparing ──prepared──▶ Attempting ──head──▶ Relaying ──answered──▶ Done
-//!      │                      │  │                   │  ▲                  │                   ▲ ▲
-//!      │                      │  └──answered (local, │  └──stale, mended───┘                   │ │
-//!      │                      │     admin)───────────┼─────────────────────────────────────────┘ │
-//!      └─────refused──────────┴──────refused─────────┴──────refused, failed, client gone─────────┘
+//!  Receiving ─received─▶ Preparing ─prepared─▶ Choosing ─chosen─▶ Attempting ─head─▶ Relaying ─answered─▶ Done
+//!      │                     │                 │ │  ▲ ▲             │  ▲   │            │ │ │               ▲
+//!      │                     │      ┌─encoding─┘ │  │ └───failed────┼──┼───┼────failed──┘ │ │               │
+//!      │                     │      ▼            │  │               │  └───┴────mended────┘ │               │
+//!      │                     │   Encoding ─encoded──┘               └─failed─▶ (Choosing)   │               │
+//!      └──────refused────────┴───────────────────┴──local, gave up, client gone─────────────┴───────────────┘
 //! ```
 //!
 //! - *Receiving*: the head has come, the body is coming (or is dropped, when the request is refused
 //!   already).
-//! - *Preparing*: the body is read and encoded for its target, here or on a host thread.
+//! - *Preparing*: the body is read, and encoded for the target that will be asked first, here or on
+//!   a host thread.
+//! - *Choosing*: a target and a key are looked for, or waited for.
+//! - *Encoding*: a long request is being encoded for another target on a host thread.
 //! - *Attempting*: a connection is sought or made, the request is sent, the answer's head awaited.
-//! - *Relaying*: the answer goes to the client.
+//! - *Relaying*: the answer is read; once content has come it goes to the client.
 //! - *Done*: settled: the record is written, the connection given back. An exchange is removed in
 //!   the same turn.
 
@@ -21,6 +25,8 @@
 pub(in crate::gateway) enum State {
     Receiving,
     Preparing,
+    Choosing,
+    Encoding,
     Attempting,
     Relaying,
     Done,
@@ -35,7 +41,17 @@ pub(in crate::gateway) enum Step {
     ClientGone,
     /// The head of the upstream's answer has come.
     Head,
-    /// The request is ready to be sent.
+    /// A target was found, and the request is ready to be sent to it.
+    Chosen,
+    /// The request has to be encoded for the target that was found.
+    Encoding,
+    /// It is.
+    Encoded,
+    /// The attempt failed, and the client has seen nothing of it.
+    Failed,
+    /// The built-in model answers.
+    Local,
+    /// The request is read.
     Prepared,
     /// The request has come whole.
     Received,
@@ -54,11 +70,21 @@ impl State {
     pub(in crate::gateway) fn after(self, step: Step) -> State {
         match (self, step) {
             (State::Receiving, Step::Received) => State::Preparing,
-            (State::Preparing, Step::Prepared) => State::Attempting,
-            (State::Attempting, Step::Head) => State::Relaying,
+            (State::Preparing, Step::Prepared) | (State::Encoding, Step::Encoded) => {
+                State::Choosing
+            }
+            (State::Choosing, Step::Encoding) => State::Encoding,
+            (State::Choosing, Step::Chosen) => State::Attempting,
+            (State::Choosing, Step::Local) | (State::Attempting, Step::Head) => State::Relaying,
             (State::Attempting, Step::Stale) | (State::Relaying, Step::Mended) => State::Attempting,
+            (State::Attempting | State::Relaying, Step::Failed) => State::Choosing,
             (
-                State::Receiving | State::Preparing | State::Attempting | State::Relaying,
+                State::Receiving
+                | State::Preparing
+                | State::Choosing
+                | State::Encoding
+                | State::Attempting
+                | State::Relaying,
                 Step::Answered | Step::ClientGone,
             ) => State::Done,
             (state, step) => panic!("no way from {state:?} by {step:?}"),
