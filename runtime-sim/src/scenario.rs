@@ -8,12 +8,15 @@ use std::sync::Arc;
 
 use tollgate_core::base::{Instant, Limits, ListenerId, Rng, Seed, ShardId};
 use tollgate_core::config::{
-    Authorization, BaseUrl, Credentials, ListedModel, Pattern, Provider, Route, RouteTarget,
+    Authorization, BaseUrl, Chain, Credentials, ListedModel, Pattern, Provider, Route, RouteTarget,
     Snapshot, Upstream, UpstreamTimers,
 };
 use tollgate_core::dialect::{Dialect, Traits};
 use tollgate_core::gateway::io::Machine;
 use tollgate_core::gateway::{Shard, ShardOptions, Usage};
+use tollgate_core::policy::breaker::BreakerLimits;
+use tollgate_core::policy::keys::KeyLimits;
+use tollgate_core::policy::retry::RetryLimits;
 
 use crate::check::run::Checker;
 use crate::faults::{Fault, FaultSet, Faults};
@@ -247,6 +250,15 @@ const PROVIDERS: [(&str, Dialect, &str, &str); 4] = [
 fn snapshot(limits: &Limits) -> Snapshot {
     let mut snapshot = Snapshot {
         limits: limits.clone(),
+        retry: RetryLimits {
+            attempts_max: 1,
+            ..RetryLimits::default()
+        },
+        breaker: BreakerLimits {
+            failures_in_row: u32::MAX,
+            calls_min: u32::MAX,
+            ..BreakerLimits::default()
+        },
         ..Snapshot::default()
     };
     let timers = &limits.timers;
@@ -263,6 +275,7 @@ fn snapshot(limits: &Limits) -> Snapshot {
             dialect,
             base,
             credentials: Credentials::None,
+            key_limits: KeyLimits::default(),
             authorization: Authorization::Bearer,
             headers: Vec::new(),
             client_headers: vec!["anthropic-*".into()],
@@ -277,6 +290,7 @@ fn snapshot(limits: &Limits) -> Snapshot {
             },
         });
         let upstream = Upstream {
+            target: index,
             provider: index,
             model: None,
             traits: Traits::default(),
@@ -287,7 +301,7 @@ fn snapshot(limits: &Limits) -> Snapshot {
         };
         snapshot.routes.push(Route {
             pattern: Pattern(name.into()),
-            target: RouteTarget::Upstream(Arc::new(upstream)),
+            target: RouteTarget::Chain(Arc::new(Chain::of(upstream))),
         });
     }
     snapshot.routes.push(Route {

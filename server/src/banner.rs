@@ -73,7 +73,10 @@ fn providers(snapshot: &Snapshot, notes: &[String]) -> String {
         let name = &provider.name;
         let prefix = format!("{name}/");
         let routes = snapshot.routes.iter().filter(|route| match &route.target {
-            RouteTarget::Upstream(upstream) => upstream.provider == index,
+            RouteTarget::Chain(chain) => {
+                let mut upstreams = chain.upstreams();
+                upstreams.any(|upstream| upstream.provider == index)
+            }
             RouteTarget::Demo => false,
         });
         let mut patterns: Vec<&str> = routes

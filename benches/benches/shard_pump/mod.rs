@@ -15,12 +15,13 @@ use tollgate_core::base::{
     ConnId, Instant, JsonStr, Limits, ListenerId, Now, Peer, Seed, ShardId, UnixMillis,
 };
 use tollgate_core::config::{
-    Authorization, BaseUrl, Credentials, Named, Pattern, Provider, Route, RouteTarget, Secret,
+    Authorization, BaseUrl, Chain, Credentials, Key, Named, Pattern, Provider, Route, RouteTarget,
     Snapshot, Upstream, UpstreamTimers,
 };
 use tollgate_core::dialect::{Dialect, Traits};
 use tollgate_core::gateway::io::{Completion, Input, Op, Output, ReadClass};
 use tollgate_core::gateway::{Shard, ShardOptions};
+use tollgate_core::policy::keys::KeyLimits;
 
 /// What passes through the shard.
 #[derive(Clone, Copy, Debug)]
@@ -285,7 +286,8 @@ fn snapshot(api: Api) -> Snapshot {
             authority: "127.0.0.1:9000".into(),
             prefix: prefix.into(),
         },
-        credentials: Credentials::Key(Secret::new("sk-of-the-provider")),
+        credentials: Credentials::Keys(vec![Key::new("sk-of-the-provider")]),
+        key_limits: KeyLimits::default(),
         authorization,
         headers: vec![("anthropic-version".into(), "2023-06-01".into())],
         client_headers: vec!["anthropic-*".into()],
@@ -294,6 +296,7 @@ fn snapshot(api: Api) -> Snapshot {
         timers,
     };
     let upstream = Upstream {
+        target: 0,
         provider: 0,
         model: Some(JsonStr::from_static("upstream-model")),
         traits: Traits::default(),
@@ -306,7 +309,7 @@ fn snapshot(api: Api) -> Snapshot {
         providers: vec![provider],
         routes: vec![Route {
             pattern: Pattern("*".into()),
-            target: RouteTarget::Upstream(Arc::new(upstream)),
+            target: RouteTarget::Chain(Arc::new(Chain::of(upstream))),
         }],
         limits,
         ..Snapshot::default()

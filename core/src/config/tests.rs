@@ -59,16 +59,23 @@ fn leads(snapshot: &Snapshot, name: &str) -> String {
     match snapshot.resolve(name) {
         None => "nowhere".to_owned(),
         Some(Resolved::Demo) => "demo".to_owned(),
-        Some(Resolved::Upstream(upstream, model)) => {
-            let provider = &snapshot.providers[upstream.provider];
-            format!("{} {model}", provider.name)
+        Some(Resolved::Chain(chain)) => {
+            let leads = chain.upstreams().map(|upstream| {
+                let provider = &snapshot.providers[upstream.provider];
+                let (_, model) = snapshot.model_at(upstream, name);
+                format!("{} {model}", provider.name)
+            });
+            leads.collect::<Vec<_>>().join(", ")
         }
     }
 }
 
 fn traits(snapshot: &Snapshot, name: &str) -> crate::dialect::Traits {
     match snapshot.resolve(name) {
-        Some(Resolved::Upstream(upstream, _)) => upstream.traits.clone(),
+        Some(Resolved::Chain(chain)) => {
+            let upstream = chain.upstreams().next().unwrap();
+            snapshot.model_at(upstream, name).0.traits.clone()
+        }
         other => panic!("{name}: {other:?}"),
     }
 }
@@ -156,7 +163,7 @@ fn the_environment_configures_known_providers() {
         provider.authorization,
         Authorization::Field("x-api-key".into())
     );
-    assert!(matches!(&provider.credentials, Credentials::Key(key) if key.expose() == "sk-ant"));
+    assert!(matches!(&provider.credentials, Credentials::Keys(keys) if keys[0].secret.expose() == "sk-ant"));
     assert!(provider.tls.is_some() && provider.proxy.is_none());
     assert_eq!(one.notes, ["provider anthropic: ANTHROPIC_API_KEY is set"]);
     assert_eq!(
@@ -190,7 +197,7 @@ fn every_usual_variable_configures_its_provider() {
         let providers = &alone.snapshot.providers;
         assert_eq!(providers.len(), 1, "{variable}");
         assert_eq!(providers[0].name.as_ref(), name);
-        assert!(matches!(&providers[0].credentials, Credentials::Key(key) if key.expose() == "k"));
+        assert!(matches!(&providers[0].credentials, Credentials::Keys(keys) if keys[0].secret.expose() == "k"));
         let expected = format!("{name} {model}");
         assert_eq!(leads(&alone.snapshot, model), expected, "{variable}");
         let whole = format!("{name}/anyone/x");
@@ -425,9 +432,10 @@ fn a_provider_takes_all_its_settings() {
     assert!(matches!(ollama.credentials, Credentials::None));
     assert!(ollama.tls.is_none() && !ollama.base.https);
     assert!(!format!("{:?}", loaded.snapshot).contains("s3cr3t"));
-    let Some(Resolved::Upstream(upstream, _)) = loaded.snapshot.resolve("m") else {
+    let Some(Resolved::Chain(chain)) = loaded.snapshot.resolve("m") else {
         panic!("m leads nowhere")
     };
+    let upstream = chain.upstreams().next().unwrap();
     assert_eq!(upstream.extra[0].1.text().as_ref(), br#"[1,{"b":1.50}]"#);
     assert_eq!(upstream.headers, [("x-m".into(), "1".into())]);
 }
@@ -440,12 +448,12 @@ fn the_usual_key_goes_to_the_usual_host_only() {
         let credentials = loaded.snapshot.providers[0].credentials.clone();
         (credentials, loaded.warnings.len())
     };
-    assert!(matches!(key(""), (Credentials::Key(_), 0)));
+    assert!(matches!(key(""), (Credentials::Keys(_), 0)));
     let local = key("base_url = \"http://127.0.0.1:1/v1\"");
     assert!(matches!(local, (Credentials::None, 0)), "{local:?}");
     let other = "base_url = \"http://h\"";
     let clear = key(&format!("{other}\nkey = \"k\""));
-    assert!(matches!(clear, (Credentials::Key(_), 1)), "{clear:?}");
+    assert!(matches!(clear, (Credentials::Keys(_), 1)), "{clear:?}");
     let text = format!("[providers.x]\npreset = \"openai\"\n{other}");
     let faults = load_with(&text, &[("OPENAI_API_KEY", "sk-usual")]).expect_err("no key");
     assert_eq!(faults.problems[0].message, "provider `x` has no key");

@@ -4,16 +4,19 @@ use std::sync::Arc;
 
 use tollgate_core::base::{JsonStr, Limits};
 use tollgate_core::config::{
-    Authorization, BaseUrl, Credentials, Named, Pattern, Provider, Route, RouteTarget, Secret,
+    Authorization, BaseUrl, Chain, Credentials, Key, Named, Pattern, Provider, Route, RouteTarget,
     Snapshot, Upstream, UpstreamTimers,
 };
 use tollgate_core::dialect::{Dialect, ReasoningField, Traits};
+use tollgate_core::policy::breaker::BreakerLimits;
+use tollgate_core::policy::keys::KeyLimits;
+use tollgate_core::policy::retry::RetryLimits;
 
 /// The model's name at the provider.
 pub(crate) const MODEL: &str = "upstream-model";
 
 /// One provider that speaks `dialect`, at an address that needs no lookup, with a key of its own.
-/// Every model leads to its [`MODEL`].
+/// Every model leads to its [`MODEL`], which is asked once.
 pub(crate) fn one(dialect: Dialect) -> Snapshot {
     with(dialect, Limits::default())
 }
@@ -43,7 +46,8 @@ pub(crate) fn with(dialect: Dialect, limits: Limits) -> Snapshot {
             authority: "127.0.0.1:9000".into(),
             prefix: prefix.into(),
         },
-        credentials: Credentials::Key(Secret::new("sk-of-the-provider")),
+        credentials: Credentials::Keys(vec![Key::new("sk-of-the-provider")]),
+        key_limits: KeyLimits::default(),
         authorization,
         headers,
         client_headers: ["anthropic-*", "x-claude-code-*"].map(Arc::from).to_vec(),
@@ -58,6 +62,7 @@ pub(crate) fn with(dialect: Dialect, limits: Limits) -> Snapshot {
         },
     };
     let upstream = Upstream {
+        target: 0,
         provider: 0,
         model: Some(JsonStr::from_static(MODEL)),
         traits: traits(),
@@ -68,12 +73,21 @@ pub(crate) fn with(dialect: Dialect, limits: Limits) -> Snapshot {
     };
     let route = Route {
         pattern: Pattern("*".into()),
-        target: RouteTarget::Upstream(Arc::new(upstream)),
+        target: RouteTarget::Chain(Arc::new(Chain::of(upstream))),
     };
     Snapshot {
         providers: vec![provider],
         routes: vec![route],
         limits,
+        retry: RetryLimits {
+            attempts_max: 1,
+            ..RetryLimits::default()
+        },
+        breaker: BreakerLimits {
+            failures_in_row: u32::MAX,
+            calls_min: u32::MAX,
+            ..BreakerLimits::default()
+        },
         ..Snapshot::default()
     }
 }

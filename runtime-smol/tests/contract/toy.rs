@@ -182,7 +182,7 @@ impl Desk {
         let dialect = tollgate_core::dialect::Dialect::OpenAiChat;
         let codings = tollgate_core::wire::coding::Codings::default();
         let body = Bytes::from_static(b"body");
-        let prepare = Prepare::new(snapshot, dialect, codings, body);
+        let prepare = Prepare::new(snapshot, dialect, codings, body, None);
         let work = Work::Prepare(Box::new(prepare));
         self.op(Op::Host { ticket, work });
     }

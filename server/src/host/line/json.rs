@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use serde::Serialize;
 use tollgate_core::base::ShardId;
 use tollgate_core::ir::Usage;
-use tollgate_core::record::{Access, Outcome};
+use tollgate_core::record::{Access, Attempted, Outcome};
 
 use super::super::time::Timestamp;
 use super::{blame_name, class_name, finish_name};
@@ -52,10 +52,23 @@ struct Line<'a> {
     first_content_ms: Option<f64>,
     request_bytes: u64,
     response_bytes: u64,
-    attempts: u32,
+    attempts: Vec<Attempt<'a>>,
     broken_events: u32,
     dropped: &'a [String],
     shard: u16,
+}
+
+/// An upstream that was asked.
+#[derive(Serialize)]
+struct Attempt<'a> {
+    provider: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    model: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<&'a str>,
+    duration_ms: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failed: Option<&'static str>,
 }
 
 /// Token counts; those that were not told are left out.
@@ -143,10 +156,29 @@ impl<'a> Line<'a> {
             first_content_ms: first_content.map(millis),
             request_bytes: *request_bytes,
             response_bytes: *response_bytes,
-            attempts: *attempts,
+            attempts: attempts.iter().map(Attempt::new).collect(),
             broken_events: *broken_events,
             dropped,
             shard: shard.0,
+        }
+    }
+}
+
+impl<'a> Attempt<'a> {
+    fn new(attempted: &'a Attempted) -> Attempt<'a> {
+        let Attempted {
+            provider,
+            model,
+            key,
+            duration,
+            failed,
+        } = attempted;
+        Attempt {
+            provider,
+            model: model.as_ref().map(|model| model.unescape()),
+            key: key.as_deref(),
+            duration_ms: millis(*duration),
+            failed: failed.map(class_name),
         }
     }
 }

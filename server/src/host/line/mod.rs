@@ -84,7 +84,7 @@ pub(super) mod tests {
 
     use tollgate_core::base::{JsonStr, Peer, UnixMillis};
     use tollgate_core::ir::Usage;
-    use tollgate_core::record::Outcome;
+    use tollgate_core::record::{Attempted, Outcome};
 
     use super::*;
 
@@ -114,7 +114,13 @@ pub(super) mod tests {
             first_content: Some(Duration::from_micros(312_400)),
             request_bytes: 100,
             response_bytes: 2000,
-            attempts: 1,
+            attempts: vec![Attempted {
+                provider: "groq".into(),
+                model: None,
+                key: Some("0a1b2c3d".into()),
+                duration: Duration::from_micros(1_240_000),
+                failed: None,
+            }],
             broken_events: 0,
             dropped: vec!["top_k".to_owned()],
         }

@@ -61,8 +61,8 @@ fn write(access: &Access, line: &mut String) -> fmt::Result {
     if let Some(reason) = &access.finish {
         write!(line, " {}", finish_name(reason))?;
     }
-    if access.attempts > 1 {
-        write!(line, " {} attempts", access.attempts)?;
+    if access.attempts.len() > 1 {
+        write!(line, " {} attempts", access.attempts.len())?;
     }
     if access.broken_events > 0 {
         write!(line, " {} broken events", access.broken_events)?;
