@@ -403,6 +403,3 @@ fn place<S>(conns: &mut [Option<Conn<S>>], name: ConnId) -> Option<&mut Option<C
     let is_it = place.as_ref().is_some_and(|conn| conn.name == name);
     is_it.then_some(place)
 }
-
-#[cfg(test)]
-mod tests;

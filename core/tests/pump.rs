@@ -1,11 +1,27 @@
 //! A pump between a machine that says what the test says, and sockets that only take notes.
 
-use std::sync::mpsc::{Receiver, Sender, channel};
+#![allow(clippy::unwrap_used)]
 
-use super::super::io::{ResolveReply, Work, WorkReply};
-use super::*;
-use crate::base::{Id, UnixMillis};
-use crate::record::Record;
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tollgate_core::base::{
+    ConnId, Id, Instant, ListenerId, Now, Peer, ShardId, TicketId, UnixMillis, WriteBatch,
+};
+use tollgate_core::gateway::io::{
+    Completion, Host, Input, IoFailure, Machine, Message, Op, Output, PEERS, ReadClass,
+    ResolveReply, Work, WorkReply,
+};
+use tollgate_core::gateway::pump::{Post, Pump, Rest, Socket};
+use tollgate_core::record::Record;
+
+/// The most inputs of one turn.
+const INPUTS_MAX: usize = 64;
 
 const FIRST: ListenerId = ListenerId(0);
 const CONN: ConnId = ConnId(Id {
@@ -270,9 +286,9 @@ fn the_timer_is_set_only_for_what_is_nearer() {
 #[test]
 fn what_is_for_others_is_given_to_them() {
     let rig = rig(None);
-    let (to, message) = (ShardId(1), super::super::io::Message::Load { clients: 2 });
+    let (to, message) = (ShardId(1), Message::Load { clients: 2 });
     rig.asks.send(Output::Send { to, message }).unwrap();
-    let (ticket, host) = (crate::base::TicketId(CONN.0), "name".into());
+    let (ticket, host) = (TicketId(CONN.0), "name".into());
     let port = 1;
     assert!(rig.ask(Op::Resolve { ticket, host, port }).is_empty());
     let posted: Vec<_> = rig.posted.try_iter().collect();
