@@ -26,9 +26,9 @@ use crate::worker::Worker;
 
 /// A non-blocking descriptor that can be waited on. It may be of any kind: nothing of TCP is asked.
 ///
-/// On io_uring too, an operation waits for readiness and then asks the kernel without the ring:
-/// measured to cost less than a read in flight with 256 bytes of its own, and no buffer is held
-/// meanwhile. `Some` until dropped.
+/// On io_uring too, an operation waits for readiness and then asks the kernel without the ring.
+/// That costs no more than a read in flight with a buffer of its own, less than one whose buffer is
+/// too small, and holds none meanwhile (`read_classes.rs` of the benches). `Some` until dropped.
 pub(crate) struct Handle(Option<TcpStream>);
 
 impl Handle {

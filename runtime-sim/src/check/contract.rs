@@ -140,6 +140,9 @@ impl Contract {
             }
             ReadClass::Ready => {
                 ensure(room > 0, || format!("{conn_id:?}: a read without room"))?;
+                ensure(conn.was_read || conn.is_upstream, || {
+                    format!("{conn_id:?}: a new client is read with memory held for it")
+                })?;
                 ensure(held <= READY_BYTES_MAX, || {
                     format!("{conn_id:?}: a read holds {held} bytes")
                 })?;

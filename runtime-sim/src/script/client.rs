@@ -174,13 +174,14 @@ impl ClientPeer {
         }
         let timers = &self.shared.limits.timers;
         let asked = self.asks.get(self.answered);
-        let is_full = self.shared.faults.borrow().has(&[Fault::SmallLimits]);
+        // A full shard accepts later, and an answer that is no stream is held until it is whole.
+        const UNHELD: [Fault; 3] = [Fault::SmallLimits, Fault::Html, Fault::ErrorStatus];
+        let is_held = !self.shared.faults.borrow().has(&UNHELD);
         match &self.response {
             // Latency, late ticks and late completions come on top.
             Some(response) if response.is_stream() => timers.keep_alive + Duration::from_secs(2),
-            // Work at the host comes before; and a connection may have to be made a second time. A
-            // full shard accepts later.
-            None if asked.is_some_and(|ask| ask.is_stream) && !is_full => {
+            // Work at the host comes before; and a connection may have to be made a second time.
+            None if asked.is_some_and(|ask| ask.is_stream) && is_held => {
                 2 * (timers.connect + timers.commit_hold) + Duration::from_secs(10)
             }
             _ => PATIENCE,

@@ -202,6 +202,53 @@ fn clients_that_leave_at_any_time_leave_nothing() {
     });
 }
 
+/// The sockets of this process whose far end is `peer`.
+fn sockets_to(peer: SocketAddr) -> impl Iterator<Item = rustix::fd::BorrowedFd<'static>> {
+    let open = std::fs::read_dir("/proc/self/fd").unwrap();
+    let numbers: Vec<i32> = open
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .collect();
+    let borrow = |number| {
+        // SAFETY: at worst it is closed meanwhile, and the calls made on it fail.
+        unsafe { rustix::fd::BorrowedFd::borrow_raw(number) }
+    };
+    numbers.into_iter().map(borrow).filter(move |fd| {
+        let far = rustix::net::getpeername(fd).ok().flatten();
+        far.and_then(|far| SocketAddr::try_from(far).ok()) == Some(peer)
+    })
+}
+
+#[test]
+fn small_writes_to_an_upstream_are_not_held_back() {
+    on_each_driver(|driver| {
+        let upstream = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = upstream.local_addr().unwrap();
+        let (told, heard) = tell();
+        let toy = Toy::new(move |desk, event| match event {
+            Event::Connect(_, result) => told.send(result).unwrap(),
+            Event::Reload => {
+                let names = desk.names();
+                names.into_iter().for_each(|conn| desk.close(conn, false));
+            }
+            Event::Close(_) => desk.drained(),
+            other => panic!("{other:?}"),
+        });
+        let running = run(
+            driver,
+            None,
+            vec![toy.begin(|desk| {
+                desk.connect(address);
+            })],
+        );
+        assert_eq!(hear(&heard), Ok(()));
+        let ours: Vec<_> = sockets_to(address).collect();
+        assert_eq!(ours.len(), 1);
+        assert_eq!(sockopt::tcp_nodelay(ours[0]), Ok(true));
+        poke(&running);
+        running.wait().unwrap();
+    });
+}
+
 #[test]
 fn nobody_listens_there() {
     on_each_driver(|driver| {
