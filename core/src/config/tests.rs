@@ -163,7 +163,7 @@ fn the_environment_configures_known_providers() {
         provider.authorization,
         Authorization::Field("x-api-key".into())
     );
-    assert!(matches!(&provider.credentials, Credentials::Keys(keys) if keys[0].secret.expose() == "sk-ant"));
+    assert_eq!(provider.keys()[0].secret.expose(), "sk-ant");
     assert!(provider.tls.is_some() && provider.proxy.is_none());
     assert_eq!(one.notes, ["provider anthropic: ANTHROPIC_API_KEY is set"]);
     assert_eq!(
@@ -197,7 +197,9 @@ fn every_usual_variable_configures_its_provider() {
         let providers = &alone.snapshot.providers;
         assert_eq!(providers.len(), 1, "{variable}");
         assert_eq!(providers[0].name.as_ref(), name);
-        assert!(matches!(&providers[0].credentials, Credentials::Keys(keys) if keys[0].secret.expose() == "k"));
+        assert!(
+            matches!(&providers[0].credentials, Credentials::Keys(keys) if keys[0].secret.expose() == "k")
+        );
         let expected = format!("{name} {model}");
         assert_eq!(leads(&alone.snapshot, model), expected, "{variable}");
         let whole = format!("{name}/anyone/x");

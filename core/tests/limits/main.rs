@@ -47,7 +47,9 @@ fn snapshot(config: &str) -> Snapshot {
         read_file: &|_| Err("no such file".to_owned()),
         roots: &[],
     };
-    let loaded = load("t.toml", config, &surroundings);
+    // What is seen of a failure is what the client gets at once.
+    let config = format!("retry.attempts_max = 1\n{config}");
+    let loaded = load("t.toml", &config, &surroundings);
     loaded.unwrap_or_else(|faults| panic!("{faults}")).snapshot
 }
 

@@ -92,6 +92,15 @@ pub(crate) fn with(dialect: Dialect, limits: Limits) -> Snapshot {
     }
 }
 
+/// The target of the only route, to be changed.
+pub(crate) fn target(snapshot: &mut Snapshot) -> &mut Upstream {
+    let RouteTarget::Chain(chain) = &mut snapshot.routes[0].target else {
+        panic!("a chain")
+    };
+    let chain = Arc::get_mut(chain).unwrap();
+    Arc::get_mut(&mut chain.steps[0][0].upstream).unwrap()
+}
+
 /// A target that takes all that its API has.
 pub(crate) fn traits() -> Traits {
     Traits {

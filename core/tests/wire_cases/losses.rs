@@ -6,7 +6,6 @@ use std::path::Path;
 
 use serde_json::{Value as Json, json};
 use tollgate_core::base::JsonStr;
-use tollgate_core::config::RouteTarget;
 use tollgate_core::dialect::{Dialect, ReasoningField, Traits};
 
 use super::fixtures::{request, whole};
@@ -88,10 +87,7 @@ fn dropped(client: Dialect, traits: Traits, body: &Json) -> Vec<String> {
         Dialect::OpenAiChat => Dialect::Anthropic,
     };
     let mut snapshot = config::one(upstream);
-    let RouteTarget::Upstream(route) = &mut snapshot.routes[0].target else {
-        panic!("an upstream")
-    };
-    let route = std::sync::Arc::get_mut(route).unwrap();
+    let route = config::target(&mut snapshot);
     (route.traits, route.model) = (traits, Some(JsonStr::from_static("m")));
     let reply = Reply::json(200, whole(upstream, "Hi").to_string());
     let text = body.to_string();

@@ -1,11 +1,10 @@
 //! What an upstream is asked beyond the conversation: headers, parameters, credentials, codings.
 
 use std::io::Write;
-use std::sync::Arc;
 
 use serde_json::json;
 use tollgate_core::base::{JsonStr, Limits, RawJson};
-use tollgate_core::config::{Caller, Credentials, RouteTarget, Snapshot, Upstream};
+use tollgate_core::config::{Caller, Credentials, Snapshot, Upstream};
 use tollgate_core::dialect::Dialect;
 
 use super::fixtures::{error_body, fault, request, stream, whole};
@@ -17,10 +16,7 @@ use super::support::{DIALECTS, config, http, pairs};
 /// The snapshot of one provider, whose only model is changed.
 fn with_model(dialect: Dialect, change: impl Fn(&mut Upstream)) -> Snapshot {
     let mut snapshot = config::one(dialect);
-    let RouteTarget::Upstream(upstream) = &mut snapshot.routes[0].target else {
-        panic!("an upstream")
-    };
-    change(Arc::get_mut(upstream).unwrap());
+    change(config::target(&mut snapshot));
     snapshot
 }
 

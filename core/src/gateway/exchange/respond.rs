@@ -128,7 +128,6 @@ impl Shard {
             self.answer_opened(id, body);
             return;
         }
-        exchange.request.retry_after = failure.retry_after;
         let (answer, status) = match answer {
             Some(mut answer) if answer.is_passed => {
                 body.push(core::mem::take(&mut answer.body));
@@ -136,6 +135,7 @@ impl Shard {
                 (Some(answer), status)
             }
             answer => {
+                exchange.request.retry_after = failure.retry_after;
                 let request_id = exchange.request.request_id.clone();
                 let request_id = String::from_utf8_lossy(&request_id);
                 let dialect = exchange.request.dialect;
