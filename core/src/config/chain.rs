@@ -118,7 +118,7 @@ impl<'p> Targets<'p> {
                 }
             }
             _ => {
-                let expected = "a target, or an array of targets";
+                let expected = "a target, an array of targets or a table";
                 wrong_type(value, &format!("model `{name}`"), expected, findings);
                 return None;
             }

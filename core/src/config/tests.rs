@@ -197,9 +197,7 @@ fn every_usual_variable_configures_its_provider() {
         let providers = &alone.snapshot.providers;
         assert_eq!(providers.len(), 1, "{variable}");
         assert_eq!(providers[0].name.as_ref(), name);
-        assert!(
-            matches!(&providers[0].credentials, Credentials::Keys(keys) if keys[0].secret.expose() == "k")
-        );
+        assert_eq!(providers[0].keys()[0].secret.expose(), "k");
         let expected = format!("{name} {model}");
         assert_eq!(leads(&alone.snapshot, model), expected, "{variable}");
         let whole = format!("{name}/anyone/x");

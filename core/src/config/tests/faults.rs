@@ -90,7 +90,7 @@ fn wrong_types_are_named() {
         ),
         (
             "[models]\nx = true",
-            "2:5 model `x` must be a table, not a boolean | -",
+            "2:5 model `x` must be a target, an array of targets or a table, not a boolean | -",
         ),
         (
             "[timers]\nidle = 1.5",

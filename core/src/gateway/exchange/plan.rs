@@ -12,14 +12,16 @@ use bytes::Bytes;
 use super::super::Shard;
 use super::super::io::Work;
 use super::super::prepare::{Destination, Encode, Prompt, Routed, ranked};
+use super::super::target::TargetState;
 use super::deadlines::Phase;
 use super::state::{State, Step};
 use super::{Answer, Exchange};
 use crate::base::{ExchangeId, Instant};
-use crate::config::{Credentials, Key, Snapshot, Upstream};
+use crate::config::{Credentials, Key, Member, Provider, Snapshot, Upstream};
 use crate::ir::{Blame, Class, Failure};
+use crate::policy::balance::Session;
 use crate::policy::breaker::{Admission, Verdict};
-use crate::policy::keys::NoKey;
+use crate::policy::keys::{KeyRing, NoKey};
 use crate::policy::retry::{self, Next};
 use crate::record::{Attempted, Outcome};
 use crate::wire::http1::Fields;
@@ -135,7 +137,6 @@ impl Shard {
 
     /// Looks through the chain, in order.
     fn find(&mut self, id: ExchangeId) -> Found {
-        let now = self.ctx.now.mono;
         let Some(exchange) = self.exchanges.get(id) else {
             return Found::None(None);
         };
@@ -145,88 +146,34 @@ impl Shard {
         let Destination::Chain(routed) = &prepared.destination else {
             return Found::None(None);
         };
-        let is_current = Arc::ptr_eq(&exchange.snapshot, &self.ctx.snapshot);
-        let tokens = prepared.input_tokens_estimate;
-        let mut closed: Option<(Instant, &Upstream)> = None;
-        let mut waits: Option<(Option<Instant>, usize)> = None;
-        let mut refused: Option<(Class, usize)> = None;
+        let mut search = Search {
+            now: self.ctx.now.mono,
+            session: prepared.session,
+            tokens: prepared.input_tokens_estimate,
+            is_current: Arc::ptr_eq(&exchange.snapshot, &self.ctx.snapshot),
+            closed: None,
+            waits: None,
+            refused: None,
+        };
         for step in &routed.chain.steps {
-            for member in ranked(Some(step), prepared.session) {
-                let upstream = &member.upstream;
-                if exchange.plan.out.contains(&upstream.target) {
-                    continue;
-                }
-                let Some(provider) = exchange.snapshot.providers.get(upstream.provider) else {
+            for Member { upstream, .. } in ranked(Some(step), prepared.session) {
+                let is_out = exchange.plan.out.contains(&upstream.target);
+                let provider = exchange.snapshot.providers.get(upstream.provider);
+                let Some(provider) = provider.filter(|_| !is_out) else {
                     continue;
                 };
-                let keys = match &provider.credentials {
-                    Credentials::Keys(keys) => keys.len(),
-                    Credentials::Client | Credentials::None => 0,
-                };
-                if !is_current {
-                    // What is known is of another config: the session's own key is as good as any.
-                    let key =
-                        (keys > 0).then(|| usize::try_from(prepared.session.0).unwrap_or(0) % keys);
+                let target = self.targets.get(upstream.target);
+                let keys = self.providers.get_mut(upstream.provider);
+                let keys = keys.map(|state| &mut state.keys);
+                if let Some(key) = search.look(upstream, provider, target, keys) {
                     return Found::Seat(Arc::clone(upstream), key);
                 }
-                if let Some(target) = self.targets.get(upstream.target)
-                    && let Admission::Refused { until } = target.breaker.would_admit(now)
-                {
-                    if closed.is_none_or(|(at, _)| until < at) {
-                        closed = Some((until, upstream));
-                    }
-                    continue;
-                }
-                let Some(state) = self.providers.get_mut(upstream.provider) else {
-                    continue;
-                };
-                if keys == 0 {
-                    return Found::Seat(Arc::clone(upstream), None);
-                }
-                let limits = &provider.key_limits;
-                match state.keys.choose(prepared.session, tokens, limits, now) {
-                    Ok(key) => return Found::Seat(Arc::clone(upstream), Some(key)),
-                    Err(NoKey::Refused(class)) => refused = Some((class, upstream.provider)),
-                    Err(NoKey::Busy) => waits = waits.or(Some((None, upstream.provider))),
-                    Err(NoKey::Until(at)) => {
-                        let is_sooner = match waits {
-                            Some((Some(until), _)) => at < until,
-                            Some((None, _)) => false,
-                            None => true,
-                        };
-                        if is_sooner {
-                            waits = Some((Some(at), upstream.provider));
-                        }
-                    }
-                }
             }
         }
-        if let Some((until, provider)) = waits {
-            return Found::Wait { until, provider };
+        match search.waits {
+            Some((until, provider)) => Found::Wait { until, provider },
+            None => Found::None(search.failure(&exchange.snapshot).map(Box::new)),
         }
-        let name = |index: usize| {
-            let provider = exchange.snapshot.providers.get(index);
-            provider.map_or("?", |provider| &*provider.name)
-        };
-        let failure = match (closed, refused) {
-            (Some((until, upstream)), _) => {
-                let message = format!(
-                    "the provider `{}` has failed repeatedly and is left alone for now",
-                    name(upstream.provider)
-                );
-                let mut failure = Failure::new(Class::Overloaded, message);
-                if until < Instant::FAR {
-                    failure.retry_after = Some(until.since(now));
-                }
-                Some(failure)
-            }
-            (None, Some((class, provider))) => {
-                let message = format!("the provider `{}` refuses its keys", name(provider));
-                Some(Failure::new(class, message))
-            }
-            (None, None) => None,
-        };
-        Found::None(failure.map(Box::new))
     }
 
     /// The request takes its place at a target.
@@ -582,6 +529,83 @@ impl Shard {
                 self.answer_failure(id, failure);
             }
         }
+    }
+}
+
+/// A look through the targets of a chain, and what stood in the way.
+struct Search {
+    now: Instant,
+    session: Session,
+    tokens: u64,
+    /// Whether what is known of targets and keys is of the request's own config.
+    is_current: bool,
+    /// Of those whose breaker is open, the target that is asked again first.
+    closed: Option<(Instant, usize)>,
+    /// The provider of which a key will be free first, and when, if that is known.
+    waits: Option<(Option<Instant>, usize)>,
+    refused: Option<(Class, usize)>,
+}
+
+impl Search {
+    /// Whether the target can be asked, and with which key.
+    fn look(
+        &mut self,
+        upstream: &Upstream,
+        provider: &Provider,
+        target: Option<&TargetState>,
+        keys: Option<&mut KeyRing>,
+    ) -> Option<Option<usize>> {
+        let count = provider.keys().len();
+        if !self.is_current {
+            let any = usize::try_from(self.session.0).unwrap_or(0);
+            return Some(any.checked_rem(count));
+        }
+        if let Some(target) = target
+            && let Admission::Refused { until } = target.breaker.would_admit(self.now)
+        {
+            if self.closed.is_none_or(|(at, _)| until < at) {
+                self.closed = Some((until, upstream.provider));
+            }
+            return None;
+        }
+        if count == 0 {
+            return Some(None);
+        }
+        let limits = &provider.key_limits;
+        match keys?.choose(self.session, self.tokens, limits, self.now) {
+            Ok(key) => return Some(Some(key)),
+            Err(NoKey::Refused(class)) => self.refused = Some((class, upstream.provider)),
+            Err(NoKey::Busy) => {
+                self.waits = Some((None, upstream.provider));
+            }
+            Err(NoKey::Until(at)) => {
+                let is_sooner = match self.waits {
+                    Some((until, _)) => until.is_some_and(|until| at < until),
+                    None => true,
+                };
+                if is_sooner {
+                    self.waits = Some((Some(at), upstream.provider));
+                }
+            }
+        }
+        None
+    }
+
+    /// Why no target can be asked, as far as that is not the request's own doing.
+    fn failure(&self, snapshot: &Snapshot) -> Option<Failure> {
+        let name = |index| provider_name(snapshot, index);
+        if let Some((until, provider)) = self.closed {
+            let message = format!(
+                "the provider `{}` has failed repeatedly and is left alone for now",
+                name(provider)
+            );
+            let mut failure = Failure::new(Class::Overloaded, message);
+            failure.retry_after = (until < Instant::FAR).then(|| until.since(self.now));
+            return Some(failure);
+        }
+        let (class, provider) = self.refused?;
+        let message = format!("the provider `{}` refuses its keys", name(provider));
+        Some(Failure::new(class, message))
     }
 }
 

@@ -1,12 +1,18 @@
 //! The states of an exchange, and the only table of its transitions.
 //!
 //! ```text
-//!  Receiving ─received─▶ Preparing ─prepared─▶ Choosing ─chosen─▶ Attempting ─head─▶ Relaying ─answered─▶ Done
-//!      │                     │                 │ │  ▲ ▲             │  ▲   │            │ │ │               ▲
-//!      │                     │      ┌─encoding─┘ │  │ └───failed────┼──┼───┼────failed──┘ │ │               │
-//!      │                     │      ▼            │  │               │  └───┴────mended────┘ │               │
-//!      │                     │   Encoding ─encoded──┘               └─failed─▶ (Choosing)   │               │
-//!      └──────refused────────┴───────────────────┴──local, gave up, client gone─────────────┴───────────────┘
+//!                                      Encoding
+//!                                       │    ▲
+//!                                encoded│    │encoding
+//!                                       ▼    │
+//!  Receiving ─received─▶ Preparing ─▶ Choosing ─chosen─▶ Attempting ─head─▶ Relaying
+//!                                      ▲  │ │             ▲ │  │ ▲             │ │
+//!                                      │  │ └──local──────┼─┼──┼─┼────▶        │ │
+//!                                      │  │               └─┘  │ └──mended─────┘ │
+//!                                      │  │              stale │                 │
+//!                                      └──┼────failed──────────┴─────────────────┘
+//!                                         ▼
+//!             every state ──answered, refused, gave up, client gone──▶ Done
 //! ```
 //!
 //! - *Receiving*: the head has come, the body is coming (or is dropped, when the request is refused
