@@ -11,7 +11,7 @@ use super::super::Shard;
 use super::super::auth;
 use super::super::client::Client;
 use super::super::ctx::{AlarmClock, ClientId, Ctx};
-use super::super::endpoint::{self, Endpoint, NoEndpoint};
+use super::super::endpoint::{self, Endpoint, Glimpse, NoEndpoint};
 use super::super::io::Work;
 use super::super::prepare::Prepare;
 use super::deadlines::Deadlines;
@@ -216,10 +216,15 @@ impl Shard {
             return;
         }
         let mut body = crate::base::OutBuf::new();
-        let dialect = endpoint::dialect_of_bytes(&client.socket.input);
+        let glimpse = match client.socket.input.is_empty() {
+            true => client.glimpse,
+            false => Glimpse::of(&client.socket.input),
+        };
         let request_id = self.ctx.fresh_id();
         let id_text = String::from_utf8_lossy(&request_id);
-        dialect.encode_failure(failure, &id_text, &mut body);
+        if !glimpse.is_head {
+            glimpse.dialect.encode_failure(failure, &id_text, &mut body);
+        }
         self.answer_bare(id, status, &request_id, body.take_all());
     }
 }
