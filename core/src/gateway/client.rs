@@ -24,8 +24,8 @@ pub(super) struct Client {
     /// The request being received or answered.
     pub(super) exchange: Option<ExchangeId>,
     pub(super) phase: Phase,
-    /// What the head looks like that has begun to come.
-    pub(super) glimpse: Glimpse,
+    /// What the head looks like that has begun to come; `None` before its first byte.
+    pub(super) glimpse: Option<Glimpse>,
     /// Until when the client must have sent what is awaited of it.
     pub(super) read_deadline: Option<Instant>,
     /// Until when it must have taken what is being written.
@@ -58,7 +58,7 @@ impl Client {
             peer: Peer::Unix,
             exchange: None,
             phase: Phase::Accepting(listener),
-            glimpse: Glimpse::default(),
+            glimpse: None,
             read_deadline: None,
             write_deadline: None,
             clock: AlarmClock::default(),
@@ -285,12 +285,10 @@ impl Shard {
                 client.socket.read(&mut ctx.outbox);
             }
             None => {
-                client.glimpse = Glimpse::of(&client.socket.input);
                 // From the first byte of a head to its last: later bytes do not extend the time.
-                let deadline = ctx.now.mono + timers.request_head;
-                let is_later = client.read_deadline.is_none_or(|armed| armed > deadline);
-                if is_later {
-                    client.read_deadline = Some(deadline);
+                let glimpse = Glimpse::of(&client.socket.input);
+                if client.glimpse.replace(glimpse).is_none() {
+                    client.read_deadline = Some(ctx.now.mono + timers.request_head);
                 }
                 client.socket.read(&mut ctx.outbox);
             }

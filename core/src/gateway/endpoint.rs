@@ -75,12 +75,6 @@ pub(super) struct Glimpse {
     pub(super) is_head: bool,
 }
 
-impl Default for Glimpse {
-    fn default() -> Glimpse {
-        Glimpse::of(b"")
-    }
-}
-
 impl Glimpse {
     /// Heads are looked at no further.
     const BYTES_MAX: usize = 4096;
@@ -90,9 +84,14 @@ impl Glimpse {
         let head = head.get(..Glimpse::BYTES_MAX).unwrap_or(head);
         Glimpse {
             dialect: dialect_of_bytes(head),
-            is_head: head.trim_ascii_start().starts_with(b"HEAD "),
+            is_head: is_start(head.trim_ascii_start(), b"HEAD "),
         }
     }
+}
+
+/// Whether `bytes` begin with `start`, as far as they go.
+fn is_start(bytes: &[u8], start: &[u8]) -> bool {
+    bytes.iter().zip(start).all(|(one, other)| one == other)
 }
 
 fn dialect_of_bytes(head: &[u8]) -> Dialect {

@@ -60,6 +60,7 @@ impl Shard {
             exchange
         });
         client.exchange = Some(exchange_id);
+        client.glimpse = None;
         if client.http.waits_for_continue() {
             self.expect_continue(id, exchange_id);
         }
@@ -216,9 +217,10 @@ impl Shard {
             return;
         }
         let mut body = crate::base::OutBuf::new();
-        let glimpse = match client.socket.input.is_empty() {
-            true => client.glimpse,
-            false => Glimpse::of(&client.socket.input),
+        // Of a head that is still coming the bytes are with the read for the rest.
+        let glimpse = match client.glimpse {
+            Some(glimpse) if client.socket.input.is_empty() => glimpse,
+            _ => Glimpse::of(&client.socket.input),
         };
         let request_id = self.ctx.fresh_id();
         let id_text = String::from_utf8_lossy(&request_id);
