@@ -5,6 +5,7 @@ use http::StatusCode;
 
 use super::Shard;
 use super::ctx::{Alarm, AlarmClock, ClientId, Ctx};
+use super::endpoint::Glimpse;
 use super::io::{IoFailure, Op, Output, PEERS, Peer};
 use super::socket::{Received, Socket};
 use crate::base::{ExchangeId, Instant, ListenerId, WriteBatch};
@@ -23,6 +24,8 @@ pub(super) struct Client {
     /// The request being received or answered.
     pub(super) exchange: Option<ExchangeId>,
     pub(super) phase: Phase,
+    /// What the head looks like that has begun to come; `None` before its first byte.
+    pub(super) glimpse: Option<Glimpse>,
     /// Until when the client must have sent what is awaited of it.
     pub(super) read_deadline: Option<Instant>,
     /// Until when it must have taken what is being written.
@@ -55,6 +58,7 @@ impl Client {
             peer: Peer::Unix,
             exchange: None,
             phase: Phase::Accepting(listener),
+            glimpse: None,
             read_deadline: None,
             write_deadline: None,
             clock: AlarmClock::default(),
@@ -282,10 +286,9 @@ impl Shard {
             }
             None => {
                 // From the first byte of a head to its last: later bytes do not extend the time.
-                let deadline = ctx.now.mono + timers.request_head;
-                let is_later = client.read_deadline.is_none_or(|armed| armed > deadline);
-                if is_later {
-                    client.read_deadline = Some(deadline);
+                let glimpse = Glimpse::of(&client.socket.input);
+                if client.glimpse.replace(glimpse).is_none() {
+                    client.read_deadline = Some(ctx.now.mono + timers.request_head);
                 }
                 client.socket.read(&mut ctx.outbox);
             }
@@ -469,7 +472,7 @@ impl Shard {
         ];
         let length = BodyLength::Length(body.len() as u64);
         let out = &mut client.socket.output;
-        // Neither can fail: the fields are ours, and nothing has been sent in this exchange.
+        // None can fail: the fields are ours, and nothing has been sent in this exchange.
         let sent = client.http.send_head(status, fields, length, out).is_ok()
             && client.http.send_body(body, out).is_ok()
             && client.http.send_end(out).is_ok();

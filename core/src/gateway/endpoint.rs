@@ -66,8 +66,35 @@ pub(super) fn dialect(head: &RequestHead) -> Dialect {
     })
 }
 
-/// The same, guessed from the bytes of a head that cannot be understood, or is too long to be.
-pub(super) fn dialect_of_bytes(head: &[u8]) -> Dialect {
+/// What is guessed of a request whose head cannot be understood, or has not come whole.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Glimpse {
+    /// In whose form errors are told.
+    pub(super) dialect: Dialect,
+    /// The answer to it has no body (RFC 9110 §9.3.2).
+    pub(super) is_head: bool,
+}
+
+impl Glimpse {
+    /// Heads are looked at no further.
+    const BYTES_MAX: usize = 4096;
+
+    /// Looks at the bytes of a head, as far as they are there.
+    pub(super) fn of(head: &[u8]) -> Glimpse {
+        let head = head.get(..Glimpse::BYTES_MAX).unwrap_or(head);
+        Glimpse {
+            dialect: dialect_of_bytes(head),
+            is_head: is_start(head.trim_ascii_start(), b"HEAD "),
+        }
+    }
+}
+
+/// Whether `bytes` begin with `start`, as far as they go.
+fn is_start(bytes: &[u8], start: &[u8]) -> bool {
+    bytes.iter().zip(start).all(|(one, other)| one == other)
+}
+
+fn dialect_of_bytes(head: &[u8]) -> Dialect {
     let mut lines = head.split(|&byte| byte == b'\n');
     let start = lines.next().unwrap_or_default();
     let target = start.split(|&byte| byte == b' ').nth(1);

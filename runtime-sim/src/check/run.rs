@@ -66,17 +66,24 @@ impl Checker {
         let journal = self.shared.journal.borrow();
         let delivered = self.shared.delivered.borrow();
         let is_calm = self.shared.faults.borrow().is_calm();
+        let lossy = {
+            let faults = self.shared.faults.borrow();
+            faults.has(&[Fault::BlackHole]) && faults.has(&[Fault::SlowSender])
+        };
         for (marker, asked) in &journal.asked {
             let read = delivered.get(asked.link).map_or(0, |read| read.bytes);
             let is_accepted = self.is_reached(asked) && read >= asked.head_end;
             let record = self.records.get(marker);
-            if is_accepted && asked.kind != Kind::Malformed && record.is_none() {
+            let seen = journal.seen.get(marker).copied().unwrap_or_default();
+            // What comes of a head after it was given up is dropped; that it was may have been lost.
+            let is_lost = lossy && !seen.is_ended;
+            let is_read = asked.kind != Kind::Malformed && !seen.is_unread && !is_lost;
+            if is_accepted && is_read && record.is_none() {
                 return Err(Violation::new(
                     "record",
                     format!("{marker} has no record: {asked:?}"),
                 ));
             }
-            let seen = journal.seen.get(marker).copied().unwrap_or_default();
             let is_answer = !matches!(asked.kind, Kind::Bad | Kind::Malformed);
             let is_served = seen.is_ended && seen.is_complete == is_answer;
             if is_calm && self.is_reached(asked) && !is_served {
@@ -93,6 +100,9 @@ impl Checker {
     /// Whether a record says of an answer what the client has seen of it.
     fn is_true(&self, asked: &Asked, seen: &Seen, record: &Access) -> Result<(), Violation> {
         let is_complete = record.outcome == Outcome::Complete;
+        // That it is not ready, a draining gateway says as it should.
+        let is_unready = is_complete && record.path == "/ready" && seen.status == 503;
+        let is_seen_complete = seen.is_complete || is_unready;
         let journal = self.shared.journal.borrow();
         let id = String::from_utf8_lossy(&record.request_id);
         let sent = journal.sent.get(id.as_ref()).and_then(|sent| sent.last());
@@ -106,7 +116,7 @@ impl Checker {
             None => true,
         };
         let is_true = record.status == Some(seen.status)
-            && is_complete == seen.is_complete
+            && is_complete == is_seen_complete
             && record.response_bytes == seen.body_bytes
             && (record.stream == asked.is_stream || !is_complete)
             && is_counted;

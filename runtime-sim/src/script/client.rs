@@ -218,6 +218,7 @@ impl ClientPeer {
                     let marker = ask.map_or("", |ask| &ask.marker);
                     let seen = Seen {
                         status: head.status,
+                        is_unread: head.status == 408 && head.field("x-request-id") != Some(marker),
                         ..Seen::default()
                     };
                     let response = Response::new(&self.shared, marker, is_head, head)?;

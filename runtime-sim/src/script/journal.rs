@@ -90,6 +90,8 @@ pub(crate) struct Sent {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Seen {
     pub(crate) status: u16,
+    /// It tells that the head did not come in time; so whose it is, the gateway cannot know.
+    pub(crate) is_unread: bool,
     pub(crate) body_bytes: u64,
     /// It has ended as its framing said.
     pub(crate) is_ended: bool,

@@ -11,7 +11,7 @@ use super::super::Shard;
 use super::super::auth;
 use super::super::client::Client;
 use super::super::ctx::{AlarmClock, ClientId, Ctx};
-use super::super::endpoint::{self, Endpoint, NoEndpoint};
+use super::super::endpoint::{self, Endpoint, Glimpse, NoEndpoint};
 use super::super::io::Work;
 use super::super::prepare::Prepare;
 use super::deadlines::Deadlines;
@@ -64,6 +64,7 @@ impl Shard {
             exchange
         });
         client.exchange = Some(exchange_id);
+        client.glimpse = None;
         if client.http.waits_for_continue() {
             self.expect_continue(id, exchange_id);
         }
@@ -223,10 +224,16 @@ impl Shard {
             return;
         }
         let mut body = crate::base::OutBuf::new();
-        let dialect = endpoint::dialect_of_bytes(&client.socket.input);
+        // Of a head that is still coming the bytes are with the read for the rest.
+        let glimpse = match client.glimpse {
+            Some(glimpse) if client.socket.input.is_empty() => glimpse,
+            _ => Glimpse::of(&client.socket.input),
+        };
         let request_id = self.ctx.fresh_id();
         let id_text = String::from_utf8_lossy(&request_id);
-        dialect.encode_failure(failure, &id_text, &mut body);
+        if !glimpse.is_head {
+            glimpse.dialect.encode_failure(failure, &id_text, &mut body);
+        }
         self.answer_bare(id, status, &request_id, body.take_all());
     }
 }
