@@ -15,6 +15,8 @@
 //! - `runtime`: `"auto"`, `"monoio"` or `"smol"`. By default the command line's.
 //! - `workers`: number of threads. By default one per processor.
 //! - `access_log`: `"text"` (the default), `"json"` or `"off"`.
+//! - `target_headers`: whether answers tell where they come from: `x-tollgate-target`
+//!   (`provider/model`) and `x-tollgate-attempts`. By default they do.
 //! - `providers_from_environment`: whether known providers whose key is in the environment are
 //!   added behind the configured ones. By default only if there is no `[providers.…]`.
 //!
@@ -38,8 +40,11 @@
 //! - `dialect`: `"anthropic"` or `"openai-chat"`. Required where the provider is not known.
 //! - `base_url`: what stands before `/v1/messages` or `/chat/completions`. Required likewise. With
 //!   the dialect `anthropic` a `/v1` at its end may be there or not.
-//! - `key_env`, `key_file` or `key`: the key. By default the known provider's variable, which
-//!   counts only for its name or its host.
+//! - `key_env`, `key_file` or `key`: the key, or an array of keys: a conversation keeps to one of
+//!   them while that can be used. By default the known provider's variable, which counts only for
+//!   its name or its host.
+//! - `key_limits`: a table with what the provider allows each key: `requests_per_minute`,
+//!   `tokens_per_minute` and `concurrent`.
 //! - `credentials`, instead of a key: `"client"` passes on the clients' own, `"none"` sends none.
 //!   Servers on this machine need none.
 //! - `authorization`: `"bearer"`, or the header that carries the key. By default `"x-api-key"` for
@@ -58,8 +63,11 @@
 //! ## `[models]`
 //!
 //! A name or pattern (`*` stands for any characters, also none) and its target: `"provider/model"`,
-//! `"provider"` to keep the name that was asked for, or `"demo"`. In place of the target a table:
-//! - `target`: required.
+//! `"provider"` to keep the name that was asked for, or `"demo"`. An array of targets is a chain:
+//! what the first cannot answer, the next is asked. An array within it is a step of several targets
+//! that share its conversations by `weight`; a target may be a table with `target`, `weight` (1 to
+//! 100), `max_tokens`, `traits`, `parameters` and `headers`. In place of it all a table:
+//! - `target`: required; a target or a chain.
 //! - `max_tokens`: short for the trait of this name.
 //! - `traits`: a table, see below.
 //! - `parameters`: members to set in the body of every request.
@@ -77,6 +85,11 @@
 //! `"reasoning_content"`, `"reasoning_details"`), `stream_options`, `developer_role`, `sampling`:
 //! the fields of [`Traits`](crate::dialect::Traits). What neither model nor provider sets is told
 //! by the model's name ([`traits_for`]), else by what is known of the provider.
+//!
+//! ## `[retry]` and `[breaker]`
+//!
+//! The fields of [`RetryLimits`](crate::policy::retry::RetryLimits) and
+//! [`BreakerLimits`](crate::policy::breaker::BreakerLimits), by name.
 //!
 //! ## `[limits]` and `[timers]`
 //!
@@ -270,6 +283,7 @@ fn read(
     let runtime = top.choice("runtime", RuntimeChoice::NAMES, findings);
     let workers = top.count("workers", 1..=1024, findings);
     let access_log = top.choice("access_log", AccessLog::NAMES, findings);
+    let target_headers = top.flag("target_headers", findings).unwrap_or(true);
     let from_environment = top.flag("providers_from_environment", findings);
     let callers = keys::callers(&mut top, surroundings, findings);
     // Callers that were reported as faulty count, or their faults would be reported twice.
@@ -298,6 +312,7 @@ fn read(
         providers: known.collect(),
         callers,
         limits,
+        target_headers,
         ..Snapshot::default()
     };
     if let Some(section) = top.table("retry", "[retry]".to_owned(), findings) {

@@ -33,6 +33,9 @@ pub struct Snapshot {
     pub retry: RetryLimits,
     /// When a target that fails is left alone.
     pub breaker: BreakerLimits,
+    /// Whether answers tell the target that they come from, and how many were asked
+    /// (`x-tollgate-target`, `x-tollgate-attempts`).
+    pub target_headers: bool,
 }
 
 /// Where requests can go.

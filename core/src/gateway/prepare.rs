@@ -66,6 +66,8 @@ pub(super) struct Routed {
 #[derive(Debug)]
 pub struct Prompt {
     pub(super) upstream: Arc<Upstream>,
+    /// What the model is called there.
+    pub(super) model: JsonStr,
     /// The body, kept until the answer is committed: it may have to be sent again.
     pub(super) body: Vec<Bytes>,
     pub(super) body_len: u64,
@@ -291,6 +293,7 @@ fn encode(
     };
     Ok(Prompt {
         upstream,
+        model,
         body_len: encoded.len() as u64,
         body: take_parts(&mut encoded),
         is_same_dialect,

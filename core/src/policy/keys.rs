@@ -80,8 +80,8 @@ impl KeyRing {
         }
     }
 
-    /// A ring in which each key goes on as it was in another, where it is known from there. What was
-    /// sent before is not counted as in flight.
+    /// A ring in which each key goes on as it was in another, where it is known from there. What
+    /// was sent before is not counted as in flight.
     pub fn following<'r>(keys: impl Iterator<Item = Option<(&'r KeyRing, usize)>>) -> KeyRing {
         let key = |known: Option<(&'r KeyRing, usize)>| {
             let (ring, index) = known?;
@@ -162,8 +162,8 @@ impl KeyRing {
         }
     }
 
-    /// The key met a limit: it is left alone as long as the provider asks, or for a time that grows;
-    /// never shorter than it was to be left alone already.
+    /// The key met a limit: it is left alone as long as the provider asks, or for a time that
+    /// grows; never shorter than it was to be left alone already.
     pub fn cool(&mut self, index: usize, retry_after: Option<Duration>, now: Instant) {
         let Some(key) = self.keys.get_mut(index) else {
             return;

@@ -71,7 +71,7 @@ pub struct Access {
 pub struct Attempted {
     /// The provider's name.
     pub provider: Arc<str>,
-    /// The model's name there, where the config sets one.
+    /// What the model is called there.
     pub model: Option<JsonStr>,
     /// What the key is called in logs.
     pub key: Option<Arc<str>>,

@@ -359,13 +359,13 @@ impl Shard {
                 true
             }
             Err(failure) => {
-                self.leave(id, Verdict::Nothing);
                 if let Some(exchange) = self.exchanges.get_mut(id) {
                     // Nothing was sent.
                     exchange.plan.attempts -= 1;
                     exchange.plan.rule_out(exchange.target());
                     exchange.plan.remember(Told::new(*failure));
                 }
+                self.leave(id, Verdict::Nothing);
                 false
             }
         }
@@ -644,6 +644,13 @@ impl Exchange {
         self.plan.seat.map(|seat| seat.target)
     }
 
+    /// The target that is asked, for people: `provider/model`.
+    pub(in crate::gateway) fn target_name(&self) -> Option<String> {
+        let provider = self.provider()?;
+        let model = self.prompt()?.model.unescape();
+        Some(format!("{}/{model}", provider.name))
+    }
+
     /// Takes note of an attempt that ended, for the record.
     pub(in crate::gateway) fn note_attempt(&mut self, now: Instant, failed: Option<Class>) {
         let Some(seat) = self.plan.seat else {
@@ -651,9 +658,7 @@ impl Exchange {
         };
         let attempted = Attempted {
             provider: provider_name(&self.snapshot, seat.provider),
-            model: self
-                .prompt()
-                .and_then(|prompt| prompt.upstream.model.clone()),
+            model: self.prompt().map(|prompt| prompt.model.clone()),
             key: self.key().map(|key| Arc::clone(&key.fingerprint)),
             duration: now.since(seat.since),
             failed,

@@ -440,6 +440,12 @@ impl<'a> ResponseFields<'a> {
         if let Some(allow) = exchange.request.allow {
             owned.push(("allow", Bytes::from_static(allow.as_bytes())));
         }
+        if exchange.plan.attempts > 0 && exchange.snapshot.target_headers {
+            let attempts = exchange.plan.attempts.to_string();
+            owned.push(("x-tollgate-attempts", Bytes::from(attempts)));
+            let target = exchange.target_name().filter(|target| is_plain(target));
+            owned.extend(target.map(|target| ("x-tollgate-target", Bytes::from(target))));
+        }
         if !exchange.access.dropped.is_empty() {
             owned.push(("x-tollgate-dropped", list_of(&exchange.access.dropped)));
         }
@@ -470,15 +476,18 @@ fn is_passed(name: &[u8]) -> bool {
         })
 }
 
+/// Whether `text` can be one of a list in a field.
+fn is_plain(text: &str) -> bool {
+    text.bytes()
+        .all(|byte| (0x21..0x7F).contains(&byte) && byte != b',')
+}
+
 /// A list for a field: what could not stand in one is left out, and it has a bound.
 fn list_of(items: &[String]) -> Bytes {
     const BYTES_MAX: usize = 2048;
     let mut list = String::new();
     for item in items {
-        let is_plain = item
-            .bytes()
-            .all(|byte| (0x21..0x7F).contains(&byte) && byte != b',');
-        if !is_plain {
+        if !is_plain(item) {
             continue;
         }
         if list.len() + item.len() > BYTES_MAX {

@@ -1,0 +1,339 @@
+//! The sixteen faults of FailoverBench, as far as they come before content; and what must never be
+//! asked of another target.
+
+use std::time::Duration;
+
+use tollgate_core::dialect::Dialect;
+use tollgate_core::ir::Class;
+
+use super::fixtures::{error_body, stream, whole};
+use super::play::{CHAIN, FIRST, Play, SECOND, dialect_at, error, well};
+use super::support::DIALECTS;
+use super::support::http::Framing;
+use super::support::talk::{self, Reply};
+use super::support::world::{End, Reach};
+
+/// The client got the good answer, and the record tells who was asked in vain.
+fn is_rescued(play: Play, client: super::support::world::Conn, dialect: Dialect, failed: &[Class]) {
+    let answer = play.answer(client);
+    assert_eq!(answer.status(), 200, "{}", answer.text());
+    let said = talk::read(dialect, &answer, false);
+    assert!(said.is_complete);
+    assert_eq!(said.said().text, "well");
+    let attempts = (failed.len() + 1).to_string();
+    assert_eq!(answer.field("x-tollgate-attempts"), Some(attempts.as_str()));
+    let records = play.world.finish();
+    assert_eq!(records.len(), 1);
+    let told: Vec<_> = records[0].attempts.iter().map(|it| it.failed).collect();
+    let mut expected: Vec<_> = failed.iter().copied().map(Some).collect();
+    expected.push(None);
+    assert_eq!(told, expected);
+}
+
+fn each(test: impl Fn(Dialect, bool)) {
+    for dialect in DIALECTS {
+        for is_stream in [false, true] {
+            test(dialect, is_stream);
+        }
+    }
+}
+
+#[test]
+fn fault_1_and_2_a_rate_limit_goes_to_the_next_target() {
+    each(|dialect, is_stream| {
+        let mut play = Play::new(CHAIN);
+        let client = play.ask(dialect, is_stream);
+        assert_eq!(play.reply(&error(429).field("retry-after", "2")), FIRST);
+        assert_eq!(play.reply_well(is_stream), SECOND);
+        is_rescued(play, client, dialect, &[Class::RateLimit]);
+    });
+}
+
+#[test]
+fn fault_1_alone_a_short_wait_is_waited_out() {
+    let alone = CHAIN.replace(", \"second/two\"", "");
+    each(|dialect, is_stream| {
+        let mut play = Play::new(&alone);
+        let client = play.ask(dialect, is_stream);
+        assert_eq!(play.reply(&error(429).field("retry-after", "2")), FIRST);
+        play.world.pass(Duration::from_millis(1_999));
+        assert!(play.pending().is_empty(), "the key cools");
+        play.world.pass(Duration::from_millis(100));
+        assert_eq!(play.reply_well(is_stream), FIRST);
+        is_rescued(play, client, dialect, &[Class::RateLimit]);
+    });
+}
+
+#[test]
+fn fault_3_one_500_is_tried_again_in_place() {
+    each(|dialect, is_stream| {
+        let mut play = Play::new(CHAIN);
+        let client = play.ask(dialect, is_stream);
+        assert_eq!(play.reply(&error(500)), FIRST);
+        play.back_off();
+        assert_eq!(play.reply_well(is_stream), FIRST);
+        is_rescued(play, client, dialect, &[Class::Internal]);
+    });
+}
+
+#[test]
+fn fault_4_503_always_goes_to_the_next_target() {
+    each(|dialect, is_stream| {
+        let mut play = Play::new(CHAIN);
+        let client = play.ask(dialect, is_stream);
+        assert_eq!(play.reply(&error(503)), FIRST);
+        play.back_off();
+        assert_eq!(play.reply(&error(503)), FIRST);
+        assert_eq!(play.reply_well(is_stream), SECOND);
+        is_rescued(play, client, dialect, &[Class::Overloaded; 2]);
+    });
+}
+
+#[test]
+fn fault_5_a_reset_before_the_head_is_tried_again() {
+    each(|dialect, is_stream| {
+        let mut play = Play::new(CHAIN);
+        let client = play.ask(dialect, is_stream);
+        assert_eq!(play.cut(End::Reset), FIRST);
+        play.back_off();
+        assert_eq!(play.reply_well(is_stream), FIRST);
+        is_rescued(play, client, dialect, &[Class::BadGateway]);
+    });
+}
+
+#[test]
+fn fault_6_and_7_no_content_in_time_is_one_attempt_and_the_next_target() {
+    let quick = CHAIN.replace(
+        "key = \"key-1\"",
+        "key = \"key-1\"\ntimers.first_content = \"8s\"",
+    );
+    each(|dialect, is_stream| {
+        let mut play = Play::new(&quick);
+        let client = play.ask(dialect, is_stream);
+        let (conn, port, _) = play.asked();
+        assert_eq!(port, FIRST);
+        play.world.pass(Duration::from_secs(8));
+        assert!(play.world.is_closed(conn));
+        assert_eq!(play.reply_well(is_stream), SECOND);
+        is_rescued(play, client, dialect, &[Class::Timeout]);
+    });
+}
+
+#[test]
+fn nobody_listens_at_the_first() {
+    let mut play = Play::new(CHAIN);
+    play.world.reach = Reach::Refuses;
+    let client = play.ask(Dialect::OpenAiChat, false);
+    assert!(play.pending().is_empty());
+    play.world.reach = Reach::Accepts;
+    play.back_off();
+    assert_eq!(play.reply_well(false), FIRST);
+    is_rescued(play, client, Dialect::OpenAiChat, &[Class::BadGateway]);
+}
+
+#[test]
+fn answers_that_are_none_go_to_the_next_target() {
+    each(|dialect, is_stream| {
+        let html = Reply::new(200, "text/html", "<h1>hello</h1>", Framing::Length);
+        let empty = Reply::new(200, "text/event-stream", "", Framing::Length);
+        let cut = well(Dialect::Anthropic, false);
+        let cut = Reply::json(200, &String::from_utf8(cut.body).unwrap()[..40]);
+        for nonsense in [html, empty, cut] {
+            let mut play = Play::new(CHAIN);
+            let client = play.ask(dialect, is_stream);
+            assert_eq!(play.reply(&nonsense), FIRST);
+            play.back_off();
+            assert_eq!(play.reply(&nonsense), FIRST);
+            assert_eq!(play.reply_well(is_stream), SECOND);
+            is_rescued(play, client, dialect, &[Class::BadGateway; 2]);
+        }
+    });
+}
+
+#[test]
+fn an_error_inside_a_200_before_content_goes_to_the_next_target() {
+    each(|dialect, is_stream| {
+        let event = super::fixtures::error_event(Dialect::Anthropic, "overloaded_error", "busy");
+        let start = super::fixtures::start();
+        for body in [event.clone(), start + &event] {
+            let mut play = Play::new(CHAIN);
+            let client = play.ask(dialect, is_stream);
+            assert_eq!(play.reply(&Reply::stream(body.clone())), FIRST);
+            play.back_off();
+            assert_eq!(play.reply(&Reply::stream(body)), FIRST);
+            assert_eq!(play.reply_well(is_stream), SECOND);
+            is_rescued(play, client, dialect, &[Class::Overloaded; 2]);
+        }
+    });
+}
+
+#[test]
+fn fault_12_an_overflow_goes_to_another_model_once_and_is_told_exactly() {
+    let overflow = error_body(
+        Dialect::Anthropic,
+        "invalid_request_error",
+        "prompt is too long: 205000 tokens > 200000 maximum",
+    );
+    let overflow = Reply::json(400, overflow.to_string());
+    let mut play = Play::new(CHAIN);
+    let client = play.ask(Dialect::Anthropic, false);
+    assert_eq!(play.reply(&overflow), FIRST);
+    assert_eq!(play.reply_well(false), SECOND);
+    is_rescued(play, client, Dialect::Anthropic, &[Class::ContextLength]);
+    let mut play = Play::new(&CHAIN.replace(", \"second/two\"", ""));
+    let client = play.ask(Dialect::Anthropic, false);
+    play.reply(&overflow);
+    let answer = play.answer(client);
+    assert_eq!(answer.status(), 400);
+    assert!(
+        answer
+            .text()
+            .contains("prompt is too long: 205000 tokens > 200000 maximum")
+    );
+    assert!(play.pending().is_empty());
+}
+
+#[test]
+fn fault_13_a_plain_400_or_a_filter_is_never_routed_around() {
+    each(|dialect, is_stream| {
+        for message in [
+            "max_tokens: must be positive",
+            "Output blocked by content filtering policy",
+        ] {
+            let body = error_body(Dialect::Anthropic, "invalid_request_error", message);
+            let mut play = Play::new(CHAIN);
+            let client = play.ask(dialect, is_stream);
+            assert_eq!(play.reply(&Reply::json(400, body.to_string())), FIRST);
+            let answer = play.answer(client);
+            assert_eq!(answer.status(), 400);
+            assert!(answer.text().contains(message), "{}", answer.text());
+            play.world.pass(Duration::from_secs(60));
+            assert!(play.pending().is_empty());
+            assert_eq!(play.world.upstreams().len(), 1);
+        }
+    });
+}
+
+#[test]
+fn fault_16_the_answer_names_the_model_that_answered() {
+    let mut play = Play::new(CHAIN);
+    let client = play.ask(Dialect::OpenAiChat, false);
+    play.reply(&error(429));
+    let (conn, port, request) = play.asked();
+    assert_eq!(
+        (port, request.json()["model"].as_str()),
+        (SECOND, Some("two"))
+    );
+    let mut body = whole(Dialect::OpenAiChat, "well");
+    body["model"] = "two-0613".into();
+    play.world
+        .send(conn, Reply::json(200, body.to_string()).bytes(1 << 20));
+    let answer = play.answer(client);
+    assert_eq!(answer.json()["model"], "two-0613");
+    assert_eq!(answer.field("x-tollgate-target"), Some("second/two"));
+    assert_eq!(answer.field("x-tollgate-attempts"), Some("2"));
+    let record = play.world.finish().remove(0);
+    assert_eq!(record.answered_by.as_ref().unwrap().unescape(), "two-0613");
+    assert_eq!(&*record.provider.unwrap(), "second");
+    assert_eq!(&*record.attempts[0].provider, "first");
+}
+
+#[test]
+fn when_all_fail_the_first_error_is_told_and_never_masked() {
+    // FailoverBench 14 and wire case 30: what the last resort says hides what went wrong.
+    each(|dialect, is_stream| {
+        let mut play = Play::new(CHAIN);
+        let client = play.ask(dialect, is_stream);
+        let busy = error_body(Dialect::Anthropic, "overloaded_error", "told by the first");
+        let busy = Reply::json(529, busy.to_string());
+        play.reply(&busy);
+        play.back_off();
+        play.reply(&busy);
+        let refused = error_body(Dialect::OpenAiChat, "invalid_request_error", "no prefill");
+        assert_eq!(play.reply(&Reply::json(400, refused.to_string())), SECOND);
+        let answer = play.answer(client);
+        assert!(
+            answer.text().contains("told by the first"),
+            "{}",
+            answer.text()
+        );
+        let expected = match dialect {
+            Dialect::Anthropic => 529,
+            Dialect::OpenAiChat => 503,
+        };
+        assert_eq!(answer.status(), expected);
+    });
+}
+
+#[test]
+fn attempts_are_bounded_over_all_targets() {
+    let bounded = format!("retry.attempts_max = 3\nretry.repeats_max = 9\n{CHAIN}");
+    let mut play = Play::new(&bounded);
+    let client = play.ask(Dialect::OpenAiChat, true);
+    for _ in 0..3 {
+        play.reply(&error(500));
+        play.world.pass(Duration::from_secs(2));
+    }
+    assert!(play.pending().is_empty());
+    assert_eq!(play.answer(client).status(), 500);
+    let record = play.world.finish().remove(0);
+    assert_eq!(record.attempts.len(), 3);
+}
+
+#[test]
+fn a_target_that_cannot_be_told_what_is_asked_is_passed_over() {
+    // Audio is something that Messages has no place for.
+    let body = serde_json::json!({"model": "asked", "messages": [{"role": "user", "content": [
+        {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}}]}]});
+    let request =
+        super::support::http::request("/v1/chat/completions", &[], body.to_string().as_bytes());
+    let mut play = Play::new(CHAIN);
+    let client = play.world.client();
+    play.world.send(client, request);
+    let (conn, port, asked) = play.asked();
+    assert_eq!(port, SECOND);
+    assert_eq!(asked.json()["messages"], body["messages"]);
+    let reply = well(dialect_at(port), false);
+    play.world.send(conn, reply.bytes(1 << 20));
+    is_rescued(play, client, Dialect::OpenAiChat, &[]);
+}
+
+#[test]
+fn a_conversation_keeps_its_target_within_a_step() {
+    let step = CHAIN.replace(
+        "[\"first/one\", \"second/two\"]",
+        "[[{ target = \"first/one\", weight = 3 }, \"second/two\"]]",
+    );
+    let mut counts = [0, 0];
+    for session in 0..200 {
+        let mut ports = Vec::new();
+        let mut play = Play::new(&step);
+        for turn in 0..2 {
+            let name = format!("session-{session}");
+            let body = super::fixtures::request(Dialect::OpenAiChat, false);
+            let mut body = body;
+            body["prompt_cache_key"] = name.into();
+            body["seed"] = turn.into();
+            let bytes = super::support::http::request(
+                "/v1/chat/completions",
+                &[],
+                body.to_string().as_bytes(),
+            );
+            let client = play.world.client();
+            play.world.send(client, bytes);
+            ports.push(play.reply_well(false));
+        }
+        assert_eq!(ports[0], ports[1]);
+        counts[usize::from(ports[0] == SECOND)] += 1;
+    }
+    assert!(counts[0] > 120 && counts[1] > 25, "{counts:?}");
+    // And where its own cannot answer, the other does.
+    let mut play = Play::new(&step);
+    let client = play.ask(Dialect::OpenAiChat, true);
+    let own = play.reply(&error(429));
+    let other = play.pending()[0].1;
+    assert_ne!(own, other);
+    let reply = Reply::stream(stream(dialect_at(other), "well"));
+    play.reply(&reply);
+    is_rescued(play, client, Dialect::OpenAiChat, &[Class::RateLimit]);
+}

@@ -1,0 +1,201 @@
+//! Many keys of one provider: rotation, cool-downs, keys that are refused, limits.
+
+use std::time::Duration;
+
+use tollgate_core::dialect::Dialect;
+use tollgate_core::ir::Class;
+
+use super::play::{Play, error, well};
+use super::support::talk::Reply;
+
+/// One provider with the keys `key-1` and `key-2`.
+const TWO_KEYS: &str = r#"
+    [models]
+    asked = "first/one"
+
+    [providers.first]
+    dialect = "openai-chat"
+    base_url = "http://127.0.0.1:9002/v1"
+    key = ["key-1", "key-2"]
+"#;
+
+/// Only one key.
+fn one_key(more: &str) -> String {
+    TWO_KEYS.replace("[\"key-1\", \"key-2\"]", &format!("\"key-1\"\n{more}"))
+}
+
+/// The key that the pending request came with; it is answered.
+fn key_of(play: &mut Play, reply: &Reply) -> String {
+    let (conn, _, request) = play.asked();
+    play.world.send(conn, reply.bytes(1 << 20));
+    let key = request.field("authorization").unwrap();
+    key.strip_prefix("Bearer ").unwrap().to_owned()
+}
+
+#[test]
+fn a_session_keeps_its_key_until_that_fails() {
+    let mut play = Play::new(TWO_KEYS);
+    let good = well(Dialect::OpenAiChat, false);
+    let first = play.ask(Dialect::OpenAiChat, false);
+    let own = key_of(&mut play, &good);
+    play.answer(first);
+    play.ask(Dialect::OpenAiChat, false);
+    assert_eq!(key_of(&mut play, &good), own);
+    // It meets its limit: the same request goes out with the other key, at once.
+    let client = play.ask(Dialect::OpenAiChat, false);
+    assert_eq!(
+        key_of(&mut play, &error(429).field("retry-after", "30")),
+        own
+    );
+    let other = key_of(&mut play, &good);
+    assert_ne!(other, own);
+    assert_eq!(play.answer(client).status(), 200);
+    // It is left alone until its time is over, then it is its session's again.
+    play.world.pass(Duration::from_secs(29));
+    play.ask(Dialect::OpenAiChat, false);
+    assert_eq!(key_of(&mut play, &good), other);
+    play.world.pass(Duration::from_secs(2));
+    play.ask(Dialect::OpenAiChat, false);
+    assert_eq!(key_of(&mut play, &good), own);
+    let records = play.world.finish();
+    let keys: Vec<_> = records[2]
+        .attempts
+        .iter()
+        .map(|it| it.key.clone())
+        .collect();
+    assert!(keys[0].is_some() && keys[0] != keys[1], "{keys:?}");
+    assert_eq!(records[2].attempts[0].failed, Some(Class::RateLimit));
+}
+
+#[test]
+fn a_refused_key_is_out_and_when_all_are_the_refusal_is_told() {
+    for status in [401, 402, 403] {
+        let mut play = Play::new(TWO_KEYS);
+        let client = play.ask(Dialect::OpenAiChat, false);
+        let first = key_of(&mut play, &error(status));
+        let second = key_of(&mut play, &error(status));
+        assert_ne!(first, second);
+        assert_eq!(play.answer(client).status(), status);
+        // Nobody is asked any more.
+        let client = play.ask(Dialect::Anthropic, true);
+        assert!(play.pending().is_empty());
+        assert_eq!(play.answer(client).status(), status);
+        // After a while one request finds out.
+        play.world.pass(Duration::from_secs(601));
+        let client = play.ask(Dialect::OpenAiChat, false);
+        assert_eq!(key_of(&mut play, &well(Dialect::OpenAiChat, false)), first);
+        assert_eq!(play.answer(client).status(), 200);
+    }
+}
+
+#[test]
+fn a_thousand_requests_on_a_cooling_key_are_no_call_and_then_one() {
+    let mut play = Play::new(&one_key(""));
+    play.ask(Dialect::OpenAiChat, false);
+    key_of(&mut play, &error(429).field("retry-after", "5"));
+    let clients: Vec<_> = (0..1_000)
+        .map(|_| play.ask(Dialect::OpenAiChat, false))
+        .collect();
+    play.world.pass(Duration::from_millis(4_999));
+    assert!(play.pending().is_empty());
+    play.world.pass(Duration::from_millis(2));
+    assert_eq!(play.pending().len(), 1, "one finds out");
+    let (conn, ..) = play.asked();
+    let good = well(Dialect::OpenAiChat, false);
+    play.world.send(conn, good.bytes(1 << 20));
+    // Now all go.
+    while let Some((conn, ..)) = play.pending().first().cloned() {
+        play.count(conn);
+        play.world.send(conn, good.bytes(1 << 20));
+    }
+    for client in clients {
+        assert_eq!(play.answer(client).status(), 200);
+    }
+    assert_eq!(play.world.finish().len(), 1_001);
+}
+
+#[test]
+fn a_long_cool_down_is_told_at_once_with_its_time() {
+    let mut play = Play::new(&one_key(""));
+    let client = play.ask(Dialect::Anthropic, false);
+    key_of(&mut play, &error(429).field("retry-after", "60"));
+    let answer = play.answer(client);
+    assert_eq!(answer.status(), 429);
+    assert_eq!(answer.field("retry-after"), Some("60"));
+    play.world.pass(Duration::from_secs(20));
+    let client = play.ask(Dialect::Anthropic, false);
+    assert!(play.pending().is_empty());
+    let answer = play.answer(client);
+    assert_eq!(answer.status(), 429);
+    assert_eq!(answer.field("retry-after"), Some("40"));
+}
+
+#[test]
+fn requests_per_minute_are_kept_to() {
+    let mut play = Play::new(&one_key("key_limits.requests_per_minute = 3"));
+    let good = well(Dialect::OpenAiChat, false);
+    for _ in 0..3 {
+        play.ask(Dialect::OpenAiChat, false);
+        key_of(&mut play, &good);
+    }
+    let client = play.ask(Dialect::OpenAiChat, false);
+    assert!(play.pending().is_empty());
+    let answer = play.answer(client);
+    assert_eq!(answer.status(), 429);
+    assert_eq!(answer.field("retry-after"), Some("65"));
+    // Near the end of the minute it is worth waiting.
+    play.world.pass(Duration::from_secs(57));
+    let client = play.ask(Dialect::OpenAiChat, false);
+    assert!(play.pending().is_empty());
+    play.world.pass(Duration::from_secs(8));
+    key_of(&mut play, &good);
+    assert_eq!(play.answer(client).status(), 200);
+}
+
+#[test]
+fn requests_at_the_same_time_wait_their_turn() {
+    let mut play = Play::new(&one_key("key_limits.concurrent = 2"));
+    let clients: Vec<_> = (0..4)
+        .map(|_| play.ask(Dialect::OpenAiChat, false))
+        .collect();
+    let good = well(Dialect::OpenAiChat, false);
+    for left in [2, 2, 2, 1] {
+        let pending = play.pending();
+        assert_eq!(pending.len(), left);
+        play.count(pending[0].0);
+        play.world.send(pending[0].0, good.bytes(1 << 20));
+    }
+    for client in &clients {
+        assert_eq!(play.answer(*client).status(), 200);
+    }
+    // One that waits in vain is told so; one that leaves takes no turn.
+    let held: Vec<_> = (0..2)
+        .map(|_| play.ask(Dialect::OpenAiChat, false))
+        .collect();
+    let vain = play.ask(Dialect::OpenAiChat, false);
+    let gone = play.ask(Dialect::OpenAiChat, false);
+    play.world.hang_up(gone, super::support::world::End::Fin);
+    play.world.pass(Duration::from_secs(10));
+    assert_eq!(play.answer(vain).status(), 429);
+    for _ in held {
+        let pending = play.pending();
+        play.count(pending[0].0);
+        play.world.send(pending[0].0, good.bytes(1 << 20));
+    }
+    assert!(play.pending().is_empty());
+    let usage = play.world.usage();
+    assert_eq!(usage.exchanges, 0);
+    play.world.finish();
+}
+
+#[test]
+fn a_reload_keeps_what_is_known_of_keys() {
+    let mut play = Play::new(&one_key(""));
+    play.ask(Dialect::OpenAiChat, false);
+    key_of(&mut play, &error(429).field("retry-after", "60"));
+    let again = super::play::snapshot(&one_key("timers.idle = \"1m\""));
+    play.world.reload(std::sync::Arc::new(again));
+    let client = play.ask(Dialect::OpenAiChat, false);
+    assert!(play.pending().is_empty());
+    assert_eq!(play.answer(client).status(), 429);
+}

@@ -1,0 +1,19 @@
+//! What becomes of a request when upstreams fail: the faults of FailoverBench, keys, breakers, the
+//! commit point. Each against a chain of two targets, unless it says otherwise.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(
+    clippy::needless_pass_by_value,
+    reason = "fixtures are written in place"
+)]
+
+mod breaker;
+mod commit;
+mod failover;
+#[allow(dead_code)] // Its other half is for the wire cases.
+#[path = "../wire_cases/fixtures.rs"]
+mod fixtures;
+mod keys;
+mod play;
+#[path = "../support/mod.rs"]
+mod support;
