@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tollgate_core::dialect::Dialect;
 
-use super::fixtures::{piece, start, stream};
+use super::fixtures::{frame, piece, start, stream};
 use super::play::{CHAIN, FIRST, Play, SECOND, error, well};
 use super::support::DIALECTS;
 use super::support::http;
@@ -102,7 +102,7 @@ fn after_content_nobody_else_is_asked_and_the_break_is_told() {
         let mut play = Play::new(CHAIN);
         let client = play.ask(dialect, true);
         let (conn, ..) = play.asked();
-        let begun = start() + &piece(Dialect::Anthropic, "begun");
+        let begun = frame(Dialect::Anthropic) + &piece(Dialect::Anthropic, "begun");
         play.world.send(conn, format!("{HEAD}{begun}"));
         play.world.hang_up(conn, End::Fin);
         play.world.pass(Duration::from_secs(60));
