@@ -75,7 +75,8 @@ impl Checker {
             let is_accepted = self.is_reached(asked) && read >= asked.head_end;
             let record = self.records.get(marker);
             let seen = journal.seen.get(marker).copied().unwrap_or_default();
-            // What comes of a head after it was given up is dropped; that it was may have been lost.
+            // What comes of a head after it was given up is dropped; that it was may have been
+            // lost.
             let is_lost = lossy && !seen.is_ended;
             let is_read = asked.kind != Kind::Malformed && !seen.is_unread && !is_lost;
             if is_accepted && is_read && record.is_none() {
