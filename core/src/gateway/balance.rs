@@ -63,11 +63,22 @@ impl Balance {
         u32::try_from(clients).ok()
     }
 
+    /// How many shards there are.
+    pub(super) fn shards(&self) -> u16 {
+        u16::try_from(self.loads.len()).unwrap_or(u16::MAX)
+    }
+
+    /// How many turns after `from` this shard's comes, where each has one.
+    pub(super) fn turn_after(&self, from: ShardId) -> u32 {
+        let shards = self.loads.len().max(1);
+        let turn = (self.own + shards - usize::from(from.0) % shards) % shards;
+        u32::try_from(turn).unwrap_or(0)
+    }
+
     /// All shards but this one.
     pub(super) fn others(&self) -> impl Iterator<Item = ShardId> + use<> {
         let own = self.own;
-        let all = u16::try_from(self.loads.len()).unwrap_or(u16::MAX);
-        (0..all)
+        (0..self.shards())
             .filter(move |index| usize::from(*index) != own)
             .map(ShardId)
     }

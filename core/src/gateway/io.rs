@@ -13,6 +13,7 @@ use bytes::BytesMut;
 
 use crate::base::{ConnId, Instant, ListenerId, Now, ShardId, TicketId, WriteBatch};
 use crate::config::Snapshot;
+use crate::ir::Class;
 use crate::record::Record;
 
 pub use crate::base::Peer;
@@ -331,6 +332,22 @@ pub enum Message {
     Load {
         /// Open client connections.
         clients: u32,
+    },
+    /// A key of a provider met a limit, or was refused: nobody should use it before `until`.
+    Key {
+        /// Which, by a hash that all shards of one config know.
+        key: u64,
+        /// Until when.
+        until: Instant,
+        /// Why it was refused, if that is why.
+        refused: Option<Class>,
+    },
+    /// The breaker of a target opened until a time, or closed.
+    Breaker {
+        /// Which, by a hash that all shards of one config know.
+        target: u64,
+        /// Until when it is open; `None` when it closed.
+        until: Option<Instant>,
     },
 }
 

@@ -84,7 +84,7 @@ pub struct Shard {
 impl Shard {
     /// A shard that serves under `snapshot`. It may be moved to its thread once it is made.
     pub fn new(options: &ShardOptions, snapshot: Arc<Snapshot>) -> Shard {
-        let providers = provider::states(&snapshot, (&snapshot, &[]));
+        let providers = provider::states(&snapshot, (&snapshot, &[]), options.shards);
         let targets = target::states(&snapshot, (&snapshot, &[]));
         Shard {
             ctx: Ctx {
@@ -132,10 +132,7 @@ impl Shard {
         match input {
             Input::Tick => {}
             Input::Complete(completion) => self.complete(completion),
-            Input::Message {
-                from,
-                message: Message::Load { clients },
-            } => self.balance.heard(from, clients),
+            Input::Message { from, message } => self.heard(from, message),
             Input::Reload(snapshot) => self.reload(snapshot),
             Input::Drain { deadline } => self.drain(deadline),
         }
@@ -200,9 +197,40 @@ impl Shard {
     /// Lets the other shards know how busy this one is, when that has changed enough.
     fn tell_load(&mut self) {
         if let Some(clients) = self.balance.news(self.clients.len()) {
-            for to in self.balance.others() {
-                let message = Message::Load { clients };
-                self.ctx.outbox.push(Output::Send { to, message });
+            self.tell(Message::Load { clients });
+        }
+    }
+
+    /// Says something to all other shards.
+    fn tell(&mut self, message: Message) {
+        for to in self.balance.others() {
+            self.ctx.outbox.push(Output::Send { to, message });
+        }
+    }
+
+    fn heard(&mut self, from: ShardId, message: Message) {
+        match message {
+            Message::Load { clients } => self.balance.heard(from, clients),
+            Message::Key {
+                key,
+                until,
+                refused,
+            } => {
+                for state in &mut self.providers {
+                    let index = state.key_names.iter().position(|&name| name == key);
+                    if let Some(index) = index {
+                        state.keys.heard(index, until, refused);
+                    }
+                }
+            }
+            Message::Breaker { target, until } => {
+                // Shards probe one after the other: the first success closes all.
+                let turn = self.balance.turn_after(from);
+                let stagger = self.ctx.snapshot.breaker.recovery / 4 * turn;
+                let until = until.map(|until| until + stagger);
+                for state in &mut self.targets {
+                    state.heard(target, until, &self.ctx.snapshot);
+                }
             }
         }
     }
@@ -309,7 +337,8 @@ impl Shard {
         for state in &mut self.providers {
             self.pending_choices.extend(state.queue.drain(..));
         }
-        self.providers = provider::states(&snapshot, (&self.ctx.snapshot, &self.providers));
+        let old = (&*self.ctx.snapshot, &*self.providers);
+        self.providers = provider::states(&snapshot, old, self.balance.shards());
         self.targets = target::states(&snapshot, (&self.ctx.snapshot, &self.targets));
         self.ctx.limits = snapshot.limits.clone();
         self.ctx.snapshot = snapshot;

@@ -8,7 +8,8 @@ use std::collections::VecDeque;
 use super::ctx::UpstreamId;
 use crate::base::{ExchangeId, Instant};
 use crate::config::{Provider, Snapshot};
-use crate::policy::keys::KeyRing;
+use crate::policy::balance;
+use crate::policy::keys::{KeyLimits, KeyRing};
 
 /// How long addresses are used before the name is looked up again. Providers move theirs within
 /// minutes; a lookup costs a thread's time, not ours.
@@ -26,6 +27,10 @@ pub(super) struct ProviderState {
     /// Exchanges that wait for it.
     pub(super) waiting: Vec<ExchangeId>,
     pub(super) keys: KeyRing,
+    /// What the keys are called among shards.
+    pub(super) key_names: Vec<u64>,
+    /// What each key allows this shard.
+    pub(super) key_limits: KeyLimits,
     /// Exchanges that wait for a key to be free, the first one first.
     pub(super) queue: VecDeque<ExchangeId>,
 }
@@ -35,6 +40,7 @@ pub(super) struct ProviderState {
 pub(super) fn states(
     snapshot: &Snapshot,
     old: (&Snapshot, &[ProviderState]),
+    shards: u16,
 ) -> Vec<ProviderState> {
     let state = |provider: &Provider| {
         let mut before = old.0.providers.iter().zip(old.1);
@@ -44,8 +50,13 @@ pub(super) fn states(
             let index = settings.keys().iter().position(|it| it == key)?;
             Some((&state.keys, index))
         });
+        let names = provider.keys().iter();
         ProviderState {
             keys: KeyRing::following(keys),
+            key_names: names
+                .map(|key| balance::hash(key.secret.expose().as_bytes()))
+                .collect(),
+            key_limits: provider.key_limits.share(shards),
             ..ProviderState::default()
         }
     };

@@ -1,8 +1,10 @@
 //! What a shard knows of its targets beyond the config: whether they fail, and how many repetitions
 //! they can bear.
 
+use super::io::Message;
 use crate::base::{Instant, Rng};
 use crate::config::Snapshot;
+use crate::policy::balance;
 use crate::policy::breaker::{Admission, Breaker, Verdict};
 use crate::policy::retry::RetryBudget;
 
@@ -13,17 +15,22 @@ pub(super) struct TargetState {
     pub(super) budget: RetryBudget,
     /// Requests that it is asked.
     pub(super) in_flight: u32,
+    /// What it is called among shards.
+    name: u64,
 }
 
 /// What is known of each target of `snapshot`: of those that were there under the `old` config,
 /// whether they fail.
 pub(super) fn states(snapshot: &Snapshot, old: (&Snapshot, &[TargetState])) -> Vec<TargetState> {
     let mut states = vec![TargetState::default(); snapshot.targets()];
-    if old.1.is_empty() {
-        return states;
-    }
     for upstream in snapshot.upstreams() {
         let name = snapshot.provider_name(upstream);
+        if let Some(state) = states.get_mut(upstream.target) {
+            let provider = name.map(|name| name.as_bytes()).unwrap_or_default();
+            let model = upstream.model.as_ref().map(|model| model.unescape());
+            let model = model.as_deref().unwrap_or_default().as_bytes();
+            state.name = balance::hash(provider).rotate_left(1) ^ balance::hash(model);
+        }
         let mut before = old.0.upstreams();
         let before =
             before.find(|it| it.model == upstream.model && old.0.provider_name(it) == name);
@@ -47,7 +54,7 @@ impl TargetState {
         self.breaker.admit(now) == Admission::Probe
     }
 
-    /// A request ended.
+    /// A request ended. Gives what other shards should know.
     pub(super) fn ended(
         &mut self,
         is_probe: bool,
@@ -55,9 +62,37 @@ impl TargetState {
         now: Instant,
         snapshot: &Snapshot,
         rng: &mut Rng,
-    ) {
+    ) -> Option<Message> {
         self.in_flight = self.in_flight.saturating_sub(1);
+        self.judged(is_probe, verdict, now, snapshot, rng)
+    }
+
+    /// What is known of a request that goes on. Gives what other shards should know.
+    pub(super) fn judged(
+        &mut self,
+        is_probe: bool,
+        verdict: Verdict,
+        now: Instant,
+        snapshot: &Snapshot,
+        rng: &mut Rng,
+    ) -> Option<Message> {
+        let was_open = self.breaker.is_open();
         let limits = &snapshot.breaker;
         self.breaker.ended(is_probe, verdict, now, limits, rng);
+        let until = self.breaker.open_until();
+        let is_news = match until {
+            // An abandoned probe leaves it open without a new time.
+            Some(until) => until > now,
+            None => was_open && !self.breaker.is_open(),
+        };
+        let target = self.name;
+        (is_news && (is_probe || !was_open)).then_some(Message::Breaker { target, until })
+    }
+
+    /// Another shard says something of a target, perhaps this one.
+    pub(super) fn heard(&mut self, target: u64, until: Option<Instant>, snapshot: &Snapshot) {
+        if self.name == target {
+            self.breaker.heard(until, &snapshot.breaker);
+        }
     }
 }

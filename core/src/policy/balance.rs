@@ -9,16 +9,7 @@ pub struct Session(pub u64);
 impl Session {
     /// The session called `name` by the client, or whose prompts begin with these bytes.
     pub fn of(name: &[u8]) -> Session {
-        let mut hash = name.len() as u64;
-        let mut words = name.chunks_exact(8);
-        for word in &mut words {
-            // Eight bytes each: `chunks_exact` says so.
-            hash = mix(hash ^ u64::from_le_bytes(word.try_into().unwrap_or_default()));
-        }
-        for &byte in words.remainder() {
-            hash = mix(hash ^ u64::from(byte));
-        }
-        Session(hash)
+        Session(hash(name))
     }
 
     /// Both together.
@@ -26,6 +17,20 @@ impl Session {
     pub const fn and(self, other: Session) -> Session {
         Session(mix(self.0.rotate_left(32) ^ other.0))
     }
+}
+
+/// A hash of some bytes, the same in every process. Not for what others could choose to collide.
+pub fn hash(bytes: &[u8]) -> u64 {
+    let mut hash = bytes.len() as u64;
+    let mut words = bytes.chunks_exact(8);
+    for word in &mut words {
+        // Eight bytes each: `chunks_exact` says so.
+        hash = mix(hash ^ u64::from_le_bytes(word.try_into().unwrap_or_default()));
+    }
+    for &byte in words.remainder() {
+        hash = mix(hash ^ u64::from(byte));
+    }
+    hash
 }
 
 /// How much `session` belongs to a member: it goes to the one with the highest rank. A member of

@@ -163,6 +163,43 @@ impl Breaker {
         }
     }
 
+    /// Somebody else's breaker of the same target opened until a time, or closed. A probe of this
+    /// one that is on its way decides by itself.
+    pub fn heard(&mut self, until: Option<Instant>, limits: &BreakerLimits) {
+        match (self.state, until) {
+            (State::HalfOpen { .. }, _) => {}
+            (
+                State::Open {
+                    recovery,
+                    until: own,
+                },
+                Some(until),
+            ) => {
+                self.state = State::Open {
+                    until: own.max(until),
+                    recovery,
+                };
+            }
+            (State::Closed | State::ClosedAfter { .. }, Some(until)) => {
+                self.counts = [Counts::default(); 2];
+                self.state = State::Open {
+                    until,
+                    recovery: limits.recovery.min(limits.recovery_max),
+                };
+            }
+            (State::Open { .. }, None) => *self = Breaker::default(),
+            (State::Closed | State::ClosedAfter { .. }, None) => {}
+        }
+    }
+
+    /// Until when calls are refused, if they are; a probe on its way counts as no time.
+    pub const fn open_until(&self) -> Option<Instant> {
+        match self.state {
+            State::Open { until, .. } => Some(until),
+            State::HalfOpen { .. } | State::Closed | State::ClosedAfter { .. } => None,
+        }
+    }
+
     /// This breaker where what was sent before is not heard of again: a probe on its way is given
     /// up.
     #[must_use]

@@ -18,6 +18,25 @@ pub struct KeyLimits {
     pub concurrent: Option<u32>,
 }
 
+impl KeyLimits {
+    /// What one of `shards` may use of it, so that all together keep to it; at least one request.
+    #[must_use]
+    pub fn share(&self, shards: u16) -> KeyLimits {
+        let shards = shards.max(1);
+        KeyLimits {
+            requests_per_minute: self
+                .requests_per_minute
+                .map(|limit| (limit / u32::from(shards)).max(1)),
+            tokens_per_minute: self
+                .tokens_per_minute
+                .map(|limit| (limit / u64::from(shards)).max(1)),
+            concurrent: self
+                .concurrent
+                .map(|limit| (limit / u32::from(shards)).max(1)),
+        }
+    }
+}
+
 /// For how long a key is left alone that its provider refused. Long enough to do no harm, short
 /// enough that an account which was paid works again without a restart.
 const REFUSED_TIME: Duration = Duration::from_secs(600);
@@ -163,11 +182,14 @@ impl KeyRing {
     }
 
     /// The key met a limit: it is left alone as long as the provider asks, or for a time that
-    /// grows; never shorter than it was to be left alone already.
-    pub fn cool(&mut self, index: usize, retry_after: Option<Duration>, now: Instant) {
-        let Some(key) = self.keys.get_mut(index) else {
-            return;
-        };
+    /// grows; never shorter than it was to be left alone already. Says until when.
+    pub fn cool(
+        &mut self,
+        index: usize,
+        retry_after: Option<Duration>,
+        now: Instant,
+    ) -> Option<Instant> {
+        let key = self.keys.get_mut(index)?;
         let wait = retry_after.unwrap_or_else(|| {
             let factor = 1u32.checked_shl(key.strikes).unwrap_or(u32::MAX);
             key.strikes = key.strikes.saturating_add(1);
@@ -175,16 +197,26 @@ impl KeyRing {
         });
         key.cooling_until = key.cooling_until.max(now + wait);
         key.is_suspect = true;
+        Some(key.cooling_until)
     }
 
-    /// The provider refused the key itself (401, 402, 403): it is taken out. Says whether it was in.
-    pub fn refuse(&mut self, index: usize, class: Class, now: Instant) -> bool {
-        let Some(key) = self.keys.get_mut(index) else {
-            return false;
-        };
+    /// The provider refused the key itself (401, 402, 403): it is taken out. Says until
+    /// when.
+    pub fn refuse(&mut self, index: usize, class: Class, now: Instant) -> Option<Instant> {
+        let key = self.keys.get_mut(index)?;
         key.cooling_until = key.cooling_until.max(now + REFUSED_TIME);
         key.is_suspect = true;
-        key.refused.replace(class).is_none()
+        key.refused = Some(class);
+        Some(key.cooling_until)
+    }
+
+    /// Somebody else learnt that the key is to be left alone.
+    pub fn heard(&mut self, index: usize, until: Instant, refused: Option<Class>) {
+        if let Some(key) = self.keys.get_mut(index) {
+            key.cooling_until = key.cooling_until.max(until);
+            key.refused = refused.or(key.refused);
+            key.is_suspect = true;
+        }
     }
 
     /// The provider accepted a request with the key. Says whether that was in doubt.
@@ -322,8 +354,8 @@ mod tests {
     #[test]
     fn refused_keys_are_out_and_come_back_one_request_at_a_time() {
         let mut ring = KeyRing::new(1);
-        assert!(ring.refuse(0, Class::Billing, at(0)));
-        assert!(!ring.refuse(0, Class::Authentication, at(1)));
+        assert_eq!(ring.refuse(0, Class::Billing, at(0)), Some(at(600_000)));
+        ring.refuse(0, Class::Authentication, at(1));
         let refused = Err(NoKey::Refused(Class::Authentication));
         assert_eq!(choose(&mut ring, 1, at(599_000)), refused);
         assert_eq!(choose(&mut ring, 1, at(601_000)), Ok(0));
@@ -358,6 +390,22 @@ mod tests {
             Err(NoKey::Until(at(65_000)))
         );
         assert_eq!(choose(&mut ring, 0, at(65_000)), Ok(0));
+    }
+
+    #[test]
+    fn shards_share_what_a_key_allows() {
+        let limits = KeyLimits {
+            requests_per_minute: Some(40),
+            tokens_per_minute: None,
+            concurrent: Some(3),
+        };
+        let shared = KeyLimits {
+            requests_per_minute: Some(10),
+            tokens_per_minute: None,
+            concurrent: Some(1),
+        };
+        assert_eq!(limits.share(4), shared);
+        assert_eq!(limits.share(0), limits);
     }
 
     #[test]

@@ -311,10 +311,12 @@ impl Machine for Toy {
         let event = match input {
             Input::Complete(completion) => self.desk.completed(completion),
             Input::Drain { .. } => Event::Drain,
-            Input::Message { from, message } => {
-                let tollgate_core::gateway::io::Message::Load { clients } = message;
-                Event::Message(from, clients)
-            }
+            Input::Message { from, message } => match message {
+                tollgate_core::gateway::io::Message::Load { clients } => {
+                    Event::Message(from, clients)
+                }
+                other => panic!("{other:?}"),
+            },
             Input::Reload(_) => Event::Reload,
             Input::Tick => Event::Tick,
         };

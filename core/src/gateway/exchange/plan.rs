@@ -10,8 +10,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::super::Shard;
-use super::super::io::Work;
+use super::super::io::{Message, Work};
 use super::super::prepare::{Destination, Encode, Prompt, Routed, ranked};
+use super::super::provider::ProviderState;
 use super::super::target::TargetState;
 use super::deadlines::Phase;
 use super::state::{State, Step};
@@ -21,7 +22,7 @@ use crate::config::{Credentials, Key, Member, Provider, Snapshot, Upstream};
 use crate::ir::{Blame, Class, Failure};
 use crate::policy::balance::Session;
 use crate::policy::breaker::{Admission, Verdict};
-use crate::policy::keys::{KeyRing, NoKey};
+use crate::policy::keys::NoKey;
 use crate::policy::retry::{self, Next};
 use crate::record::{Attempted, Outcome};
 use crate::wire::http1::Fields;
@@ -163,9 +164,8 @@ impl Shard {
                     continue;
                 };
                 let target = self.targets.get(upstream.target);
-                let keys = self.providers.get_mut(upstream.provider);
-                let keys = keys.map(|state| &mut state.keys);
-                if let Some(key) = search.look(upstream, provider, target, keys) {
+                let state = self.providers.get_mut(upstream.provider);
+                if let Some(key) = search.look(upstream, provider, target, state) {
                     return Found::Seat(Arc::clone(upstream), key);
                 }
             }
@@ -216,6 +216,9 @@ impl Shard {
         let Some(exchange) = self.exchanges.get_mut(id) else {
             return;
         };
+        let usage = &exchange.access.usage;
+        let used = usage.input.zip(usage.output);
+        let used = used.map(|(prompt, answer)| prompt.saturating_add(answer));
         let Some(seat) = exchange.plan.seat.take() else {
             return;
         };
@@ -224,19 +227,16 @@ impl Shard {
         }
         if let Some(state) = self.targets.get_mut(seat.target) {
             let (snapshot, rng) = (&self.ctx.snapshot, &mut self.ctx.rng);
-            state.ended(seat.is_probe, verdict, now, snapshot, rng);
+            let news = state.ended(seat.is_probe, verdict, now, snapshot, rng);
+            if let Some(news) = news {
+                self.tell(news);
+            }
         }
         let (Some(key), Some(state)) = (seat.key, self.providers.get_mut(seat.provider)) else {
             return;
         };
-        let usage = &exchange.access.usage;
-        let used = usage
-            .input
-            .zip(usage.output)
-            .map(|(prompt, answer)| prompt.saturating_add(answer));
-        state
-            .keys
-            .release(key, seat.is_key_probe, seat.tokens, used, now);
+        let (is_probe, tokens) = (seat.is_key_probe, seat.tokens);
+        state.keys.release(key, is_probe, tokens, used, now);
         self.key_freed(seat.provider);
     }
 
@@ -277,8 +277,11 @@ impl Shard {
             && seat.generation == Some(self.ctx.generation)
             && let Some(state) = self.targets.get_mut(seat.target)
         {
-            let (limits, rng) = (&self.ctx.snapshot.breaker, &mut self.ctx.rng);
-            state.breaker.ended(true, Verdict::Well, now, limits, rng);
+            let (snapshot, rng) = (&self.ctx.snapshot, &mut self.ctx.rng);
+            let news = state.judged(true, Verdict::Well, now, snapshot, rng);
+            if let Some(news) = news {
+                self.tell(news);
+            }
         }
     }
 
@@ -501,10 +504,17 @@ impl Shard {
         let (Some(key), Some(state)) = (seat.key, self.providers.get_mut(seat.provider)) else {
             return;
         };
-        if class == Class::RateLimit {
-            state.keys.cool(key, retry_after, now);
-        } else {
-            state.keys.refuse(key, class, now);
+        let refused = (class != Class::RateLimit).then_some(class);
+        let until = match refused {
+            None => state.keys.cool(key, retry_after, now),
+            Some(class) => state.keys.refuse(key, class, now),
+        };
+        if let (Some(until), Some(&key)) = (until, state.key_names.get(key)) {
+            self.tell(Message::Key {
+                key,
+                until,
+                refused,
+            });
         }
     }
 
@@ -553,7 +563,7 @@ impl Search {
         upstream: &Upstream,
         provider: &Provider,
         target: Option<&TargetState>,
-        keys: Option<&mut KeyRing>,
+        state: Option<&mut ProviderState>,
     ) -> Option<Option<usize>> {
         let count = provider.keys().len();
         if !self.is_current {
@@ -571,8 +581,12 @@ impl Search {
         if count == 0 {
             return Some(None);
         }
-        let limits = &provider.key_limits;
-        match keys?.choose(self.session, self.tokens, limits, self.now) {
+        let state = state?;
+        let limits = &state.key_limits;
+        match state
+            .keys
+            .choose(self.session, self.tokens, limits, self.now)
+        {
             Ok(key) => return Some(Some(key)),
             Err(NoKey::Refused(class)) => self.refused = Some((class, upstream.provider)),
             Err(NoKey::Busy) => {
