@@ -15,5 +15,6 @@ mod failover;
 mod fixtures;
 mod keys;
 mod play;
+mod shards;
 #[path = "../support/mod.rs"]
 mod support;

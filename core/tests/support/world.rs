@@ -12,7 +12,7 @@ use tollgate_core::base::{
 };
 use tollgate_core::config::Snapshot;
 use tollgate_core::gateway::io::{
-    Completion, Input, IoFailure, Op, Output, ReadClass, ResolveFailure,
+    Completion, Input, IoFailure, Message, Op, Output, ReadClass, ResolveFailure,
 };
 use tollgate_core::gateway::{Shard, ShardOptions, Usage};
 use tollgate_core::record::{Access, Record};
@@ -94,14 +94,21 @@ pub(crate) struct World {
     pub(crate) records: Vec<Access>,
     /// Jobs given to the host.
     pub(crate) host_jobs: usize,
+    /// What it said to other shards.
+    pub(crate) letters: Vec<Message>,
     is_drained: bool,
 }
 
 impl World {
     pub(crate) fn new(snapshot: Snapshot) -> World {
+        World::one_of(1, snapshot)
+    }
+
+    /// The first of several shards, the others of which are not there.
+    pub(crate) fn one_of(shards: u16, snapshot: Snapshot) -> World {
         let options = ShardOptions {
             id: ShardId(0),
-            shards: 1,
+            shards,
             listeners: 1,
             seed: Seed(7),
         };
@@ -116,6 +123,7 @@ impl World {
             resolves: true,
             records: Vec::new(),
             host_jobs: 0,
+            letters: Vec::new(),
             is_drained: false,
         };
         world.pump();
@@ -225,6 +233,12 @@ impl World {
         self.shard.usage()
     }
 
+    /// Another shard says something.
+    pub(crate) fn hear(&mut self, message: Message) {
+        let from = ShardId(1);
+        self.handle(Input::Message { from, message });
+    }
+
     /// Gives the shard a new config.
     pub(crate) fn reload(&mut self, snapshot: Arc<Snapshot>) {
         self.handle(Input::Reload(snapshot));
@@ -293,7 +307,10 @@ impl World {
                         let Record::Access(access) = *record;
                         self.records.push(access);
                     }
-                    Output::Send { .. } => panic!("a message to another shard: there is none"),
+                    Output::Send { to, message } => {
+                        assert_ne!(to, ShardId(0), "a message to itself");
+                        self.letters.push(message);
+                    }
                     Output::Drained => self.is_drained = true,
                 }
             }
