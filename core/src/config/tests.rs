@@ -6,6 +6,7 @@ use crate::dialect::{Dialect, ReasoningField, ThinkingStyle, TokenLimitField};
 use core::time::Duration;
 
 mod faults;
+mod targets;
 
 /// A self-signed certificate made for these tests with a throwaway key.
 pub(super) const CERTIFICATE: &str = include_str!("tests/fixture-ca.pem");

@@ -153,6 +153,33 @@ fn requests_per_minute_are_kept_to() {
 }
 
 #[test]
+fn tokens_per_minute_are_kept_to() {
+    let good = well(Dialect::OpenAiChat, false);
+    let body = super::fixtures::request(Dialect::OpenAiChat, false).to_string();
+    let used = super::fixtures::whole(Dialect::OpenAiChat, "well")["usage"]["total_tokens"]
+        .as_u64()
+        .unwrap();
+    let expected = (body.len() / 4) as u64;
+    // Answers count with what they really used; a request that goes out, with what it may use.
+    for tokens in [expected, used + expected, 4 * used + expected] {
+        let limit = format!("key_limits.tokens_per_minute = {tokens}");
+        let mut play = Play::new(&one_key(&limit));
+        for _ in 0..=(tokens - expected) / used {
+            let client = play.ask(Dialect::OpenAiChat, false);
+            key_of(&mut play, &good);
+            assert_eq!(play.answer(client).status(), 200);
+        }
+        let client = play.ask(Dialect::OpenAiChat, false);
+        assert!(play.pending().is_empty());
+        assert_eq!(play.answer(client).status(), 429);
+        play.world.pass(Duration::from_secs(65));
+        let client = play.ask(Dialect::OpenAiChat, false);
+        key_of(&mut play, &good);
+        assert_eq!(play.answer(client).status(), 200);
+    }
+}
+
+#[test]
 fn requests_at_the_same_time_wait_their_turn() {
     let mut play = Play::new(&one_key("key_limits.concurrent = 2"));
     let clients: Vec<_> = (0..4)

@@ -15,5 +15,6 @@ mod failover;
 mod fixtures;
 mod keys;
 mod play;
+mod settings;
 #[path = "../support/mod.rs"]
 mod support;

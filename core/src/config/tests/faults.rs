@@ -6,7 +6,7 @@ use super::load_with;
 pub(super) const EVERYTHING: &str = include_str!("faulty.toml");
 
 /// What is said of `text`: place and message and help of each problem.
-fn said(text: &str) -> Vec<String> {
+pub(super) fn said(text: &str) -> Vec<String> {
     let Err(faults) = load_with(text, &[("EMPTY", ""), ("SPACED", "a b")]) else {
         return Vec::new();
     };
@@ -41,7 +41,7 @@ fn faults_of_syntax_are_shown_without_secrets() {
 }
 
 /// Asserts that `text` has just one problem, as given.
-fn one(text: &str, expected: &str) {
+pub(super) fn one(text: &str, expected: &str) {
     assert_eq!(said(text), [expected], "\n{text}");
 }
 
