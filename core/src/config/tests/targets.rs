@@ -71,7 +71,7 @@ fn a_targets_own_settings_stand_over_those_of_the_name() {
         r#"
         [models.set]
         target = [
-            { target = "groq/a", max_tokens = 5, parameters = { seed = 2 }, headers = { x-a = "2" } },
+            { target = "groq/a", max_tokens = 5, parameters.seed = 2, headers.x-a = "2" },
             "ollama/b",
             { target = "ollama/c", traits = { developer_role = false } },
         ]
