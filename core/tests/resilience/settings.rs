@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use tollgate_core::config::{Resolved, Surroundings, load};
 use tollgate_core::dialect::Dialect;
 
 use super::play::{CHAIN, FIRST, Play, SECOND, error, well};
@@ -243,4 +244,27 @@ fn target_headers_can_be_turned_off() {
             assert_eq!(answer.field("x-tollgate-attempts"), target.map(|_| "1"));
         }
     }
+}
+
+#[test]
+fn the_examples_of_the_readme_load() {
+    let readme = include_str!("../../../README.md");
+    let blocks = readme.split("```toml\n").skip(1);
+    let blocks = blocks.filter_map(|block| block.split("```").next());
+    let mut chains = 0;
+    for block in blocks {
+        let surroundings = Surroundings {
+            env: &|name| name.contains("KEY").then(|| format!("key-of-{name}")),
+            read_file: &|_| Err("no such file".to_owned()),
+            roots: &[],
+        };
+        let loaded = load("README.md", block, &surroundings);
+        let loaded = loaded.unwrap_or_else(|faults| panic!("{faults}"));
+        assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+        let Some(Resolved::Chain(chain)) = loaded.snapshot.resolve("claude-opus-4-8") else {
+            panic!("it leads nowhere");
+        };
+        chains += usize::from(chain.steps.len() == 3);
+    }
+    assert_eq!(chains, 1);
 }
