@@ -131,6 +131,28 @@ fn a_long_cool_down_is_told_at_once_with_its_time() {
 }
 
 #[test]
+fn a_key_of_which_nothing_is_said_cools_longer_each_time() {
+    let mut play = Play::new(&one_key("timers.total = \"1h\"").replace(
+        "[models]",
+        "retry.wait_max = \"1h\"\nretry.attempts_max = 32\n[models]",
+    ));
+    let client = play.ask(Dialect::OpenAiChat, false);
+    for seconds in [1, 2, 4, 8, 16, 32, 60, 60] {
+        key_of(&mut play, &error(429));
+        play.world.pass(Duration::from_millis(seconds * 1_000 - 1));
+        assert!(play.pending().is_empty(), "{seconds}");
+        play.world.pass(Duration::from_millis(2));
+    }
+    key_of(&mut play, &well(Dialect::OpenAiChat, false));
+    assert_eq!(play.answer(client).status(), 200);
+    // It was accepted: the time begins anew.
+    play.ask(Dialect::OpenAiChat, false);
+    key_of(&mut play, &error(429));
+    play.world.pass(Duration::from_millis(1_001));
+    assert_eq!(play.pending().len(), 1);
+}
+
+#[test]
 fn requests_per_minute_are_kept_to() {
     let mut play = Play::new(&one_key("key_limits.requests_per_minute = 3"));
     let good = well(Dialect::OpenAiChat, false);

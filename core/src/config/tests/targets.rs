@@ -85,7 +85,7 @@ fn a_targets_own_settings_stand_over_those_of_the_name() {
     let told = chain_of(&loaded.snapshot, "set").upstreams().map(|it| {
         let extra = it.extra.iter().map(|(name, value)| {
             let value = value.text();
-            format!("{}={}", name.unescape(), String::from_utf8_lossy(&value))
+            format!("{}={}", name.unescape(), String::from_utf8_lossy(value))
         });
         let headers = it.headers.iter();
         let headers = headers.map(|(name, value)| format!("{name}:{value}"));
