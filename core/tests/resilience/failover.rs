@@ -181,6 +181,19 @@ fn nobody_listens_at_the_first() {
 }
 
 #[test]
+fn the_first_cannot_be_reached_in_time() {
+    let mut play = Play::new(CHAIN);
+    play.world.reach = Reach::Silent;
+    let client = play.ask(Dialect::Anthropic, false);
+    play.world.pass(Duration::from_millis(9_999));
+    play.world.reach = Reach::Accepts;
+    assert!(play.pending().is_empty());
+    play.world.pass(Duration::from_millis(1));
+    assert_eq!(play.reply_well(false), SECOND);
+    is_rescued(play, client, Dialect::Anthropic, &[Class::Timeout]);
+}
+
+#[test]
 fn answers_that_are_none_go_to_the_next_target() {
     each(|dialect, is_stream| {
         let html = Reply::new(200, "text/html", "<h1>hello</h1>", Framing::Length);
