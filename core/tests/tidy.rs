@@ -86,6 +86,27 @@ const BANNED_MACROS: [&str; 6] = [
     "thread_local",
 ];
 
+/// Where limits are, the tests that show what they do, and how many there are at least.
+const LIMITS: [(&str, &[&str], usize); 4] = [
+    (
+        "core/src/base/limits.rs",
+        &[
+            "core/tests/limits/sizes.rs",
+            "core/tests/limits/timers.rs",
+            "server/tests/program/drain.rs",
+        ],
+        30,
+    ),
+    ("core/src/policy/retry.rs", &[SETTINGS], 6),
+    ("core/src/policy/breaker.rs", &[SETTINGS], 6),
+    (
+        "core/src/policy/keys.rs",
+        &["core/tests/resilience/keys.rs"],
+        3,
+    ),
+];
+const SETTINGS: &str = "core/tests/resilience/settings.rs";
+
 #[test]
 fn modules_of_core_use_only_those_below_them() {
     let mut faults = Faults::default();
@@ -243,44 +264,71 @@ fn every_fuzz_target_is_built_and_has_a_corpus() {
 #[test]
 fn every_limit_is_documented_and_can_be_configured() {
     let read = |path: &str| std::fs::read_to_string(root().join(path)).expect("a source");
-    let limits = read("core/src/base/limits.rs");
     let (docs, bounds) = (
         read("core/src/config/mod.rs"),
         read("core/src/config/bounds.rs"),
     );
-    let tests = ["sizes", "timers"].map(|name| read(&format!("core/tests/limits/{name}.rs")));
-    let tests = tests.concat() + &read("server/tests/program/drain.rs");
     let mut faults = Faults::default();
-    let (mut name, mut before, mut count) = ("", "", 0);
-    for line in limits.lines() {
-        if let Some(rest) = line.strip_prefix("pub struct ") {
-            name = rest.trim_end_matches(" {");
-            if name != "Limits" && !docs.contains(&format!("limits::{name})")) {
-                faults.note(format!("`{name}` is not named in the docs of the config"));
+    for (path, tests, count_min) in LIMITS {
+        let tests: String = tests.iter().map(|path| read(path)).collect();
+        let module = path.rsplit(['/', '.']).nth(1).unwrap_or_default();
+        let fields = limits_of(&read(path));
+        assert!(fields.len() >= count_min, "{path}: {} limits", fields.len());
+        for Limit {
+            of,
+            name,
+            is_documented,
+        } in fields
+        {
+            if !docs.contains(&format!("{module}::{of})")) {
+                faults.note(format!("`{of}` is not named in the docs of the config"));
+            }
+            if !is_documented {
+                faults.note(format!("`{of}::{name}` is not documented"));
+            }
+            if !bounds.contains(&format!("\"{name}\"")) {
+                faults.note(format!("`{of}::{name}` cannot be configured"));
+            }
+            let ways = ["\\n", "."].map(|before| format!("{before}{name} = "));
+            if !ways.iter().any(|way| tests.contains(way))
+                && !tests.contains(&format!("(\"{name}\", "))
+            {
+                faults.note(format!("no test sets `{of}::{name}`"));
             }
         }
-        let field = line
-            .strip_prefix("    pub ")
-            .and_then(|rest| rest.split_once(": "));
-        if let Some((field, _)) = field.filter(|_| name != "Limits") {
-            count += 1;
-            if !before.trim_start().starts_with("///") {
-                faults.note(format!("`{name}::{field}` is not documented"));
-            }
-            if !bounds.contains(&format!("\"{field}\"")) {
-                faults.note(format!("`{name}::{field}` cannot be configured"));
-            }
-            let ways = ["\\n", "."].map(|before| format!("{before}{field} = "));
-            if !ways.iter().any(|way| tests.contains(way))
-                && !tests.contains(&format!("(\"{field}\", "))
-            {
-                faults.note(format!("no test sets `{name}::{field}`"));
-            }
+    }
+    faults.none();
+}
+
+/// A field of a struct of limits.
+struct Limit {
+    of: String,
+    name: String,
+    is_documented: bool,
+}
+
+/// The fields of the structs in `text` whose names end in `Limits`, but for the one of them all.
+fn limits_of(text: &str) -> Vec<Limit> {
+    let (mut of, mut before) = (None, "");
+    let mut found = Vec::new();
+    for line in text.lines() {
+        if let Some(rest) = line.strip_prefix("pub struct ") {
+            let name = rest.trim_end_matches(" {");
+            of = (name.ends_with("Limits") && name != "Limits").then_some(name);
+        } else if line == "}" {
+            of = None;
+        }
+        let field = line.strip_prefix("    pub ");
+        if let (Some(of), Some((name, _))) = (of, field.and_then(|it| it.split_once(": "))) {
+            found.push(Limit {
+                of: of.to_owned(),
+                name: name.to_owned(),
+                is_documented: before.trim_start().starts_with("///"),
+            });
         }
         before = line;
     }
-    assert!(count > 30, "only {count} limits were found");
-    faults.none();
+    found
 }
 
 /// What differs between the two is what differs between readiness and completion.

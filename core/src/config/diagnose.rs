@@ -93,21 +93,29 @@ impl<'a> Findings<'a> {
         }
     }
 
-    /// Remembers which values of `table` must not be shown.
+    /// Remembers what of the text must not be shown: the values of `table` that hold secrets, and
+    /// what looks like many keys, one a line, where the text was not understood.
     pub(super) fn hide_secrets(&mut self, table: &DeTable<'_>) {
+        self.hide_values(table);
+        self.secrets.extend(lists_by_looks(self.text));
+    }
+
+    fn hide_values(&mut self, table: &DeTable<'_>) {
         for (key, value) in table.iter() {
             let name = key.get_ref().as_ref();
             match value.get_ref() {
-                DeValue::String(_) if is_secret_name(name) => self.secrets.push(value.span()),
+                DeValue::String(_) | DeValue::Array(_) if is_secret_name(name) => {
+                    self.secrets.push(value.span());
+                }
                 DeValue::Table(headers) if name == "headers" => {
                     let values = headers.iter().map(|(_, value)| value.span());
                     self.secrets.extend(values);
                 }
-                DeValue::Table(table) => self.hide_secrets(table),
+                DeValue::Table(table) => self.hide_values(table),
                 DeValue::Array(items) => {
                     for item in items.iter() {
                         if let DeValue::Table(table) = item.get_ref() {
-                            self.hide_secrets(table);
+                            self.hide_values(table);
                         }
                     }
                 }
@@ -247,24 +255,56 @@ fn secrets_by_looks(line: &str) -> Vec<Range<usize>> {
     secrets
 }
 
+/// The rest of each array that looks like many keys, after its first line: up to a line that begins
+/// like none of them.
+fn lists_by_looks(text: &str) -> Vec<Range<usize>> {
+    let mut lists = Vec::new();
+    let mut from: Option<usize> = None;
+    let mut at = 0;
+    for line in text.split_inclusive('\n') {
+        let begun = line.trim_start();
+        let is_item = begun.is_empty() || begun.starts_with(['"', '\'', '#']);
+        if let Some(start) = from.filter(|_| !is_item) {
+            lists.push(start..at);
+            from = None;
+        }
+        at += line.len();
+        if let Some((name, value)) = line.split_once('=')
+            && from.is_none()
+            && value.trim_start().starts_with('[')
+            && is_secret_name(name.trim().trim_matches(['"', '\'']))
+        {
+            from = Some(at);
+        }
+    }
+    lists.extend(from.map(|start| start..at));
+    lists
+}
+
 /// Whether a key of this name holds a secret, or is probably meant to.
 fn is_secret_name(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     let harmless = [
         "key_env",
         "key_file",
+        "key_limits",
         "key_sha256",
         "max_tokens",
         "token_limit_field",
+        "tokens_per_minute",
     ];
     let words = ["key", "token", "secret", "password", "credential", "proxy"];
     let harmless = harmless.contains(&name.as_str()) || name == "credentials";
     !harmless && words.iter().any(|word| name.contains(word))
 }
 
-/// The end of the quoted text without escapes that begins after `from`, else the end of the line.
+/// The end of the quoted text without escapes that begins after `from`, else the end of the line:
+/// also for many texts.
 fn secret_end(line: &str, from: usize) -> usize {
     let rest = &line[from..];
+    if rest.trim_start().starts_with('[') {
+        return line.len();
+    }
     let Some(open) = rest.find(['"', '\'']) else {
         return line.len();
     };

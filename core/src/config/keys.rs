@@ -56,7 +56,13 @@ pub(super) fn key_given(
         _ => ("key_file", key_in_file),
     };
     let given = match section.take(key).map(|value| value.get_ref()) {
-        Some(DeValue::Array(_)) => section.texts(key, findings).unwrap_or_default(),
+        Some(DeValue::Array(items)) => {
+            if items.is_empty() {
+                // No key at all would let everybody in, or send none.
+                findings.problem(section.key_span(key), format!("`{key}` has no key in it"));
+            }
+            section.texts(key, findings).unwrap_or_default()
+        }
         _ => section.text(key, findings).into_iter().collect(),
     };
     let mut keys: Vec<String> = Vec::new();

@@ -43,8 +43,9 @@
 //! - `key_env`, `key_file` or `key`: the key, or an array of keys: a conversation keeps to one of
 //!   them while that can be used. By default the known provider's variable, which counts only for
 //!   its name or its host.
-//! - `key_limits`: a table with what the provider allows each key: `requests_per_minute`,
-//!   `tokens_per_minute` and `concurrent`.
+//! - `key_limits`: a table with what the provider allows each key: the fields of
+//!   [`KeyLimits`](crate::policy::keys::KeyLimits), by name. By default what is known of it. Each
+//!   worker counts alone.
 //! - `credentials`, instead of a key: `"client"` passes on the clients' own, `"none"` sends none.
 //!   Servers on this machine need none.
 //! - `authorization`: `"bearer"`, or the header that carries the key. By default `"x-api-key"` for

@@ -6,6 +6,7 @@ use crate::dialect::{Dialect, ReasoningField, ThinkingStyle, TokenLimitField};
 use core::time::Duration;
 
 mod faults;
+mod targets;
 
 /// A self-signed certificate made for these tests with a throwaway key.
 pub(super) const CERTIFICATE: &str = include_str!("tests/fixture-ca.pem");
@@ -114,7 +115,7 @@ fn the_starters_examples_load_too() {
         .lines()
         .filter(|line| example(line) && !line.contains(prelude));
     let text: Vec<&str> = lines.map(|line| line.trim_start_matches("# ")).collect();
-    assert!(text.len() > 35, "{text:#?}");
+    assert!(text.len() > 55, "{text:#?}");
     let text = text.join("\n").replace("private-ca.pem", "ca.pem");
     let env = [
         ("ANTHROPIC_API_KEY", "a"),
@@ -137,6 +138,23 @@ fn the_starters_examples_load_too() {
     assert_eq!(leads(snapshot, "fast"), "local llama-3.3-70b");
     assert_eq!(snapshot.callers.len(), 1);
     assert_eq!(snapshot.limits.timers.total_stream, None);
+    assert_eq!(
+        leads(snapshot, "safe"),
+        "anthropic claude-opus-4-8, pool anthropic/claude-opus-4.8"
+    );
+    assert_eq!(
+        leads(snapshot, "wide"),
+        "local qwen3, groq groq/compound, pool qwen/qwen3"
+    );
+    let pool = snapshot.providers.iter().find(|it| &*it.name == "pool");
+    assert_eq!(pool.unwrap().keys().len(), 2);
+    // What stands there as a default is one.
+    let plain = loaded(STARTER, &[]).snapshot;
+    assert_eq!(snapshot.retry, plain.retry);
+    assert_eq!(snapshot.breaker, plain.breaker);
+    assert_eq!(snapshot.target_headers, plain.target_headers);
+    let limits = |snapshot: &Snapshot| format!("{:?}", snapshot.limits);
+    assert_eq!(limits(snapshot), limits(&plain));
 }
 
 #[test]

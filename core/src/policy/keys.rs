@@ -44,7 +44,7 @@ const REFUSED_TIME: Duration = Duration::from_secs(600);
 /// each time in a row.
 const COOLING_TIME: Duration = Duration::from_secs(1);
 /// It does not grow beyond this.
-const COOLING_TIME_MAX: Duration = Duration::from_secs(60);
+const COOLING_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// One key.
 #[derive(Clone, Debug, Default)]
@@ -229,6 +229,13 @@ impl KeyRing {
         core::mem::take(&mut key.is_suspect)
     }
 
+    /// Whether the provider refused the key, and has not accepted it since.
+    pub fn is_refused(&self, index: usize) -> bool {
+        self.keys
+            .get(index)
+            .is_some_and(|key| key.refused.is_some())
+    }
+
     /// How each key fares, in the order of the config.
     pub fn health(&self) -> impl Iterator<Item = KeyHealth> {
         self.keys.iter().map(|key| KeyHealth {
@@ -339,7 +346,7 @@ mod tests {
     fn cool_downs_grow_where_the_provider_says_nothing() {
         let mut ring = KeyRing::new(1);
         let mut now = at(0);
-        for seconds in [1, 2, 4, 8, 16, 32, 60, 60] {
+        for seconds in [1, 2, 4, 5, 5] {
             ring.cool(0, None, now);
             now = now + Duration::from_secs(seconds);
             assert_eq!(choose(&mut ring, 7, now), Ok(0));

@@ -57,23 +57,39 @@ fn fault_15_in_an_outage_three_attempts_open_it_and_probes_are_few() {
 }
 
 #[test]
-fn alone_it_is_told_at_once_with_the_time_until_the_next_probe() {
-    let alone = CHAIN.replace(", \"second/two\"", "");
-    let mut play = Play::new(&alone);
-    for _ in 0..2 {
-        let client = play.ask(Dialect::Anthropic, false);
+fn when_all_are_open_that_is_told_at_once_with_the_time_until_the_next_probe() {
+    let mut play = Play::new(CHAIN);
+    for _ in 0..3 {
+        play.ask(Dialect::Anthropic, false);
         while !play.pending().is_empty() {
             play.reply(&error(500));
             play.back_off();
         }
-        assert_eq!(play.answer(client).status(), 500);
     }
     let client = play.ask(Dialect::Anthropic, false);
-    assert!(play.pending().is_empty(), "it is open");
+    assert!(play.pending().is_empty(), "both are open");
     let answer = play.answer(client);
     assert_eq!(answer.status(), 529);
     let wait: u64 = answer.field("retry-after").unwrap().parse().unwrap();
     assert!((4..=6).contains(&wait), "{wait}");
+}
+
+#[test]
+fn a_target_that_is_alone_is_asked_all_the_same() {
+    let alone = CHAIN.replace(", \"second/two\"", "");
+    let mut play = Play::new(&alone);
+    for status in [500, 503, 401, 500, 529, 403, 502] {
+        let client = play.ask(Dialect::Anthropic, false);
+        play.reply(&error(status));
+        play.back_off();
+        if !play.pending().is_empty() {
+            play.reply(&error(status));
+        }
+        assert_eq!(play.answer(client).status(), status);
+    }
+    let client = play.ask(Dialect::Anthropic, false);
+    play.reply_well(false);
+    assert_eq!(play.answer(client).status(), 200);
 }
 
 #[test]

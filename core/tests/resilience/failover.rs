@@ -120,6 +120,55 @@ fn fault_6_and_7_no_content_in_time_is_one_attempt_and_the_next_target() {
 }
 
 #[test]
+fn what_one_has_not_or_says_took_too_long_the_next_is_asked_at_once() {
+    each(|dialect, is_stream| {
+        for (status, class) in [
+            (404, Class::NotFound),
+            (408, Class::Timeout),
+            (504, Class::Timeout),
+        ] {
+            let mut play = Play::new(CHAIN);
+            let client = play.ask(dialect, is_stream);
+            assert_eq!(play.reply(&error(status)), FIRST);
+            assert_eq!(play.reply_well(is_stream), SECOND);
+            is_rescued(play, client, dialect, &[class]);
+        }
+    });
+}
+
+#[test]
+fn silence_within_a_whole_answer_goes_to_the_next_target() {
+    let quick = CHAIN.replace("key = \"key-1\"", "key = \"key-1\"\ntimers.idle = \"3s\"");
+    each(|dialect, is_stream| {
+        let mut play = Play::new(&quick);
+        let client = play.ask(dialect, is_stream);
+        let (conn, port, _) = play.asked();
+        assert_eq!(port, FIRST);
+        let whole = well(Dialect::Anthropic, false).bytes(1 << 20);
+        play.world.send(conn, whole[..whole.len() - 1].to_vec());
+        play.world.pass(Duration::from_secs(3));
+        assert!(play.world.is_closed(conn));
+        assert_eq!(play.reply_well(is_stream), SECOND);
+        is_rescued(play, client, dialect, &[Class::Timeout]);
+    });
+}
+
+#[test]
+fn when_the_whole_time_is_over_nobody_else_is_asked() {
+    let times = "timers.total = \"5s\"\ntimers.total_stream = \"5s\"";
+    let quick = CHAIN.replace("key = \"key-1\"", &format!("key = \"key-1\"\n{times}"));
+    each(|dialect, is_stream| {
+        let mut play = Play::new(&quick);
+        let client = play.ask(dialect, is_stream);
+        play.asked();
+        play.world.pass(Duration::from_secs(5));
+        assert_eq!(play.answer(client).status(), 504);
+        play.world.pass(Duration::from_secs(60));
+        assert!(play.pending().is_empty());
+    });
+}
+
+#[test]
 fn nobody_listens_at_the_first() {
     let mut play = Play::new(CHAIN);
     play.world.reach = Reach::Refuses;
@@ -129,6 +178,19 @@ fn nobody_listens_at_the_first() {
     play.back_off();
     assert_eq!(play.reply_well(false), FIRST);
     is_rescued(play, client, Dialect::OpenAiChat, &[Class::BadGateway]);
+}
+
+#[test]
+fn the_first_cannot_be_reached_in_time() {
+    let mut play = Play::new(CHAIN);
+    play.world.reach = Reach::Silent;
+    let client = play.ask(Dialect::Anthropic, false);
+    play.world.pass(Duration::from_millis(9_999));
+    play.world.reach = Reach::Accepts;
+    assert!(play.pending().is_empty());
+    play.world.pass(Duration::from_millis(1));
+    assert_eq!(play.reply_well(false), SECOND);
+    is_rescued(play, client, Dialect::Anthropic, &[Class::Timeout]);
 }
 
 #[test]

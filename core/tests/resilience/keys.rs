@@ -131,6 +131,31 @@ fn a_long_cool_down_is_told_at_once_with_its_time() {
 }
 
 #[test]
+fn a_key_of_which_nothing_is_said_cools_longer_each_time() {
+    let mut play = Play::new(&one_key(""));
+    for seconds in [1, 2, 4, 5, 5] {
+        // How long is only guessed: whoever met the limit is told at once.
+        let client = play.ask(Dialect::OpenAiChat, false);
+        key_of(&mut play, &error(429));
+        assert_eq!(play.answer(client).status(), 429);
+        // Whoever comes later waits.
+        let later = play.ask(Dialect::OpenAiChat, false);
+        play.world.pass(Duration::from_millis(seconds * 1_000 - 1));
+        assert!(play.pending().is_empty(), "{seconds}");
+        play.world.hang_up(later, super::support::world::End::Fin);
+        play.world.pass(Duration::from_millis(2));
+    }
+    play.ask(Dialect::OpenAiChat, false);
+    key_of(&mut play, &well(Dialect::OpenAiChat, false));
+    // It was accepted: the time begins anew.
+    play.ask(Dialect::OpenAiChat, false);
+    key_of(&mut play, &error(429));
+    play.ask(Dialect::OpenAiChat, false);
+    play.world.pass(Duration::from_millis(1_001));
+    assert_eq!(play.pending().len(), 1);
+}
+
+#[test]
 fn requests_per_minute_are_kept_to() {
     let mut play = Play::new(&one_key("key_limits.requests_per_minute = 3"));
     let good = well(Dialect::OpenAiChat, false);
@@ -150,6 +175,33 @@ fn requests_per_minute_are_kept_to() {
     play.world.pass(Duration::from_secs(8));
     key_of(&mut play, &good);
     assert_eq!(play.answer(client).status(), 200);
+}
+
+#[test]
+fn tokens_per_minute_are_kept_to() {
+    let good = well(Dialect::OpenAiChat, false);
+    let body = super::fixtures::request(Dialect::OpenAiChat, false).to_string();
+    let used = super::fixtures::whole(Dialect::OpenAiChat, "well")["usage"]["total_tokens"]
+        .as_u64()
+        .unwrap();
+    let expected = (body.len() / 4) as u64;
+    // Answers count with what they really used; a request that goes out, with what it may use.
+    for tokens in [expected, used + expected, 4 * used + expected] {
+        let limit = format!("key_limits.tokens_per_minute = {tokens}");
+        let mut play = Play::new(&one_key(&limit));
+        for _ in 0..=(tokens - expected) / used {
+            let client = play.ask(Dialect::OpenAiChat, false);
+            key_of(&mut play, &good);
+            assert_eq!(play.answer(client).status(), 200);
+        }
+        let client = play.ask(Dialect::OpenAiChat, false);
+        assert!(play.pending().is_empty());
+        assert_eq!(play.answer(client).status(), 429);
+        play.world.pass(Duration::from_secs(65));
+        let client = play.ask(Dialect::OpenAiChat, false);
+        key_of(&mut play, &good);
+        assert_eq!(play.answer(client).status(), 200);
+    }
 }
 
 #[test]

@@ -15,6 +15,7 @@ mod failover;
 mod fixtures;
 mod keys;
 mod play;
+mod settings;
 mod shards;
 #[path = "../support/mod.rs"]
 mod support;

@@ -6,7 +6,7 @@ use super::load_with;
 pub(super) const EVERYTHING: &str = include_str!("faulty.toml");
 
 /// What is said of `text`: place and message and help of each problem.
-fn said(text: &str) -> Vec<String> {
+pub(super) fn said(text: &str) -> Vec<String> {
     let Err(faults) = load_with(text, &[("EMPTY", ""), ("SPACED", "a b")]) else {
         return Vec::new();
     };
@@ -40,8 +40,31 @@ fn faults_of_syntax_are_shown_without_secrets() {
     assert_eq!(twice, ["2:1 duplicate key | -"]);
 }
 
+#[test]
+fn no_key_of_many_is_shown() {
+    for text in [
+        "[providers.groq]\nkey = [\"sk-hidden-1\", \"sk-hidden-1\"]",
+        "[providers.groq]\nkey = [\n  \"sk-hidden-1\", # one\n\n  \"sk-hidden-1\",\n]",
+        "[providers.groq]\nkey = [\"sk-hidden-1\", \"sk-hidden-2\" x]",
+        "[providers.groq]\nkey = [\n  'sk-hidden-1',\n  \"sk-hidden==\" \"sk-hidden-3\"\n]",
+        "[providers.groq]\nkey = [\n  \"sk-hidden-1\"\n  \"sk-hidden-2\"]\nkey = 1",
+        "[providers.groq]\n\"key\" = [ # many\n  \"sk-hidden-1\",\n  \"sk-hidden-2",
+        "[providers]\ngroq = { key = [\"sk-hidden-1\", \"sk-hidden-1\"], timers = {} }",
+        "[providers.groq]\nkey_env = [\"EMPTY\"]\napi_key = [\n\"sk-hidden\",\n\"a\" ]",
+    ] {
+        let shown = load_with(text, &[("EMPTY", "")]).expect_err(text);
+        let shown = shown.to_string();
+        assert!(!shown.contains("hidden"), "{shown}");
+    }
+    // What only names keys, or counts, is.
+    let text = "[providers.groq]\nkey_env = [\"GONE\"]\nkey_limits = { tokens_per_minute = 0 }";
+    let shown = load_with(text, &[]).expect_err("no key").to_string();
+    assert!(shown.contains("key_env = [\"GONE\"]"), "{shown}");
+    assert!(shown.contains("tokens_per_minute = 0 }"), "{shown}");
+}
+
 /// Asserts that `text` has just one problem, as given.
-fn one(text: &str, expected: &str) {
+pub(super) fn one(text: &str, expected: &str) {
     assert_eq!(said(text), [expected], "\n{text}");
 }
 

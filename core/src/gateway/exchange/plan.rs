@@ -40,6 +40,8 @@ pub(in crate::gateway) struct Plan {
     seat: Option<Seat>,
     /// Why the first attempt failed: what the client is told if none succeeds.
     first: Option<Box<Told>>,
+    /// Whether the last attempt's failure said when to come back.
+    is_told_when: bool,
     /// Since when it has waited for a key.
     waits_since: Option<Instant>,
 }
@@ -82,13 +84,21 @@ pub(in crate::gateway) struct ErrorAnswer {
 /// What looking for a target came to.
 enum Found {
     Seat(Arc<Upstream>, Option<usize>),
-    /// None now; a key will be free at this time, or when another request ends.
-    Wait {
-        until: Option<Instant>,
-        provider: usize,
-    },
+    /// None now, but a key will be free.
+    Wait(Wait),
     /// None, and waiting does not help, or not soon.
     None(Option<Box<Failure>>),
+}
+
+/// When a key will be free.
+#[derive(Clone, Copy, Debug)]
+struct Wait {
+    /// The provider whose key it is.
+    provider: usize,
+    /// At this time, if that is known.
+    until: Option<Instant>,
+    /// Perhaps when another request ends that uses one of this provider's.
+    busy: Option<usize>,
 }
 
 impl Told {
@@ -124,8 +134,8 @@ impl Shard {
                     }
                     // This target cannot be told what is asked; the next one is tried.
                 }
-                Found::Wait { until, provider } => {
-                    self.wait_for_key(id, until, provider);
+                Found::Wait(wait) => {
+                    self.wait_for_key(id, wait);
                     return;
                 }
                 Found::None(failure) => {
@@ -152,6 +162,7 @@ impl Shard {
             session: prepared.session,
             tokens: prepared.input_tokens_estimate,
             is_current: Arc::ptr_eq(&exchange.snapshot, &self.ctx.snapshot),
+            is_alone: routed.chain.upstreams().nth(1).is_none(),
             closed: None,
             waits: None,
             refused: None,
@@ -171,7 +182,7 @@ impl Shard {
             }
         }
         match search.waits {
-            Some((until, provider)) => Found::Wait { until, provider },
+            Some(wait) => Found::Wait(wait),
             None => Found::None(search.failure(&exchange.snapshot).map(Box::new)),
         }
     }
@@ -375,14 +386,22 @@ impl Shard {
     }
 
     /// Waits for a key: until a time, or until one is free.
-    fn wait_for_key(&mut self, id: ExchangeId, until: Option<Instant>, provider: usize) {
+    fn wait_for_key(&mut self, id: ExchangeId, wait: Wait) {
+        let Wait {
+            provider,
+            until,
+            busy,
+        } = wait;
         let now = self.ctx.now.mono;
         let Some(exchange) = self.exchanges.get_mut(id) else {
             return;
         };
         let since = *exchange.plan.waits_since.get_or_insert(now);
         let patience = since + exchange.snapshot.retry.wait_max;
-        let is_in_time = until.unwrap_or(now) <= patience && now < patience;
+        // How long a limit holds that was met just now is only guessed if nobody said.
+        let is_guess = exchange.plan.first.is_some() && !exchange.plan.is_told_when;
+        let is_soon = until.is_some_and(|until| until <= patience) || busy.is_some();
+        let is_in_time = is_soon && now < patience && (!is_guess || busy.is_some());
         if !is_in_time {
             let name = exchange.snapshot.providers.get(provider);
             let name = name.map_or("?", |provider| &*provider.name);
@@ -392,14 +411,11 @@ impl Shard {
             self.give_up(id, Some(Box::new(failure)));
             return;
         }
-        if until.is_none()
-            && let Some(state) = self.providers.get_mut(provider)
-        {
+        if let Some(state) = busy.and_then(|busy| self.providers.get_mut(busy)) {
             state.queue.push_back(id);
         }
-        exchange
-            .deadlines
-            .set(Phase::Backoff, until.unwrap_or(patience));
+        let until = until.map_or(patience, |until| until.min(patience));
+        exchange.deadlines.set(Phase::Backoff, until);
         exchange.rearm(&mut self.ctx);
     }
 
@@ -430,6 +446,7 @@ impl Shard {
             Blame::Client | Blame::Gateway | Blame::Key => Verdict::Nothing,
         };
         exchange.note_attempt(now, Some(class));
+        exchange.plan.is_told_when = retry_after.is_some();
         let target = exchange.target();
         let seat = exchange.plan.seat;
         exchange.plan.remember(told);
@@ -549,10 +566,13 @@ struct Search {
     tokens: u64,
     /// Whether what is known of targets and keys is of the request's own config.
     is_current: bool,
+    /// Whether there is only one target. Then it is asked although it fails, and with a key that
+    /// was refused if it has no other: nothing is gained by sparing it, and the client learns at
+    /// first hand how it fares.
+    is_alone: bool,
     /// Of those whose breaker is open, the target that is asked again first.
     closed: Option<(Instant, usize)>,
-    /// The provider of which a key will be free first, and when, if that is known.
-    waits: Option<(Option<Instant>, usize)>,
+    waits: Option<Wait>,
     refused: Option<(Class, usize)>,
 }
 
@@ -570,7 +590,8 @@ impl Search {
             let any = usize::try_from(self.session.0).unwrap_or(0);
             return Some(any.checked_rem(count));
         }
-        if let Some(target) = target
+        if !self.is_alone
+            && let Some(target) = target
             && let Admission::Refused { until } = target.breaker.would_admit(self.now)
         {
             if self.closed.is_none_or(|(at, _)| until < at) {
@@ -582,6 +603,9 @@ impl Search {
             return Some(None);
         }
         let state = state?;
+        if self.is_alone && count == 1 && state.keys.is_refused(0) {
+            return Some(Some(0));
+        }
         let limits = &state.key_limits;
         match state
             .keys
@@ -589,20 +613,21 @@ impl Search {
         {
             Ok(key) => return Some(Some(key)),
             Err(NoKey::Refused(class)) => self.refused = Some((class, upstream.provider)),
-            Err(NoKey::Busy) => {
-                self.waits = Some((None, upstream.provider));
-            }
+            Err(NoKey::Busy) => self.wait(upstream.provider).busy = Some(upstream.provider),
             Err(NoKey::Until(at)) => {
-                let is_sooner = match self.waits {
-                    Some((until, _)) => until.is_some_and(|until| at < until),
-                    None => true,
-                };
-                if is_sooner {
-                    self.waits = Some((Some(at), upstream.provider));
-                }
+                let wait = self.wait(upstream.provider);
+                wait.until = Some(wait.until.map_or(at, |until| until.min(at)));
             }
         }
         None
+    }
+
+    fn wait(&mut self, provider: usize) -> &mut Wait {
+        self.waits.get_or_insert(Wait {
+            provider,
+            until: None,
+            busy: None,
+        })
     }
 
     /// Why no target can be asked, as far as that is not the request's own doing.
