@@ -139,6 +139,15 @@ impl KeyRing {
         is_probe
     }
 
+    /// Whether a request may still be sent that has taken the key, as its probe or not: by what was
+    /// learnt of the key since.
+    pub fn may_send(&self, index: usize, is_probe: bool, now: Instant) -> bool {
+        self.keys.get(index).is_none_or(|key| {
+            let waits_for_probe = key.is_suspect && !is_probe;
+            now >= key.cooling_until && !waits_for_probe
+        })
+    }
+
     /// The request ended. Of the tokens that were expected, `used` were really used, if that is
     /// known.
     pub fn release(

@@ -400,6 +400,40 @@ impl Shard {
         exchange.rearm(&mut self.ctx);
     }
 
+    /// Whether key or target must be left alone by now, since something was learnt of them while the
+    /// connection was made.
+    pub(in crate::gateway) fn is_seat_lost(&self, id: ExchangeId) -> bool {
+        let now = self.ctx.now.mono;
+        let seat = self.exchanges.get(id).and_then(|it| it.plan.seat);
+        let Some(seat) = seat.filter(|it| it.generation == Some(self.ctx.generation)) else {
+            return false;
+        };
+        let keys = self.providers.get(seat.provider).map(|state| &state.keys);
+        let is_key_lost = seat
+            .key
+            .zip(keys)
+            .is_some_and(|(key, keys)| !keys.may_send(key, seat.is_key_probe, now));
+        let target = self.targets.get(seat.target);
+        is_key_lost
+            || target.is_some_and(|state| {
+                !seat.is_probe && state.breaker.would_admit(now) != Admission::Call
+            })
+    }
+
+    /// The request was not sent, and looks for another target or key.
+    pub(in crate::gateway) fn choose_anew(&mut self, id: ExchangeId) {
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return;
+        };
+        exchange.step(Step::Failed);
+        exchange.attempt.upstream = None;
+        exchange.attempt.needs_fresh = false;
+        exchange.deadlines.clear(Phase::Connect);
+        exchange.plan.attempts -= 1;
+        self.leave(id, Verdict::Nothing);
+        self.choose(id);
+    }
+
     /// An attempt failed before the client saw any of its answer: the request goes on as the table
     /// of `policy::retry` says.
     pub(in crate::gateway) fn attempt_over(&mut self, id: ExchangeId, told: Told) {
@@ -409,7 +443,7 @@ impl Shard {
         };
         exchange.step(Step::Failed);
         exchange.answer = Answer::None;
-        exchange.attempt.is_waiting = false;
+        let was_waiting = core::mem::take(&mut exchange.attempt.is_waiting);
         exchange.attempt.needs_fresh = false;
         for phase in [
             Phase::Connect,
@@ -430,6 +464,9 @@ impl Shard {
         let target = exchange.target();
         let seat = exchange.plan.seat;
         exchange.plan.remember(told);
+        if was_waiting {
+            self.forget_lookup(id);
+        }
         if next == Next::Key {
             self.blame_key(seat, class, retry_after);
         }
