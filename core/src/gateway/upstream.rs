@@ -517,6 +517,7 @@ impl Shard {
             return;
         }
         upstream.exchange = None;
+        upstream.is_reused = true;
         let is_reusable = upstream.http.next_cycle() == Reuse::KeepAlive;
         self.upstream_keep(id, is_reusable);
     }
@@ -545,7 +546,6 @@ impl Shard {
         match state.filter(|state| is_reusable && state.idle.len() < limit) {
             Some(state) => {
                 upstream.phase = Phase::Idle;
-                upstream.is_reused = true;
                 upstream.plaintext = BytesMut::new();
                 upstream.socket.rest();
                 upstream.socket.read(&mut self.ctx.outbox);

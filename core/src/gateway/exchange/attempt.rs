@@ -287,7 +287,9 @@ impl Shard {
         exchange.deadlines.clear(Phase::Connect);
         let deadline = self.ctx.now.mono + provider.timers.first_content;
         exchange.deadlines.set(Phase::FirstContent, deadline);
-        if stream && exchange.plan.attempts == 1 {
+        // Of the client's patience no attempt that follows takes more.
+        let is_held = exchange.deadlines.is_set(Phase::Hold) || exchange.opened.is_some();
+        if stream && !is_held {
             let hold = self.ctx.now.mono + self.ctx.limits.timers.commit_hold;
             exchange.deadlines.set(Phase::Hold, hold);
         }

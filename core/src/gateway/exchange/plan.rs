@@ -420,16 +420,20 @@ impl Shard {
             })
     }
 
-    /// The request was not sent, and looks for another target or key.
+    /// The request could not be sent, and looks for another target or key.
     pub(in crate::gateway) fn choose_anew(&mut self, id: ExchangeId) {
         let Some(exchange) = self.exchanges.get_mut(id) else {
             return;
         };
         exchange.step(Step::Failed);
         exchange.attempt.upstream = None;
-        exchange.attempt.needs_fresh = false;
         exchange.deadlines.clear(Phase::Connect);
-        exchange.plan.attempts -= 1;
+        if core::mem::take(&mut exchange.attempt.needs_fresh) {
+            // It was sent, on a connection that turned out dead.
+            exchange.note_attempt(self.ctx.now.mono, Some(Class::BadGateway));
+        } else {
+            exchange.plan.attempts -= 1;
+        }
         self.leave(id, Verdict::Nothing);
         self.choose(id);
     }
