@@ -1,7 +1,6 @@
 //! What was asked of upstreams for each request, held against what may be: how often, with which
 //! key, when; and against what its record says of it. Looked at when a run is over and all is known.
 
-use core::time::Duration;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -153,10 +152,12 @@ fn keys_are_left_alone(
     records: &BTreeMap<String, Access>,
 ) -> Result<(), Violation> {
     let mut closed: BTreeMap<KeyAt, Vec<Closed<'_>>> = BTreeMap::new();
-    for (marker, sent) in all(journal) {
-        let told = closed_by(marker, sent, delivered, records);
-        if let Some((key, told)) = key_of(sent).zip(told) {
-            closed.entry(key).or_default().push(told);
+    for (marker, attempts) in &journal.sent {
+        for sent in attempts {
+            let told = closed_by(marker, (attempts, sent), delivered, records);
+            if let Some((key, told)) = key_of(sent).zip(told) {
+                closed.entry(key).or_default().push(told);
+            }
         }
     }
     for (marker, sent) in all(journal) {
@@ -165,8 +166,11 @@ fn keys_are_left_alone(
             continue;
         };
         if let Some(told) = told.iter().find(|told| told.from < at && at < told.until) {
-            let message =
-                format!("{marker}: asked with a key that is left alone: {sent:?}, {told:?}");
+            let message = format!(
+                "{marker}: asked at {at} with a key that was to be left alone from {} to {}, since \
+                 {} was answered to {}: {:?}",
+                told.from, told.until, told.status, told.marker, sent.asked
+            );
             return Err(Violation::new("key", message));
         }
     }
@@ -187,7 +191,7 @@ fn key_of(sent: &Sent) -> Option<KeyAt> {
 /// gone.
 fn closed_by<'j>(
     marker: &'j str,
-    sent: &Sent,
+    (attempts, sent): (&[Sent], &Sent),
     delivered: &[Delivered],
     records: &BTreeMap<String, Access>,
 ) -> Option<Closed<'j>> {
@@ -195,14 +199,24 @@ fn closed_by<'j>(
     let marks = &delivered.get(sent.link)?.marks;
     let (_, from) = marks.iter().find(|(at, _)| Some(*at) == limit.end_at)?;
     let from = (*from)?;
-    let record = records.get(marker)?;
-    let (name, ..) = PROVIDERS[sent.asked.provider];
-    let is_noted = |told: &Attempted| {
-        *told.provider == *name && told.key == sent.asked.key && is_limit(told.failed)
+    let class = match limit.status {
+        429 => Class::RateLimit,
+        401 => Class::Authentication,
+        402 => Class::Billing,
+        _ => Class::Permission,
     };
-    record.attempts.iter().any(is_noted).then_some(Closed {
+    let (name, ..) = PROVIDERS[sent.asked.provider];
+    let noted = records.get(marker)?.attempts.iter().filter(|told| {
+        *told.provider == *name && told.key == sent.asked.key && told.failed == Some(class)
+    });
+    let alike = attempts.iter().filter(|other| {
+        other.limit.is_some_and(|it| it.status == limit.status)
+            && other.asked.provider == sent.asked.provider
+            && other.asked.key == sent.asked.key
+    });
+    (noted.count() >= alike.count()).then_some(Closed {
         from,
-        until: from + limit.wait.max(Duration::from_millis(1)),
+        until: from + limit.wait,
         status: limit.status,
         marker,
     })
