@@ -33,6 +33,7 @@ pub mod peer;
 mod queue;
 pub mod scenario;
 mod script;
+mod setup;
 mod text;
 mod trace;
 pub mod world;

@@ -7,22 +7,15 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use tollgate_core::base::{Instant, Limits, ListenerId, Rng, Seed, ShardId};
-use tollgate_core::config::{
-    Authorization, BaseUrl, Chain, Credentials, ListedModel, Pattern, Provider, Route, RouteTarget,
-    Snapshot, Upstream, UpstreamTimers,
-};
-use tollgate_core::dialect::{Dialect, Traits};
 use tollgate_core::gateway::io::Machine;
 use tollgate_core::gateway::{Shard, ShardOptions, Usage};
-use tollgate_core::policy::breaker::BreakerLimits;
-use tollgate_core::policy::keys::KeyLimits;
-use tollgate_core::policy::retry::RetryLimits;
 
 use crate::check::run::Checker;
 use crate::faults::{Fault, FaultSet, Faults};
 use crate::script::client::ClientPeer;
 use crate::script::journal::{Journal, Shared};
 use crate::script::server::ServerPeer;
+use crate::setup::{PROVIDERS, Setup};
 use crate::world::{Control, Violation, World};
 
 /// Events after which a run is held to be endless.
@@ -53,6 +46,9 @@ pub struct Options {
     pub clients: u64,
     /// Whether the lines of the trace are kept.
     pub keeps_trace: bool,
+    /// Whether there are chains, keys, breakers and retries; else each request has one target and
+    /// one attempt. `None` leaves it to the seed.
+    pub resilience: Option<bool>,
 }
 
 impl Options {
@@ -63,6 +59,7 @@ impl Options {
             faults: FaultSet::ALL,
             clients: u64::MAX,
             keeps_trace: false,
+            resilience: None,
         }
     }
 }
@@ -103,7 +100,8 @@ pub fn run_with<M: Observed>(options: &Options, mut wrap: impl FnMut(Shard) -> M
     let faults = Faults::draw(&mut rng.fork(), options.faults);
     let faults = Rc::new(RefCell::new(faults));
     let limits = draw_limits(&mut faults.borrow_mut(), &mut rng.fork());
-    let snapshot = Arc::new(snapshot(&limits));
+    let targets = Setup::draw(options.seed, options.resilience);
+    let snapshot = Arc::new(targets.snapshot(&limits));
     let mut setup = rng.fork();
     let shards = if setup.chance(3, 4) {
         1
@@ -132,12 +130,14 @@ pub fn run_with<M: Observed>(options: &Options, mut wrap: impl FnMut(Shard) -> M
         journal,
         delivered: world.delivered(),
         limits: Rc::new(limits),
+        setup: targets,
+        snapshot,
     };
     let checker = Rc::new(RefCell::new(Checker::new(shared.clone())));
     world.observe(Box::new(Rc::clone(&checker)));
     add_servers(&mut world, &shared, &mut rng.fork());
     let clients = add_clients(&mut world, &shared, &mut rng.fork(), options.clients);
-    add_controls(&mut world, &shared, &snapshot, &mut rng.fork());
+    add_controls(&mut world, &shared, &mut rng.fork());
     play(&mut world, &shared);
     let checker = checker.borrow();
     if let Err(violation) = checker.end(shards as usize, |shard| world.machine(shard)) {
@@ -239,84 +239,8 @@ fn draw_limits(faults: &mut Faults, rng: &mut Rng) -> Limits {
     limits
 }
 
-/// Name, dialect, host, and the path before the API's own.
-const PROVIDERS: [(&str, Dialect, &str, &str); 4] = [
-    ("a-literal", Dialect::Anthropic, "192.0.2.1", ""),
-    ("a-named", Dialect::Anthropic, "messages.test", "/v1"),
-    ("o-literal", Dialect::OpenAiChat, "192.0.2.3", "/v1"),
-    ("o-named", Dialect::OpenAiChat, "chat.test", "/v1"),
-];
-
-fn snapshot(limits: &Limits) -> Snapshot {
-    let mut snapshot = Snapshot {
-        limits: limits.clone(),
-        retry: RetryLimits {
-            attempts_max: 1,
-            ..RetryLimits::default()
-        },
-        breaker: BreakerLimits {
-            failures_in_row: u32::MAX,
-            calls_min: u32::MAX,
-            ..BreakerLimits::default()
-        },
-        ..Snapshot::default()
-    };
-    let timers = &limits.timers;
-    for (index, (name, dialect, host, prefix)) in PROVIDERS.into_iter().enumerate() {
-        let base = BaseUrl {
-            https: false,
-            host: host.into(),
-            port: 80,
-            authority: host.into(),
-            prefix: prefix.into(),
-        };
-        snapshot.providers.push(Provider {
-            name: name.into(),
-            dialect,
-            base,
-            credentials: Credentials::None,
-            key_limits: KeyLimits::default(),
-            authorization: Authorization::Bearer,
-            headers: Vec::new(),
-            client_headers: vec!["anthropic-*".into()],
-            tls: None,
-            proxy: None,
-            timers: UpstreamTimers {
-                connect: timers.connect,
-                first_content: timers.first_content,
-                idle: timers.idle,
-                total: timers.total,
-                total_stream: timers.total_stream,
-            },
-        });
-        let upstream = Upstream {
-            target: index,
-            provider: index,
-            model: None,
-            traits: Traits::default(),
-            named: Default::default(),
-            whole_name: false,
-            extra: Vec::new(),
-            headers: Vec::new(),
-        };
-        snapshot.routes.push(Route {
-            pattern: Pattern(name.into()),
-            target: RouteTarget::Chain(Arc::new(Chain::of(upstream))),
-        });
-    }
-    snapshot.routes.push(Route {
-        pattern: Pattern("demo".into()),
-        target: RouteTarget::Demo,
-    });
-    snapshot.listed.push(ListedModel {
-        id: "demo".into(),
-        owner: "tollgate".into(),
-    });
-    snapshot
-}
-
 fn add_servers<M: Observed>(world: &mut World<M>, shared: &Shared, rng: &mut Rng) {
-    for (index, (_, dialect, host, _)) in PROVIDERS.into_iter().enumerate() {
+    for (index, (_, _, host, _)) in PROVIDERS.into_iter().enumerate() {
         let ip = Ipv4Addr::new(192, 0, 2, 1 + index as u8);
         if host.parse::<IpAddr>().is_err() {
             // The first address of every name is one where nobody is.
@@ -333,7 +257,7 @@ fn add_servers<M: Observed>(world: &mut World<M>, shared: &Shared, rng: &mut Rng
         let seed = rng.next_u64();
         let mut rng = rng.fork();
         let server = move || -> Box<dyn crate::peer::Peer> {
-            Box::new(ServerPeer::new(shared.clone(), dialect, rng.fork(), seed))
+            Box::new(ServerPeer::new(shared.clone(), index, rng.fork(), seed))
         };
         world.add_server(SocketAddr::from((ip, 80)), Box::new(server));
     }
@@ -363,12 +287,7 @@ fn add_clients<M: Observed>(
     count
 }
 
-fn add_controls<M: Observed>(
-    world: &mut World<M>,
-    shared: &Shared,
-    snapshot: &Arc<Snapshot>,
-    rng: &mut Rng,
-) {
+fn add_controls<M: Observed>(world: &mut World<M>, shared: &Shared, rng: &mut Rng) {
     let mut faults = shared.faults.borrow_mut();
     let mut at = || Instant::ZERO + Duration::from_millis(rng.below(30_000));
     let (jump_at, reload_at, drain_at) = (at(), at(), at());
@@ -378,10 +297,8 @@ fn add_controls<M: Observed>(
         world.control(jump_at, Control::WallJump(by));
     }
     if faults.strikes(Fault::Reload, rng) {
-        world.control(
-            reload_at,
-            Control::Reload(Arc::new(self::snapshot(&snapshot.limits))),
-        );
+        let again = shared.setup.snapshot(&shared.limits);
+        world.control(reload_at, Control::Reload(Arc::new(again)));
     }
     if faults.strikes(Fault::EarlyDrain, rng) {
         world.control(drain_at, Control::Drain(time));

@@ -448,7 +448,7 @@ impl<M: Machine> World<M> {
         let link = Link::new(Origin::Client(listener), shard, peer, faults, &mut self.rng);
         let id = self.links.len();
         self.links.push(link);
-        self.delivered.borrow_mut().push(Delivered::default());
+        self.delivered.borrow_mut().push(Delivered::new(shard));
         self.trace.line(
             self.now,
             format_args!("link {id}: a client connects to shard {shard}"),
@@ -557,9 +557,7 @@ impl<M: Machine> World<M> {
         {
             // What comes after the machine shut the connection down it does not look at, and
             // while it drains it takes no further request.
-            let delivered = &mut self.delivered.borrow_mut()[link];
-            delivered.bytes += *count as u64;
-            delivered.at = self.now;
+            self.delivered.borrow_mut()[link].read(*count, self.now);
         }
         if let Completion::Close { conn } = &completion {
             self.conns.remove(&(shard, *conn));

@@ -99,6 +99,8 @@ pub(super) enum Alarm {
 pub(super) enum Ticket {
     /// Long work for an exchange.
     Exchange(ExchangeId),
+    /// The addresses of a provider of an earlier config, for one attempt of an exchange.
+    Lookup { exchange: ExchangeId, attempt: u32 },
     /// The addresses of a provider.
     Provider { index: usize, generation: u32 },
 }

@@ -305,7 +305,7 @@ impl Shard {
                 (Some(Ticket::Exchange(id)), WorkDone::Finished(finished)) => {
                     self.finished(id, finished);
                 }
-                (Some(Ticket::Provider { .. }) | None, _) => {}
+                (Some(Ticket::Lookup { .. } | Ticket::Provider { .. }) | None, _) => {}
             },
         }
     }

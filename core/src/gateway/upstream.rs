@@ -517,9 +517,26 @@ impl Shard {
             return;
         }
         upstream.exchange = None;
-        let is_current = upstream.generation == self.ctx.generation;
-        let is_reusable = upstream.http.next_cycle() == Reuse::KeepAlive
-            && is_current
+        upstream.is_reused = true;
+        let is_reusable = upstream.http.next_cycle() == Reuse::KeepAlive;
+        self.upstream_keep(id, is_reusable);
+    }
+
+    /// The connection stands, and the request that it was for goes elsewhere.
+    pub(super) fn upstream_unused(&mut self, id: UpstreamId) {
+        if let Some(upstream) = self.upstreams.get_mut(id) {
+            upstream.exchange = None;
+            self.upstream_keep(id, true);
+        }
+    }
+
+    /// Keeps a connection for another request, if it is good for one, else closes it.
+    fn upstream_keep(&mut self, id: UpstreamId, is_reusable: bool) {
+        let Some(upstream) = self.upstreams.get_mut(id) else {
+            return;
+        };
+        let is_reusable = is_reusable
+            && upstream.generation == self.ctx.generation
             && !upstream.socket.is_ended()
             && upstream.socket.input.is_empty()
             && upstream.plaintext.is_empty()
@@ -529,7 +546,6 @@ impl Shard {
         match state.filter(|state| is_reusable && state.idle.len() < limit) {
             Some(state) => {
                 upstream.phase = Phase::Idle;
-                upstream.is_reused = true;
                 upstream.plaintext = BytesMut::new();
                 upstream.socket.rest();
                 upstream.socket.read(&mut self.ctx.outbox);

@@ -158,6 +158,15 @@ impl KeyRing {
         is_probe
     }
 
+    /// Whether a request may still be sent that has taken the key, as its probe or not: by what was
+    /// learnt of the key since.
+    pub fn may_send(&self, index: usize, is_probe: bool, now: Instant) -> bool {
+        self.keys.get(index).is_none_or(|key| {
+            let waits_for_probe = key.is_suspect && !is_probe;
+            now >= key.cooling_until && !waits_for_probe
+        })
+    }
+
     /// The request ended. Of the tokens that were expected, `used` were really used, if that is
     /// known.
     pub fn release(
@@ -229,11 +238,10 @@ impl KeyRing {
         core::mem::take(&mut key.is_suspect)
     }
 
-    /// Whether the provider refused the key, and has not accepted it since.
-    pub fn is_refused(&self, index: usize) -> bool {
-        self.keys
-            .get(index)
-            .is_some_and(|key| key.refused.is_some())
+    /// Whether the key is refused, and the only one.
+    pub fn is_last_resort(&self, index: usize) -> bool {
+        let key = self.keys.get(index);
+        self.keys.len() == 1 && key.is_some_and(|key| key.refused.is_some())
     }
 
     /// How each key fares, in the order of the config.

@@ -10,7 +10,7 @@ use super::play::{CHAIN, FIRST, Play, SECOND, error, well};
 use super::support::DIALECTS;
 use super::support::http;
 use super::support::talk::{self, Reply};
-use super::support::world::{Conn, End};
+use super::support::world::{Conn, End, Reach};
 
 const HEAD: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
 
@@ -78,6 +78,24 @@ fn after_a_long_hold_the_last_error_is_an_event() {
         let record = play.world.finish().remove(0);
         assert_eq!(record.attempts.len(), 3);
     }
+}
+
+#[test]
+fn the_hold_ends_too_where_the_first_target_was_never_reached() {
+    let mut play = Play::new(CHAIN);
+    play.world.reach = Reach::Refuses;
+    let client = play.ask(Dialect::Anthropic, true);
+    play.world.reach = Reach::Accepts;
+    play.back_off();
+    let (conn, port, _) = play.asked();
+    assert_eq!(port, FIRST);
+    assert_eq!(text(&play, client), "");
+    play.world.pass(Duration::from_secs(30));
+    assert!(text(&play, client).contains("event: ping"));
+    let reply = Reply::stream(stream(Dialect::Anthropic, "well"));
+    play.world.send(conn, reply.bytes(1 << 20));
+    let said = talk::read(Dialect::Anthropic, &play.answer(client), false);
+    assert!(said.is_complete);
 }
 
 #[test]

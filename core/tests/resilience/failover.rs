@@ -399,3 +399,28 @@ fn a_conversation_keeps_its_target_within_a_step() {
     play.reply(&reply);
     is_rescued(play, client, Dialect::OpenAiChat, &[Class::RateLimit]);
 }
+
+#[test]
+fn addresses_that_come_too_late_are_not_taken_for_those_of_the_next_target() {
+    let named = CHAIN
+        .replace("127.0.0.1:9001", "first.test:9001")
+        .replace("127.0.0.1:9002", "second.test:9002");
+    for is_reloaded in [false, true] {
+        let mut play = Play::new(&named);
+        play.world.resolves = false;
+        let client = play.ask(Dialect::OpenAiChat, false);
+        if is_reloaded {
+            play.world
+                .reload(std::sync::Arc::new(super::play::snapshot(&named)));
+            // The lookup of the old config.
+            play.world.resolve(FIRST);
+        }
+        play.world.pass(Duration::from_secs(10));
+        // The second target's name is looked up, and now the first one's is found.
+        play.world.resolve(FIRST);
+        assert!(play.world.upstreams().is_empty(), "another's address");
+        play.world.resolve(SECOND);
+        assert_eq!(play.reply_well(false), SECOND);
+        is_rescued(play, client, Dialect::OpenAiChat, &[Class::Timeout]);
+    }
+}

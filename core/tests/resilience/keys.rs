@@ -272,3 +272,27 @@ fn ready_says_which_keys_are_out() {
         "name": "first", "keys": 2, "keys_refused": 1, "keys_cooling": 1, "targets_open": 0}]});
     assert_eq!(answer.json(), expected);
 }
+
+#[test]
+fn a_request_whose_key_cools_while_it_connects_goes_out_with_another() {
+    let named = TWO_KEYS.replace("127.0.0.1:9002", "first.test:9002");
+    let mut play = Play::new(&named);
+    play.ask(Dialect::OpenAiChat, false);
+    play.world.resolves = false;
+    // The address is too old for a second connection.
+    play.world.pass(Duration::from_secs(61));
+    let client = play.ask(Dialect::OpenAiChat, false);
+    let own = key_of(&mut play, &error(429).field("retry-after", "30"));
+    play.world.resolve(9002);
+    // Both the repetition and the request that was to have the same key.
+    let good = well(Dialect::OpenAiChat, false);
+    for (conn, _, request) in play.pending() {
+        let other = request.field("authorization").unwrap();
+        assert_ne!(other, format!("Bearer {own}"), "the key cools");
+        play.world.send(conn, good.bytes(1 << 20));
+    }
+    let answer = play.answer(client);
+    assert_eq!(answer.status(), 200);
+    assert_eq!(answer.field("x-tollgate-attempts"), Some("1"));
+    assert_eq!(play.world.finish().len(), 2);
+}

@@ -229,6 +229,13 @@ impl World {
         self.handle(Input::Tick);
     }
 
+    /// Answers the earliest lookup of those held back: the name leads to `port`.
+    pub(crate) fn resolve(&mut self, port: u16) {
+        let ticket = self.lookups.remove(0);
+        let result: Result<_, ResolveFailure> = Ok(vec![([127, 0, 0, 1], port).into()]);
+        self.complete(Completion::Resolve { ticket, result });
+    }
+
     pub(crate) fn usage(&self) -> Usage {
         self.shard.usage()
     }

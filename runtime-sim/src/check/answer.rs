@@ -56,9 +56,7 @@ impl Response {
                 return Err(format!("x-request-id {:?}", head.field("x-request-id")));
             }
         }
-        let passes = kind == Kind::Generate(dialect);
-        let stream =
-            is_events.then(|| Stream::new(dialect, passes && has_broken(&journal.sent, marker)));
+        let stream = is_events.then(|| Stream::new(dialect));
         let marker = marker.to_owned();
         Ok(Response {
             marker,
@@ -81,6 +79,12 @@ impl Response {
         self.stream.is_some()
     }
 
+    /// Whether some of what the model says has come, in a stream.
+    pub(crate) fn has_content(&self) -> bool {
+        let told = self.stream.as_ref().map(|stream| &stream.told);
+        told.is_some_and(|told| !told.text.is_empty() || !told.arguments.is_empty())
+    }
+
     pub(crate) const fn body_bytes(&self) -> u64 {
         self.body_bytes
     }
@@ -92,6 +96,7 @@ impl Response {
             self.body.extend_from_slice(bytes);
             return Ok(());
         };
+        stream.allow_broken(has_broken(shared, &self.marker, self.dialect));
         stream.push(bytes)?;
         let is_complete = stream.state() == State::Complete;
         let Some(stream) = &self.stream else {
@@ -113,7 +118,7 @@ impl Response {
                 State::Complete => Ok(true),
                 State::Failed => Ok(false),
                 // Where bytes pass untouched, a last event that the upstream left out is not there.
-                State::Finished if self.kind == Kind::Generate(self.dialect) => {
+                State::Finished if passes(shared, &self.marker, self.dialect) => {
                     self.compare(shared, &stream.told, true).map(|()| true)
                 }
                 state => Err(format!("the body ended in {state:?}")),
@@ -202,9 +207,20 @@ impl Response {
     }
 }
 
-fn has_broken(sent: &std::collections::BTreeMap<String, Vec<Sent>>, marker: &str) -> bool {
-    sent.get(marker)
-        .is_some_and(|attempts| attempts.iter().any(|sent| sent.is_broken))
+/// Whether an upstream of the client's own API was asked, whose events pass as they are.
+fn passes(shared: &Shared, marker: &str, dialect: Dialect) -> bool {
+    sent_in(shared, marker, dialect, |_| true)
+}
+
+/// Whether such an upstream sent events that cannot be read.
+fn has_broken(shared: &Shared, marker: &str, dialect: Dialect) -> bool {
+    sent_in(shared, marker, dialect, |sent| sent.is_broken)
+}
+
+fn sent_in(shared: &Shared, marker: &str, dialect: Dialect, is: impl Fn(&Sent) -> bool) -> bool {
+    let journal = shared.journal.borrow();
+    let mut attempts = journal.sent.get(marker).into_iter().flatten();
+    attempts.any(|sent| sent.asked.dialect == dialect && is(sent))
 }
 
 fn same_json(one: &str, other: &str) -> bool {

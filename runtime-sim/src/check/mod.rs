@@ -1,6 +1,7 @@
 //! The checkers: one file for each property that must hold in every run.
 
 pub(crate) mod answer;
+pub(crate) mod attempts;
 pub(crate) mod contract;
 pub(crate) mod http;
 pub(crate) mod memory;

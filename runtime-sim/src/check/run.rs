@@ -7,7 +7,7 @@ use tollgate_core::base::Instant;
 use tollgate_core::gateway::Usage;
 use tollgate_core::record::{Access, Outcome, Record};
 
-use super::memory;
+use super::{attempts, memory};
 use crate::faults::Fault;
 use crate::scenario::Observed;
 use crate::script::journal::{Asked, Kind, Seen, Shared};
@@ -62,6 +62,9 @@ impl Checker {
                     format!("a timer at {timeout} at the end"),
                 ));
             }
+        }
+        if self.shared.setup.is_resilient {
+            attempts::check(&self.shared, &self.records)?;
         }
         let journal = self.shared.journal.borrow();
         let delivered = self.shared.delivered.borrow();
@@ -140,7 +143,12 @@ impl Checker {
             return access.duration <= EXCHANGE_TIME_MAX;
         }
         let timers = &self.shared.limits.timers;
-        let answering = timers.connect + timers.first_content.max(timers.idle) + SLACK;
+        let mut answering = timers.connect + timers.first_content.max(timers.idle) + SLACK;
+        if self.shared.setup.is_resilient {
+            // Each attempt has its time, and a wait before it.
+            let retry = &self.shared.snapshot.retry;
+            answering = retry.attempts_max * (answering + retry.wait_max);
+        }
         let delivered = self.shared.delivered.borrow();
         let journal = self.shared.journal.borrow();
         let attempts = journal.sent.get(marker).into_iter().flatten();

@@ -37,16 +37,21 @@ pub(crate) enum State {
 }
 
 impl Stream {
-    pub(crate) fn new(dialect: Dialect, allows_broken: bool) -> Stream {
+    pub(crate) fn new(dialect: Dialect) -> Stream {
         Stream {
             dialect,
-            allows_broken,
+            allows_broken: false,
             input: Vec::new(),
             state: State::Empty,
             blocks: BTreeMap::new(),
             open: None,
             told: Told::default(),
         }
+    }
+
+    /// Whether events that cannot be read may come from here on.
+    pub(crate) const fn allow_broken(&mut self, allows_broken: bool) {
+        self.allows_broken = allows_broken;
     }
 
     pub(crate) const fn state(&self) -> State {
@@ -268,7 +273,7 @@ mod tests {
     use super::*;
 
     fn state(dialect: Dialect, events: &[&str]) -> Result<State, String> {
-        let mut stream = Stream::new(dialect, false);
+        let mut stream = Stream::new(dialect);
         for event in events {
             stream.push(event.as_bytes())?;
         }

@@ -174,6 +174,9 @@ impl ClientPeer {
         }
         let timers = &self.shared.limits.timers;
         let asked = self.asks.get(self.answered);
+        if self.shared.setup.is_resilient {
+            return self.silence_of_chain();
+        }
         // A full shard accepts later, and an answer that is no stream is held until it is whole.
         const UNHELD: [Fault; 3] = [Fault::SmallLimits, Fault::Html, Fault::ErrorStatus];
         let is_held = !self.shared.faults.borrow().has(&UNHELD);
@@ -183,6 +186,24 @@ impl ClientPeer {
             // Work at the host comes before; and a connection may have to be made a second time.
             None if asked.is_some_and(|ask| ask.is_stream) && is_held => {
                 2 * (timers.connect + timers.commit_hold) + Duration::from_secs(10)
+            }
+            _ => PATIENCE,
+        }
+    }
+
+    /// The same where several upstreams may be asked: signs of life begin some time after the first
+    /// of them was reached, whatever becomes of it.
+    fn silence_of_chain(&self) -> Duration {
+        let timers = &self.shared.limits.timers;
+        let retry = &self.shared.snapshot.retry;
+        let asked = self.asks.get(self.answered);
+        let is_held = !self.shared.faults.borrow().has(&[Fault::SmallLimits]);
+        match &self.response {
+            Some(response) if response.is_stream() => timers.keep_alive + Duration::from_secs(2),
+            None if asked.is_some_and(|ask| ask.is_stream) && is_held => {
+                // A connection may be made a second time for each attempt.
+                let reaching = 2 * timers.connect + retry.wait_max;
+                retry.attempts_max * reaching + timers.commit_hold + Duration::from_secs(10)
             }
             _ => PATIENCE,
         }
@@ -230,6 +251,9 @@ impl ClientPeer {
                 Part::Body(bytes) => {
                     if let Some(response) = &mut self.response {
                         response.push(&self.shared, &bytes)?;
+                        if response.has_content() {
+                            self.note_content(io.now);
+                        }
                     }
                 }
                 Part::End => self.response_end(io)?,
@@ -238,11 +262,21 @@ impl ClientPeer {
         Ok(())
     }
 
+    fn note_content(&self, now: Instant) {
+        let marker = self.asks.get(self.answered).map_or("", |ask| &ask.marker);
+        if let Some(seen) = self.shared.journal.borrow_mut().seen.get_mut(marker) {
+            seen.content_at.get_or_insert(now);
+        }
+    }
+
     fn response_end(&mut self, io: &mut PeerIo) -> Result<(), String> {
         let Some(mut response) = self.response.take() else {
             return Ok(());
         };
         let is_complete = response.end(&self.shared)?;
+        if is_complete {
+            self.note_content(io.now);
+        }
         let marker = self.asks.get(self.answered).map_or("", |ask| &ask.marker);
         if let Some(seen) = self.shared.journal.borrow_mut().seen.get_mut(marker) {
             seen.is_complete = is_complete;

@@ -2,14 +2,18 @@
 //! compare.
 
 use core::cell::RefCell;
+use core::time::Duration;
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use tollgate_core::base::{Instant, Limits};
+use tollgate_core::config::Snapshot;
 use tollgate_core::dialect::Dialect;
 
 use crate::faults::Faults;
 use crate::peer::LinkId;
+use crate::setup::Setup;
 use crate::world::Violation;
 
 /// What all peers of a run share.
@@ -20,15 +24,57 @@ pub(crate) struct Shared {
     /// What machines have read, by link.
     pub(crate) delivered: Rc<RefCell<Vec<Delivered>>>,
     pub(crate) limits: Rc<Limits>,
+    pub(crate) setup: Setup,
+    pub(crate) snapshot: Arc<Snapshot>,
 }
 
-/// What a machine has read from a link.
-#[derive(Clone, Copy, Debug, Default)]
+/// What a machine has read from a link, and when it wrote.
+#[derive(Clone, Debug, Default)]
 pub struct Delivered {
     /// How many bytes.
     pub bytes: u64,
     /// When the last of them came.
     pub at: Instant,
+    /// The machine.
+    pub shard: usize,
+    /// When it began to write what it has written since its last read; `None` if it has not.
+    pub(crate) asks_since: Option<Instant>,
+    /// When it began to write before its last read, or since.
+    pub(crate) asked_at: Instant,
+    /// Places among the bytes, and when it had read as far.
+    pub(crate) marks: Vec<(u64, Option<Instant>)>,
+}
+
+impl Delivered {
+    /// Nothing yet, on a link of `shard`.
+    pub(crate) fn new(shard: usize) -> Delivered {
+        Delivered {
+            shard,
+            ..Delivered::default()
+        }
+    }
+
+    /// The machine has read some bytes.
+    pub(crate) fn read(&mut self, count: usize, now: Instant) {
+        self.bytes += count as u64;
+        self.at = now;
+        if count > 0 {
+            self.asks_since = None;
+        }
+        for (at, reached) in &mut self.marks {
+            if *at <= self.bytes && reached.is_none() {
+                *reached = Some(now);
+            }
+        }
+    }
+
+    /// The machine writes.
+    pub(crate) fn write(&mut self, now: Instant) {
+        if self.asks_since.is_none() {
+            self.asks_since = Some(now);
+            self.asked_at = now;
+        }
+    }
 }
 
 /// What an answer says.
@@ -84,6 +130,34 @@ pub(crate) struct Sent {
     pub(crate) finish_at: Option<u64>,
     /// It holds events that cannot be read.
     pub(crate) is_broken: bool,
+    pub(crate) asked: Attempt,
+    /// It says of the key that it is not to be used for so long, once it is read up to here.
+    pub(crate) limit: Option<Limit>,
+}
+
+/// With what an upstream was asked.
+#[derive(Clone, Debug)]
+pub(crate) struct Attempt {
+    /// Its number in [`PROVIDERS`](crate::setup::PROVIDERS).
+    pub(crate) provider: usize,
+    pub(crate) dialect: Dialect,
+    /// What the key is called in records.
+    pub(crate) key: Option<Arc<str>>,
+    /// Which machine asked.
+    pub(crate) shard: usize,
+    /// When it began to write the request.
+    pub(crate) at: Instant,
+    /// The connection had carried a request before.
+    pub(crate) is_reused: bool,
+}
+
+/// A status that takes a key out for a while.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limit {
+    pub(crate) status: u16,
+    pub(crate) wait: Duration,
+    /// Where on the link the answer that says so ends, once it is sent.
+    pub(crate) end_at: Option<u64>,
 }
 
 /// What a client has seen of its answer.
@@ -99,6 +173,8 @@ pub(crate) struct Seen {
     pub(crate) is_complete: bool,
     /// The connection may go on.
     pub(crate) is_over: bool,
+    /// When the first of the model's own words came.
+    pub(crate) content_at: Option<Instant>,
 }
 
 /// The journal of a run. Requests are known by their marker, which is their `x-request-id` too.

@@ -6,12 +6,14 @@ use std::collections::VecDeque;
 
 use serde_json::Value;
 use tollgate_core::base::{Instant, Rng, Seed};
+use tollgate_core::config::{Credentials, Key};
 use tollgate_core::dialect::Dialect;
 
 use super::answer::{Answer, Event, error, error_event};
-use super::journal::{Sent, Shared};
+use super::journal::{Attempt, Limit, Sent, Shared};
 use crate::faults::Fault;
 use crate::peer::{End, Peer, PeerIo};
+use crate::setup::PROVIDERS;
 
 /// How much longer than told a connection may idle: its end is on its way.
 const IDLE_SLACK: Duration = Duration::from_secs(3);
@@ -19,10 +21,14 @@ const IDLE_SLACK: Duration = Duration::from_secs(3);
 /// One connection to an upstream.
 pub(crate) struct ServerPeer {
     shared: Shared,
+    /// Its number in [`PROVIDERS`].
+    provider: usize,
     dialect: Dialect,
     rng: Rng,
     seed: u64,
     input: Vec<u8>,
+    /// It has carried a request.
+    is_used: bool,
     /// What is still to be done for the request in hand.
     steps: VecDeque<Step>,
     serving: Option<Serving>,
@@ -45,6 +51,8 @@ struct Step {
     bytes: Vec<u8>,
     /// Where in `bytes` the answer is complete.
     finish_at: Option<usize>,
+    /// Where in `bytes` an error is told whole that takes the key out.
+    limit_at: Option<usize>,
     then: Then,
 }
 
@@ -61,16 +69,21 @@ enum Then {
 /// A request as it came.
 struct Request {
     marker: String,
+    /// The key that it came with.
+    key: Option<String>,
     content: String,
     stream: bool,
     with_usage: bool,
 }
 
 impl ServerPeer {
-    pub(crate) fn new(shared: Shared, dialect: Dialect, rng: Rng, seed: u64) -> ServerPeer {
+    pub(crate) fn new(shared: Shared, provider: usize, rng: Rng, seed: u64) -> ServerPeer {
+        let (_, dialect, ..) = PROVIDERS[provider];
         ServerPeer {
             shared,
+            provider,
             dialect,
+            is_used: false,
             rng,
             seed,
             input: Vec::new(),
@@ -139,6 +152,7 @@ impl ServerPeer {
         }
         self.rng = Rng::new(Seed(hash));
         let answer = Answer::draw(&request.marker, attempt, &mut self.rng);
+        let asked = self.asked(io, request);
         self.shared
             .journal
             .borrow_mut()
@@ -151,6 +165,8 @@ impl ServerPeer {
                 begin_at: io.sent,
                 finish_at: None,
                 is_broken: false,
+                asked,
+                limit: None,
             });
         io.tag(Some(request.marker.clone()));
         self.serving = Some(Serving {
@@ -160,6 +176,20 @@ impl ServerPeer {
         self.turn += 1;
         self.steps = self.plan(request, &answer);
         self.go_on(io);
+    }
+
+    /// With what it is asked.
+    fn asked(&mut self, io: &PeerIo, request: &Request) -> Attempt {
+        let delivered = self.shared.delivered.borrow();
+        let read = delivered.get(io.link);
+        Attempt {
+            provider: self.provider,
+            dialect: self.dialect,
+            key: request.key.as_deref().map(|key| Key::new(key).fingerprint),
+            shard: read.map_or(0, |read| read.shard),
+            at: read.map_or(io.now, |read| read.asked_at),
+            is_reused: core::mem::replace(&mut self.is_used, true),
+        }
     }
 
     /// Was the connection kept no longer than it may?
@@ -172,7 +202,7 @@ impl ServerPeer {
             Fault::SmallWindow,
         ];
         let delivered = self.shared.delivered.borrow();
-        let read = delivered.get(io.link).copied().unwrap_or_default();
+        let read = delivered.get(io.link).cloned().unwrap_or_default();
         let Some(answered_at) = self.answered_at.filter(|_| read.bytes == io.sent) else {
             return;
         };
@@ -195,6 +225,11 @@ impl ServerPeer {
         if !is_same {
             return Err(format!("{marker}: not what the client asked for"));
         }
+        self.is_own_key(request.key.as_deref())?;
+        if self.shared.setup.is_resilient {
+            // How often it may be asked is looked at when all is known.
+            return Ok(());
+        }
         let delivered = self.shared.delivered.borrow();
         let attempts = journal.sent.get(marker).map_or(&[][..], Vec::as_slice);
         let was_answered = attempts.iter().any(|sent| {
@@ -206,6 +241,23 @@ impl ServerPeer {
             return Err(format!("{marker}: asked again after {attempts:?}"));
         }
         Ok(())
+    }
+
+    /// Is it one of this provider's keys, where it has any?
+    fn is_own_key(&self, key: Option<&str>) -> Result<(), String> {
+        let provider = &self.shared.snapshot.providers[self.provider];
+        let is_own = match (&provider.credentials, key) {
+            (Credentials::Keys(keys), Some(key)) => {
+                let fingerprint = Key::new(key).fingerprint;
+                keys.iter().any(|own| own.fingerprint == fingerprint)
+            }
+            (Credentials::Keys(_), None) => false,
+            (Credentials::Client | Credentials::None, key) => key.is_none(),
+        };
+        if is_own {
+            return Ok(());
+        }
+        Err(format!("{} was sent the key {key:?}", provider.name))
     }
 
     /// Waits for the next step, if there is one.
@@ -229,7 +281,11 @@ impl ServerPeer {
             }
         }
         if self.strikes(Fault::ErrorStatus) {
-            self.plan_error(&mut steps);
+            if self.shared.setup.is_resilient && self.rng.chance(2, 3) {
+                self.plan_limit(&mut steps);
+            } else {
+                self.plan_error(&mut steps);
+            }
         } else if self.strikes(Fault::Html) {
             let status = ["200 OK", "502 Bad Gateway", "404 Not Found"][self.below(3)];
             whole(&mut steps, status, "text/html", b"<html>no</html>", false);
@@ -275,6 +331,41 @@ impl ServerPeer {
                 whole(steps, &status, "application/json", &body, false);
             }
         }
+    }
+
+    /// A status that says something of the key.
+    fn plan_limit(&mut self, steps: &mut VecDeque<Step>) {
+        let refused = Duration::from_secs(600);
+        let second = Duration::from_secs(1);
+        let (status, wait) = [
+            ("429 Too Many Requests", second),
+            ("429 Too Many Requests\r\nretry-after: 2", 2 * second),
+            ("429 Too Many Requests\r\nretry-after: 30", 30 * second),
+            (
+                "429 Too Many Requests\r\nretry-after-ms: 700",
+                second * 7 / 10,
+            ),
+            ("401 Unauthorized", refused),
+            ("402 Payment Required", refused),
+            ("403 Forbidden\r\nretry-after: 1", refused),
+        ][self.below(7)];
+        let body: &[u8] = match self.below(4) {
+            0 => b"<html>no</html>",
+            1 => b"",
+            _ => br#"{"type":"error","error":{"type":"some_error","message":"not this key"}}"#,
+        };
+        whole(steps, status, "application/json", body, false);
+        if let Some(step) = steps.back_mut() {
+            step.limit_at = Some(step.bytes.len());
+        }
+        let status = status[..3].parse().unwrap_or_default();
+        self.note(|sent| {
+            sent.limit = Some(Limit {
+                status,
+                wait,
+                end_at: None,
+            });
+        });
     }
 
     fn plan_stream(&mut self, steps: &mut VecDeque<Step>, request: &Request, answer: &Answer) {
@@ -372,6 +463,7 @@ impl ServerPeer {
             if last.finish_at.is_some_and(|finish| finish > cut) {
                 last.finish_at = None;
             }
+            last.limit_at = last.limit_at.filter(|&end| end <= cut);
         }
         let then = [Then::Continue, Then::Close, Then::Reset][self.below(3)];
         let then = if is_silent { Then::Continue } else { then };
@@ -509,6 +601,17 @@ impl Peer for ServerPeer {
                 sent.finish_at.get_or_insert(at);
             });
         }
+        if let Some(at) = step.limit_at {
+            let at = io.sent + at as u64;
+            self.note(|sent| {
+                if let Some(limit) = &mut sent.limit {
+                    limit.end_at = Some(at);
+                }
+            });
+            if let Some(read) = self.shared.delivered.borrow_mut().get_mut(io.link) {
+                read.marks.push((at, None));
+            }
+        }
         io.send(step.bytes);
         match step.then {
             Then::Continue => {}
@@ -550,6 +653,7 @@ fn take_request(input: &mut Vec<u8>, dialect: Dialect) -> Result<Option<Request>
     }
     let mut length = None;
     let mut hosts = 0;
+    let mut key = None;
     for line in lines {
         let Some((name, value)) = line.split_once(": ") else {
             return Err(format!("the field line {line:?}"));
@@ -558,6 +662,11 @@ fn take_request(input: &mut Vec<u8>, dialect: Dialect) -> Result<Option<Request>
             "content-length" if length.is_none() => length = value.parse::<usize>().ok(),
             "content-length" | "transfer-encoding" => return Err(format!("framing: {head:?}")),
             "host" => hosts += 1,
+            "authorization" | "x-api-key" if key.is_none() => {
+                let value = value.strip_prefix("Bearer ").unwrap_or(value);
+                key = Some(value.to_owned());
+            }
+            "authorization" | "x-api-key" => return Err(format!("two keys: {head:?}")),
             _ => {}
         }
     }
@@ -580,6 +689,7 @@ fn take_request(input: &mut Vec<u8>, dialect: Dialect) -> Result<Option<Request>
         .unwrap_or(false);
     Ok(Some(Request {
         marker,
+        key,
         content,
         stream,
         with_usage,

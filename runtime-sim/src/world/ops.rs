@@ -169,7 +169,7 @@ impl<M: Machine> World<M> {
         let is_refused = faults.strikes(Fault::ConnectRefused, &mut self.rng);
         drop(faults);
         self.links.push(link);
-        self.delivered.borrow_mut().push(Delivered::default());
+        self.delivered.borrow_mut().push(Delivered::new(shard));
         self.conns.insert((shard, conn), id);
         self.trace.line(
             self.now,
@@ -206,6 +206,7 @@ impl<M: Machine> World<M> {
         let Some(&id) = self.conns.get(&(shard, conn)) else {
             return;
         };
+        self.delivered.borrow_mut()[id].write(self.now);
         self.links[id].write = Some(batch);
         self.pump_write(id);
     }

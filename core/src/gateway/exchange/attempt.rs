@@ -159,7 +159,10 @@ impl Shard {
                     generation: self.ctx.generation,
                 }
             }
-            None => Ticket::Exchange(id),
+            None => Ticket::Lookup {
+                exchange: id,
+                attempt: exchange.plan.attempts,
+            },
         };
         if self.ctx.tickets.len() >= self.ctx.limits.shard.host_jobs_max {
             if let Some(state) = self.providers.get_mut(index).filter(|_| is_current) {
@@ -184,7 +187,15 @@ impl Shard {
         result: &Result<Vec<core::net::SocketAddr>, ResolveFailure>,
     ) {
         let waiting = match ticket {
-            Ticket::Exchange(id) => vec![id],
+            Ticket::Exchange(_) => return,
+            // A later attempt waits for the addresses of another provider.
+            Ticket::Lookup { exchange, attempt } => {
+                let waiting = self.exchanges.get(exchange);
+                if waiting.is_none_or(|it| it.plan.attempts != attempt) {
+                    return;
+                }
+                vec![exchange]
+            }
             Ticket::Provider { index, generation } => {
                 let is_current = generation == self.ctx.generation;
                 let Some(state) = self.providers.get_mut(index).filter(|_| is_current) else {
@@ -222,10 +233,19 @@ impl Shard {
 
     /// The connection can take the request.
     pub(in crate::gateway) fn upstream_ready(&mut self, id: UpstreamId) {
-        let Some(upstream) = self.upstreams.get_mut(id) else {
+        let Some(exchange_id) = self.upstreams.get(id).and_then(|it| it.exchange) else {
             return;
         };
-        let Some(exchange_id) = upstream.exchange else {
+        if self.is_seat_lost(exchange_id) {
+            self.upstream_unused(id);
+            self.choose_anew(exchange_id);
+            return;
+        }
+        self.send_request(id, exchange_id);
+    }
+
+    fn send_request(&mut self, id: UpstreamId, exchange_id: ExchangeId) {
+        let Some(upstream) = self.upstreams.get_mut(id) else {
             return;
         };
         let Some(exchange) = self.exchanges.get_mut(exchange_id) else {
@@ -267,7 +287,9 @@ impl Shard {
         exchange.deadlines.clear(Phase::Connect);
         let deadline = self.ctx.now.mono + provider.timers.first_content;
         exchange.deadlines.set(Phase::FirstContent, deadline);
-        if stream && exchange.plan.attempts == 1 {
+        // Of the client's patience no attempt that follows takes more.
+        let is_held = exchange.deadlines.is_set(Phase::Hold) || exchange.opened.is_some();
+        if stream && !is_held {
             let hold = self.ctx.now.mono + self.ctx.limits.timers.commit_hold;
             exchange.deadlines.set(Phase::Hold, hold);
         }

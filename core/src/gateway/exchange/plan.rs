@@ -162,7 +162,7 @@ impl Shard {
             session: prepared.session,
             tokens: prepared.input_tokens_estimate,
             is_current: Arc::ptr_eq(&exchange.snapshot, &self.ctx.snapshot),
-            is_alone: routed.chain.upstreams().nth(1).is_none(),
+            is_alone: routed.is_alone(),
             closed: None,
             waits: None,
             refused: None,
@@ -419,6 +419,48 @@ impl Shard {
         exchange.rearm(&mut self.ctx);
     }
 
+    /// Whether key or target must be left alone by now, since something was learnt of them while
+    /// the connection was made.
+    pub(in crate::gateway) fn is_seat_lost(&self, id: ExchangeId) -> bool {
+        let now = self.ctx.now.mono;
+        let Some(exchange) = self.exchanges.get(id) else {
+            return false;
+        };
+        let seat = exchange.plan.seat;
+        let Some(seat) = seat.filter(|it| it.generation == Some(self.ctx.generation)) else {
+            return false;
+        };
+        let is_alone = exchange.routed().is_some_and(Routed::is_alone);
+        let keys = self.providers.get(seat.provider).map(|state| &state.keys);
+        let is_key_lost = seat.key.zip(keys).is_some_and(|(key, keys)| {
+            let is_needed = is_alone && keys.is_last_resort(key);
+            !is_needed && !keys.may_send(key, seat.is_key_probe, now)
+        });
+        let target = self.targets.get(seat.target).filter(|_| !is_alone);
+        is_key_lost
+            || target.is_some_and(|state| {
+                !seat.is_probe && state.breaker.would_admit(now) != Admission::Call
+            })
+    }
+
+    /// The request could not be sent, and looks for another target or key.
+    pub(in crate::gateway) fn choose_anew(&mut self, id: ExchangeId) {
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return;
+        };
+        exchange.step(Step::Failed);
+        exchange.attempt.upstream = None;
+        exchange.deadlines.clear(Phase::Connect);
+        if core::mem::take(&mut exchange.attempt.needs_fresh) {
+            // It was sent, on a connection that turned out dead.
+            exchange.note_attempt(self.ctx.now.mono, Some(Class::BadGateway));
+        } else {
+            exchange.plan.attempts -= 1;
+        }
+        self.leave(id, Verdict::Nothing);
+        self.choose(id);
+    }
+
     /// An attempt failed before the client saw any of its answer: the request goes on as the table
     /// of `policy::retry` says.
     pub(in crate::gateway) fn attempt_over(&mut self, id: ExchangeId, told: Told) {
@@ -428,7 +470,7 @@ impl Shard {
         };
         exchange.step(Step::Failed);
         exchange.answer = Answer::None;
-        exchange.attempt.is_waiting = false;
+        let was_waiting = core::mem::take(&mut exchange.attempt.is_waiting);
         exchange.attempt.needs_fresh = false;
         for phase in [
             Phase::Connect,
@@ -450,6 +492,9 @@ impl Shard {
         let target = exchange.target();
         let seat = exchange.plan.seat;
         exchange.plan.remember(told);
+        if was_waiting {
+            self.forget_lookup(id);
+        }
         if next == Next::Key {
             self.blame_key(seat, class, retry_after);
         }
@@ -463,12 +508,15 @@ impl Shard {
                 return;
             }
             Next::Target => exchange.plan.rule_out(target),
-            Next::Key
-                if seat.is_none_or(|seat| seat.key.is_none() || seat.generation.is_none()) =>
-            {
-                exchange.plan.rule_out(target);
+            Next::Key => {
+                // A limit may be waited out, and another key may be had.
+                let is_limit = class == Class::RateLimit;
+                let keys = exchange.provider().map_or(0, |it| it.keys().len());
+                let is_known = seat.is_some_and(|seat| seat.generation.is_some());
+                if !is_known || keys == 0 || (keys == 1 && !is_limit) {
+                    exchange.plan.rule_out(target);
+                }
             }
-            Next::Key => {}
             Next::Here => {
                 if self.repeat(id, target, retry_after) {
                     return;
@@ -603,7 +651,7 @@ impl Search {
             return Some(None);
         }
         let state = state?;
-        if self.is_alone && count == 1 && state.keys.is_refused(0) {
+        if self.is_alone && state.keys.is_last_resort(0) {
             return Some(Some(0));
         }
         let limits = &state.key_limits;
@@ -662,6 +710,13 @@ impl Plan {
 }
 
 impl Exchange {
+    pub(in crate::gateway) fn routed(&self) -> Option<&Routed> {
+        match &self.prepared.as_deref()?.destination {
+            Destination::Chain(routed) => Some(routed),
+            Destination::Demo(_) => None,
+        }
+    }
+
     pub(in crate::gateway) fn routed_mut(&mut self) -> Option<&mut Routed> {
         match &mut self.prepared.as_deref_mut()?.destination {
             Destination::Chain(routed) => Some(routed),

@@ -69,13 +69,20 @@ impl Shard {
         };
         exchange.clock.cancel(&mut self.ctx.timers);
         if exchange.attempt.is_waiting {
-            for state in &mut self.providers {
-                state.waiting.retain(|&waiting| waiting != id);
-            }
+            self.forget_lookup(id);
         }
         exchange.release_request(&mut self.ctx);
         exchange.access.duration = self.ctx.now.mono - exchange.started;
         self.ctx.record(Record::Access(*exchange.access));
+    }
+}
+
+impl Shard {
+    /// The exchange waits no longer for a provider's addresses.
+    pub(in crate::gateway) fn forget_lookup(&mut self, id: ExchangeId) {
+        for state in &mut self.providers {
+            state.waiting.retain(|&waiting| waiting != id);
+        }
     }
 }
 

@@ -1,0 +1,167 @@
+//! What the config of a run says: providers, their keys, where the names of models lead.
+
+use std::sync::Arc;
+
+use tollgate_core::base::{Limits, Rng, Seed};
+use tollgate_core::config::{
+    Authorization, BaseUrl, Chain, Credentials, Key, ListedModel, Member, Pattern, Provider, Route,
+    RouteTarget, Snapshot, Upstream, UpstreamTimers,
+};
+use tollgate_core::dialect::{Dialect, Traits};
+use tollgate_core::policy::breaker::BreakerLimits;
+use tollgate_core::policy::keys::KeyLimits;
+use tollgate_core::policy::retry::RetryLimits;
+
+/// Name, dialect, host, and the path before the API's own.
+pub(crate) const PROVIDERS: [(&str, Dialect, &str, &str); 4] = [
+    ("a-literal", Dialect::Anthropic, "192.0.2.1", ""),
+    ("a-named", Dialect::Anthropic, "messages.test", "/v1"),
+    ("o-literal", Dialect::OpenAiChat, "192.0.2.3", "/v1"),
+    ("o-named", Dialect::OpenAiChat, "chat.test", "/v1"),
+];
+
+/// Tells the draws of a setup apart from all others of its seed.
+const SALT: u64 = 0x7265_7369_6C69_656E;
+
+/// What kind of config a run has. It is drawn apart from all else, so that a seed is otherwise the
+/// same with either kind.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Setup {
+    /// Whether there are chains, keys, breakers and retries; else each request has one target and
+    /// one attempt.
+    pub(crate) is_resilient: bool,
+    seed: u64,
+}
+
+impl Setup {
+    pub(crate) fn draw(seed: u64, is_resilient: Option<bool>) -> Setup {
+        let mut rng = Rng::new(Seed(seed ^ SALT));
+        let drawn = rng.chance(1, 2);
+        Setup {
+            is_resilient: is_resilient.unwrap_or(drawn),
+            seed: rng.next_u64(),
+        }
+    }
+
+    /// The config; the same each time.
+    pub(crate) fn snapshot(self, limits: &Limits) -> Snapshot {
+        let mut rng = Rng::new(Seed(self.seed));
+        let mut snapshot = Snapshot {
+            limits: limits.clone(),
+            ..Snapshot::default()
+        };
+        if !self.is_resilient {
+            snapshot.retry = RetryLimits {
+                attempts_max: 1,
+                ..RetryLimits::default()
+            };
+            snapshot.breaker = BreakerLimits {
+                failures_in_row: u32::MAX,
+                calls_min: u32::MAX,
+                ..BreakerLimits::default()
+            };
+        }
+        let mut targets = 0;
+        for index in 0..PROVIDERS.len() {
+            let mut provider = provider(index, limits);
+            let chain = if self.is_resilient {
+                provider.credentials = Credentials::Keys(keys(index, &mut rng));
+                chain(index, &mut targets, &mut rng)
+            } else {
+                Chain::of(upstream(index, index))
+            };
+            snapshot.routes.push(Route {
+                pattern: Pattern(Arc::clone(&provider.name)),
+                target: RouteTarget::Chain(Arc::new(chain)),
+            });
+            snapshot.providers.push(provider);
+        }
+        snapshot.routes.push(Route {
+            pattern: Pattern("demo".into()),
+            target: RouteTarget::Demo,
+        });
+        snapshot.listed.push(ListedModel {
+            id: "demo".into(),
+            owner: "tollgate".into(),
+        });
+        snapshot
+    }
+}
+
+fn provider(index: usize, limits: &Limits) -> Provider {
+    let (name, dialect, host, prefix) = PROVIDERS[index];
+    let timers = &limits.timers;
+    Provider {
+        name: name.into(),
+        dialect,
+        base: BaseUrl {
+            https: false,
+            host: host.into(),
+            port: 80,
+            authority: host.into(),
+            prefix: prefix.into(),
+        },
+        credentials: Credentials::None,
+        key_limits: KeyLimits::default(),
+        authorization: match dialect {
+            Dialect::Anthropic => Authorization::Field("x-api-key".into()),
+            Dialect::OpenAiChat => Authorization::Bearer,
+        },
+        headers: Vec::new(),
+        client_headers: vec!["anthropic-*".into()],
+        tls: None,
+        proxy: None,
+        timers: UpstreamTimers {
+            connect: timers.connect,
+            first_content: timers.first_content,
+            idle: timers.idle,
+            total: timers.total,
+            total_stream: timers.total_stream,
+        },
+    }
+}
+
+/// One key or two.
+fn keys(provider: usize, rng: &mut Rng) -> Vec<Key> {
+    let count = 1 + rng.below(2);
+    (0..count)
+        .map(|number| Key::new(&format!("key-{provider}-{number}")))
+        .collect()
+}
+
+/// First the model's own provider, then some of the others, once in a while two side by side.
+fn chain(first: usize, targets: &mut usize, rng: &mut Rng) -> Chain {
+    let mut others: Vec<usize> = (0..PROVIDERS.len()).filter(|&it| it != first).collect();
+    let mut order = vec![first];
+    for _ in 0..rng.below(4) {
+        let at = rng.below(others.len() as u64) as usize;
+        order.push(others.swap_remove(at));
+    }
+    let paired = rng.below(4) as usize;
+    let mut steps: Vec<Vec<Member>> = Vec::new();
+    for (place, provider) in order.into_iter().enumerate() {
+        let member = Member {
+            upstream: Arc::new(upstream(provider, *targets)),
+            weight: 1 + rng.below(3) as u32,
+        };
+        *targets += 1;
+        match steps.last_mut() {
+            Some(step) if place == paired => step.push(member),
+            _ => steps.push(vec![member]),
+        }
+    }
+    Chain { steps }
+}
+
+fn upstream(provider: usize, target: usize) -> Upstream {
+    Upstream {
+        target,
+        provider,
+        model: None,
+        traits: Traits::default(),
+        named: Default::default(),
+        whole_name: false,
+        extra: Vec::new(),
+        headers: Vec::new(),
+    }
+}
