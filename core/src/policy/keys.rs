@@ -186,7 +186,8 @@ impl KeyRing {
         key.is_suspect = true;
     }
 
-    /// The provider refused the key itself (401, 402, 403): it is taken out. Says whether it was in.
+    /// The provider refused the key itself (401, 402, 403): it is taken out. Says whether it was
+    /// in.
     pub fn refuse(&mut self, index: usize, class: Class, now: Instant) -> bool {
         let Some(key) = self.keys.get_mut(index) else {
             return false;

@@ -1,5 +1,6 @@
 //! What was asked of upstreams for each request, held against what may be: how often, with which
-//! key, when; and against what its record says of it. Looked at when a run is over and all is known.
+//! key, when; and against what its record says of it. Looked at when a run is over and all is
+//! known.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

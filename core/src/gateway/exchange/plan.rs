@@ -400,7 +400,7 @@ impl Shard {
         exchange.rearm(&mut self.ctx);
     }
 
-    /// Whether key or target must be left alone by now, since something was learnt of them while the
+    /// Whether key or target must be left alone by now: something was learnt of them while the
     /// connection was made.
     pub(in crate::gateway) fn is_seat_lost(&self, id: ExchangeId) -> bool {
         let now = self.ctx.now.mono;
