@@ -315,8 +315,8 @@ fn report(totals: &Totals, started: Instant) -> ExitCode {
     }
     if totals.failed.is_empty() {
         println!(
-            "checks: answers, contract, gone, leaks, liveness, memory, pool, records, silence, \
-             upstream requests: all held"
+            "checks: answers, attempts, contract, gone, keys, leaks, liveness, memory, pool, \
+             records, silence, upstream requests: all held"
         );
         return ExitCode::SUCCESS;
     }

@@ -37,6 +37,14 @@ enum Bug {
     SpoilsPrompt,
     /// Timers fire minutes late.
     Oversleeps,
+    /// How long a key is to be left alone is overheard.
+    OverhearsWait,
+    /// A record lacks the first attempt.
+    DropsAttempt,
+    /// A record tells of more attempts than may be made.
+    InventsAttempts,
+    /// Another key is sent than was chosen.
+    SwapsKeys,
 }
 
 struct Buggy {
@@ -105,8 +113,43 @@ impl Buggy {
                 let batch = WriteBatch::from_bytes(Bytes::from(bytes));
                 Some(Output::Op(Op::Write { conn, batch }))
             }
+            (_, output) => self.spoil_attempts(output),
+        }
+    }
+
+    fn spoil_attempts(&mut self, output: Output) -> Option<Output> {
+        match (self.bug, output) {
+            (Bug::DropsAttempt, Output::Record(mut record)) => {
+                let Record::Access(access) = record.as_mut();
+                if access.attempts.len() > 1 {
+                    access.attempts.remove(0);
+                }
+                Some(Output::Record(record))
+            }
+            (Bug::InventsAttempts, Output::Record(mut record)) => {
+                let Record::Access(access) = record.as_mut();
+                if let [first, _, ..] = access.attempts.as_slice() {
+                    let again = vec![first.clone(); 4];
+                    access.attempts.splice(0..0, again);
+                }
+                Some(Output::Record(record))
+            }
+            (Bug::SwapsKeys, Output::Op(Op::Write { conn, batch })) => {
+                let mut bytes = batch.slices().concat();
+                // The second key of the second provider becomes the first.
+                put(&mut bytes, b"key-1-1", b"key-1-0");
+                let batch = WriteBatch::from_bytes(Bytes::from(bytes));
+                Some(Output::Op(Op::Write { conn, batch }))
+            }
             (_, output) => Some(output),
         }
+    }
+}
+
+/// Puts `new` in the place of `old`, which is as long.
+fn put(bytes: &mut [u8], old: &[u8], new: &[u8]) {
+    if let Some(at) = bytes.windows(old.len()).position(|at| at == old) {
+        bytes[at..at + new.len()].copy_from_slice(new);
     }
 }
 
@@ -128,7 +171,12 @@ fn forge(bytes: Vec<u8>) -> Vec<u8> {
 }
 
 impl Machine for Buggy {
-    fn handle(&mut self, now: Now, input: Input) {
+    fn handle(&mut self, now: Now, mut input: Input) {
+        if self.bug == Bug::OverhearsWait
+            && let Input::Complete(Completion::Read { buf, .. }) = &mut input
+        {
+            put(buf, b"retry-after: 30", b"retry-after: 00");
+        }
         if self.bug == Bug::DropsCompletion
             && let Input::Complete(Completion::Write { .. }) = &input
         {
@@ -168,11 +216,12 @@ impl Observed for Buggy {
 }
 
 /// The checks that find `bug` out.
-fn found(bug: Bug, faults: FaultSet) -> BTreeSet<&'static str> {
+fn found(bug: Bug, faults: FaultSet, is_resilient: bool) -> BTreeSet<&'static str> {
     let mut checks = BTreeSet::new();
     for seed in 0..100 {
         let options = Options {
             faults,
+            resilience: Some(is_resilient),
             ..Options::new(seed)
         };
         let wrap = |shard| Buggy {
@@ -223,7 +272,25 @@ fn each_planted_bug_is_found_by_the_check_that_is_for_it() {
         (Bug::Oversleeps, FaultSet::NONE.with(Fault::Vanish), "pool"),
     ];
     for (bug, faults, check) in cases {
-        let checks = found(bug, faults);
+        let checks = found(bug, faults, false);
+        assert!(
+            checks.contains(check),
+            "{bug:?} is found by {checks:?}, not by {check}"
+        );
+    }
+}
+
+#[test]
+fn bugs_of_attempts_and_keys_are_found() {
+    let refusals = FaultSet::NONE.with(Fault::ErrorStatus);
+    let cases = [
+        (Bug::OverhearsWait, refusals, "key"),
+        (Bug::DropsAttempt, refusals, "attempts"),
+        (Bug::InventsAttempts, refusals, "attempts"),
+        (Bug::SwapsKeys, FaultSet::NONE, "attempts"),
+    ];
+    for (bug, faults, check) in cases {
+        let checks = found(bug, faults, true);
         assert!(
             checks.contains(check),
             "{bug:?} is found by {checks:?}, not by {check}"

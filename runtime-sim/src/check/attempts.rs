@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tollgate_core::base::Instant;
+use tollgate_core::config::Resolved;
 use tollgate_core::ir::Class;
 use tollgate_core::record::{Access, Attempted, Outcome};
 
@@ -51,7 +52,7 @@ pub(crate) fn check(shared: &Shared, records: &BTreeMap<String, Access>) -> Resu
     if shared.faults.borrow().injected()[Fault::Reload as usize] > 0 {
         return Ok(());
     }
-    keys_are_left_alone(&journal, &delivered, records)
+    keys_are_left_alone(shared, &journal, &delivered, records)
 }
 
 /// One request, and what was asked for it.
@@ -148,6 +149,7 @@ const fn is_limit(failed: Option<Class>) -> bool {
 
 /// No key is used from when the machine was told that it must not, until that time is over.
 fn keys_are_left_alone(
+    shared: &Shared,
     journal: &Journal,
     delivered: &[Delivered],
     records: &BTreeMap<String, Access>,
@@ -166,7 +168,9 @@ fn keys_are_left_alone(
         let Some(told) = key_of(sent).and_then(|key| closed.get(&key)) else {
             continue;
         };
-        if let Some(told) = told.iter().find(|told| told.from < at && at < told.until) {
+        let mut broken = told.iter().filter(|told| told.from < at && at < told.until);
+        let is_spared = |status: u16| status == 429 || !is_all_there_is(shared, marker, records);
+        if let Some(told) = broken.find(|told| is_spared(told.status)) {
             let message = format!(
                 "{marker}: asked at {at} with a key that was to be left alone from {} to {}, since \
                  {} was answered to {}: {:?}",
@@ -181,6 +185,20 @@ fn keys_are_left_alone(
 fn all(journal: &Journal) -> impl Iterator<Item = (&str, &Sent)> {
     let requests = journal.sent.iter();
     requests.flat_map(|(marker, sent)| sent.iter().map(move |sent| (marker.as_str(), sent)))
+}
+
+/// Whether a request had one target only, with one key: then a refused key is used all the same.
+fn is_all_there_is(shared: &Shared, marker: &str, records: &BTreeMap<String, Access>) -> bool {
+    let snapshot = &shared.snapshot;
+    let model = records.get(marker).and_then(|record| record.model.as_ref());
+    let resolved = model.and_then(|model| snapshot.resolve(&model.unescape()));
+    let Some(Resolved::Chain(chain)) = resolved else {
+        return false;
+    };
+    let mut targets = chain.upstreams();
+    let (first, second) = (targets.next(), targets.next());
+    let provider = first.and_then(|it| snapshot.providers.get(it.provider));
+    second.is_none() && provider.is_some_and(|provider| provider.keys().len() == 1)
 }
 
 fn key_of(sent: &Sent) -> Option<KeyAt> {

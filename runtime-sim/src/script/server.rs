@@ -316,6 +316,10 @@ impl ServerPeer {
             "302 Found",
         ];
         let status = statuses[self.below(statuses.len())];
+        if let Ok(status @ (401 | 429)) = status[..3].parse() {
+            // How the gateway reads it depends on a body that says something else.
+            self.note_limit(status, Duration::ZERO);
+        }
         let waits = [
             "",
             "\r\nretry-after: 2",
@@ -358,7 +362,10 @@ impl ServerPeer {
         if let Some(step) = steps.back_mut() {
             step.limit_at = Some(step.bytes.len());
         }
-        let status = status[..3].parse().unwrap_or_default();
+        self.note_limit(status[..3].parse().unwrap_or_default(), wait);
+    }
+
+    fn note_limit(&mut self, status: u16, wait: Duration) {
         self.note(|sent| {
             sent.limit = Some(Limit {
                 status,
