@@ -50,8 +50,8 @@ const COOLING_TIME_MAX: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug, Default)]
 struct Key {
     cooling_until: Instant,
-    /// Why the provider refused it, if it did.
-    refused: Option<Class>,
+    /// Why the provider refused it, if it did, and until when it is left alone for that.
+    refused: Option<(Class, Instant)>,
     /// It met a limit or was refused, and nothing has been accepted since: one request at a time
     /// finds out.
     is_suspect: bool,
@@ -163,7 +163,7 @@ impl KeyRing {
     pub fn may_send(&self, index: usize, is_probe: bool, now: Instant) -> bool {
         self.keys.get(index).is_none_or(|key| {
             let waits_for_probe = key.is_suspect && !is_probe;
-            now >= key.cooling_until && !waits_for_probe
+            now >= key.left_alone_until() && !waits_for_probe
         })
     }
 
@@ -204,27 +204,31 @@ impl KeyRing {
             key.strikes = key.strikes.saturating_add(1);
             COOLING_TIME.saturating_mul(factor).min(COOLING_TIME_MAX)
         });
-        key.cooling_until = key.cooling_until.max(now + wait);
-        key.is_suspect = true;
-        Some(key.cooling_until)
+        let until = key.cooling_until.max(now + wait);
+        self.heard(index, until, None);
+        Some(until)
     }
 
-    /// The provider refused the key itself (401, 402, 403): it is taken out. Says until
-    /// when.
+    /// The provider refused the key itself (401, 402, 403): it is taken out. Says until when.
     pub fn refuse(&mut self, index: usize, class: Class, now: Instant) -> Option<Instant> {
-        let key = self.keys.get_mut(index)?;
-        key.cooling_until = key.cooling_until.max(now + REFUSED_TIME);
-        key.is_suspect = true;
-        key.refused = Some(class);
-        Some(key.cooling_until)
+        let until = now + REFUSED_TIME;
+        self.heard(index, until, Some(class));
+        self.keys.get(index).map(|_| until)
     }
 
-    /// Somebody else learnt that the key is to be left alone.
+    /// The key is to be left alone, as somebody else has learnt.
     pub fn heard(&mut self, index: usize, until: Instant, refused: Option<Class>) {
-        if let Some(key) = self.keys.get_mut(index) {
-            key.cooling_until = key.cooling_until.max(until);
-            key.refused = refused.or(key.refused);
-            key.is_suspect = true;
+        let Some(key) = self.keys.get_mut(index) else {
+            return;
+        };
+        key.is_suspect = true;
+        match refused {
+            Some(class) => key.refused = Some((class, until)),
+            // Whose limit is counted is known to the provider.
+            None => {
+                key.refused = None;
+                key.cooling_until = key.cooling_until.max(until);
+            }
         }
     }
 
@@ -238,17 +242,18 @@ impl KeyRing {
         core::mem::take(&mut key.is_suspect)
     }
 
-    /// Whether the key is refused, and the only one.
-    pub fn is_last_resort(&self, index: usize) -> bool {
+    /// Whether the key is refused, and the only one, and not to be left alone for another reason.
+    pub fn is_last_resort(&self, index: usize, now: Instant) -> bool {
         let key = self.keys.get(index);
-        self.keys.len() == 1 && key.is_some_and(|key| key.refused.is_some())
+        self.keys.len() == 1
+            && key.is_some_and(|key| key.refused.is_some() && now >= key.cooling_until)
     }
 
     /// How each key fares, in the order of the config.
     pub fn health(&self) -> impl Iterator<Item = KeyHealth> {
         self.keys.iter().map(|key| KeyHealth {
-            refused: key.refused,
-            cooling_until: key.cooling_until,
+            refused: key.refused.map(|(class, _)| class),
+            cooling_until: key.left_alone_until(),
             in_flight: key.in_flight,
         })
     }
@@ -260,12 +265,19 @@ impl KeyRing {
 }
 
 impl Key {
+    fn left_alone_until(&self) -> Instant {
+        let refused = self.refused.map_or(Instant::ZERO, |(_, until)| until);
+        self.cooling_until.max(refused)
+    }
+
     fn usable(&mut self, tokens: u64, limits: &KeyLimits, now: Instant) -> Result<(), NoKey> {
         if now < self.cooling_until {
-            return Err(match self.refused {
-                Some(class) => NoKey::Refused(class),
-                None => NoKey::Until(self.cooling_until),
-            });
+            return Err(NoKey::Until(self.cooling_until));
+        }
+        if let Some((class, until)) = self.refused
+            && now < until
+        {
+            return Err(NoKey::Refused(class));
         }
         let is_full = limits.concurrent.is_some_and(|max| self.in_flight >= max);
         if self.is_suspect && self.is_probing || is_full {

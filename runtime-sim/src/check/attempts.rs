@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tollgate_core::base::Instant;
-use tollgate_core::config::Resolved;
+use tollgate_core::config::{Route, RouteTarget};
 use tollgate_core::ir::Class;
 use tollgate_core::record::{Access, Attempted, Outcome};
 
@@ -169,7 +169,8 @@ fn keys_are_left_alone(
             continue;
         };
         let mut broken = told.iter().filter(|told| told.from < at && at < told.until);
-        let is_spared = |status: u16| status == 429 || !is_all_there_is(shared, marker, records);
+        let is_spared =
+            |status: u16| status == 429 || !is_all_there_is(shared, sent.asked.provider);
         if let Some(told) = broken.find(|told| is_spared(told.status)) {
             let message = format!(
                 "{marker}: asked at {at} with a key that was to be left alone from {} to {}, since \
@@ -187,18 +188,15 @@ fn all(journal: &Journal) -> impl Iterator<Item = (&str, &Sent)> {
     requests.flat_map(|(marker, sent)| sent.iter().map(move |sent| (marker.as_str(), sent)))
 }
 
-/// Whether a request had one target only, with one key: then a refused key is used all the same.
-fn is_all_there_is(shared: &Shared, marker: &str, records: &BTreeMap<String, Access>) -> bool {
-    let snapshot = &shared.snapshot;
-    let model = records.get(marker).and_then(|record| record.model.as_ref());
-    let resolved = model.and_then(|model| snapshot.resolve(&model.unescape()));
-    let Some(Resolved::Chain(chain)) = resolved else {
-        return false;
+/// Whether a provider has one key, and a route that leads nowhere else: then its key is used though
+/// it was refused, and is well again for all once it is accepted.
+fn is_all_there_is(shared: &Shared, provider: usize) -> bool {
+    let is_alone = |route: &Route| match &route.target {
+        RouteTarget::Chain(chain) => chain.upstreams().all(|it| it.provider == provider),
+        RouteTarget::Demo => false,
     };
-    let mut targets = chain.upstreams();
-    let (first, second) = (targets.next(), targets.next());
-    let provider = first.and_then(|it| snapshot.providers.get(it.provider));
-    second.is_none() && provider.is_some_and(|provider| provider.keys().len() == 1)
+    let keys = shared.snapshot.providers.get(provider);
+    keys.is_some_and(|it| it.keys().len() == 1) && shared.snapshot.routes.iter().any(is_alone)
 }
 
 fn key_of(sent: &Sent) -> Option<KeyAt> {

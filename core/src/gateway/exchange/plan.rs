@@ -433,7 +433,7 @@ impl Shard {
         let is_alone = exchange.routed().is_some_and(Routed::is_alone);
         let keys = self.providers.get(seat.provider).map(|state| &state.keys);
         let is_key_lost = seat.key.zip(keys).is_some_and(|(key, keys)| {
-            let is_needed = is_alone && keys.is_last_resort(key);
+            let is_needed = is_alone && keys.is_last_resort(key, now);
             !is_needed && !keys.may_send(key, seat.is_key_probe, now)
         });
         let target = self.targets.get(seat.target).filter(|_| !is_alone);
@@ -651,7 +651,7 @@ impl Search {
             return Some(None);
         }
         let state = state?;
-        if self.is_alone && state.keys.is_last_resort(0) {
+        if self.is_alone && state.keys.is_last_resort(0, self.now) {
             return Some(Some(0));
         }
         let limits = &state.key_limits;
