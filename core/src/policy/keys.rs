@@ -224,11 +224,7 @@ impl KeyRing {
         key.is_suspect = true;
         match refused {
             Some(class) => key.refused = Some((class, until)),
-            // Whose limit is counted is known to the provider.
-            None => {
-                key.refused = None;
-                key.cooling_until = key.cooling_until.max(until);
-            }
+            None => key.cooling_until = key.cooling_until.max(until),
         }
     }
 
