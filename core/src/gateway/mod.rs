@@ -219,7 +219,7 @@ impl Shard {
                 for state in &mut self.providers {
                     let index = state.key_names.iter().position(|&name| name == key);
                     if let Some(index) = index {
-                        state.keys.heard(index, until, refused);
+                        state.keys.heard(index, until, refused, self.ctx.now.mono);
                     }
                 }
             }

@@ -55,6 +55,8 @@ struct Key {
     /// It met a limit or was refused, and nothing has been accepted since: one request at a time
     /// finds out.
     is_suspect: bool,
+    /// Since when it is; what was sent before tells nothing.
+    suspect_since: Instant,
     is_probing: bool,
     /// Limits met in a row of which the provider did not say how long they hold.
     strikes: u32,
@@ -205,32 +207,35 @@ impl KeyRing {
             COOLING_TIME.saturating_mul(factor).min(COOLING_TIME_MAX)
         });
         let until = key.cooling_until.max(now + wait);
-        self.heard(index, until, None);
+        self.heard(index, until, None, now);
         Some(until)
     }
 
     /// The provider refused the key itself (401, 402, 403): it is taken out. Says until when.
     pub fn refuse(&mut self, index: usize, class: Class, now: Instant) -> Option<Instant> {
         let until = now + REFUSED_TIME;
-        self.heard(index, until, Some(class));
+        self.heard(index, until, Some(class), now);
         self.keys.get(index).map(|_| until)
     }
 
     /// The key is to be left alone, as somebody else has learnt.
-    pub fn heard(&mut self, index: usize, until: Instant, refused: Option<Class>) {
+    pub fn heard(&mut self, index: usize, until: Instant, refused: Option<Class>, now: Instant) {
         let Some(key) = self.keys.get_mut(index) else {
             return;
         };
         key.is_suspect = true;
+        key.suspect_since = now;
         match refused {
             Some(class) => key.refused = Some((class, until)),
             None => key.cooling_until = key.cooling_until.max(until),
         }
     }
 
-    /// The provider accepted a request with the key. Says whether that was in doubt.
-    pub fn accept(&mut self, index: usize) -> bool {
-        let Some(key) = self.keys.get_mut(index) else {
+    /// The provider accepted a request with the key that went out at `sent`. Says whether that was
+    /// in doubt.
+    pub fn accept(&mut self, index: usize, sent: Instant) -> bool {
+        let key = self.keys.get_mut(index);
+        let Some(key) = key.filter(|key| !key.is_suspect || sent > key.suspect_since) else {
             return false;
         };
         key.refused = None;
@@ -354,8 +359,9 @@ mod tests {
         }
         ring.release(0, true, 0, None, at(500));
         assert_eq!(choose(&mut ring, 7, at(500)), Ok(0));
-        assert!(ring.accept(0));
-        assert!(!ring.accept(0));
+        assert!(!ring.accept(0, at(0)), "it was sent before");
+        assert!(ring.accept(0, at(500)));
+        assert!(!ring.accept(0, at(500)));
     }
 
     #[test]
@@ -369,7 +375,7 @@ mod tests {
             let before = Instant::from_nanos(now.as_nanos() - 1);
             assert_eq!(choose(&mut ring, 7, before), Err(NoKey::Until(now)));
         }
-        ring.accept(0);
+        ring.accept(0, now + Duration::from_nanos(1));
         ring.cool(0, None, now);
         assert_eq!(choose(&mut ring, 7, now + Duration::from_secs(1)), Ok(0));
     }
@@ -384,7 +390,7 @@ mod tests {
         assert_eq!(choose(&mut ring, 1, at(601_000)), Ok(0));
         assert!(ring.take(0, 0, at(601_000)));
         assert_eq!(choose(&mut ring, 1, at(601_000)), Err(NoKey::Busy));
-        ring.accept(0);
+        ring.accept(0, at(601_000));
         assert_eq!(choose(&mut ring, 1, at(601_000)), Ok(0));
         ring.release(0, true, 0, None, at(601_000));
         assert_eq!(ring.in_flight(), 0);

@@ -266,10 +266,10 @@ impl Shard {
         let Some(seat) = &exchange.plan.seat else {
             return;
         };
-        let (provider, key) = (seat.provider, seat.key);
+        let (provider, key, since) = (seat.provider, seat.key, seat.since);
         if seat.generation == Some(self.ctx.generation)
             && let (Some(key), Some(state)) = (key, self.providers.get_mut(provider))
-            && state.keys.accept(key)
+            && state.keys.accept(key, since)
         {
             self.key_freed(provider);
         }
