@@ -78,7 +78,6 @@ impl Shard {
             };
             exchange.early = early;
             exchange.deadlines.clear(Phase::FirstContent);
-            exchange.deadlines.clear(Phase::Hold);
             exchange.await_data(self.ctx.now.mono);
             Answer::Whole(Box::new(Holding {
                 status,

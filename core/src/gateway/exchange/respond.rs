@@ -219,14 +219,26 @@ impl Shard {
                 self.commit(id);
                 self.keep_alive(id);
             }
-            // Not even the upstream's head has come: its status, if it is bad, becomes an event.
-            Answer::None => {
-                let streaming = exchange.streaming(&self.ctx);
-                exchange.answer = Answer::Stream(Box::new(streaming));
+            // Not even the upstream's head has come, or what it began is no stream: what becomes of
+            // it, good or bad, is told in events.
+            Answer::None | Answer::Whole(_) if exchange.early.is_none() => {
+                let begun = Answer::Stream(Box::new(exchange.streaming(&self.ctx)));
+                let held = core::mem::replace(&mut exchange.answer, begun);
                 self.commit(id);
+                self.hold_on(id, held);
                 self.keep_alive(id);
             }
-            Answer::Local(_) | Answer::Whole(_) => {}
+            Answer::Local(_) | Answer::None | Answer::Whole(_) => {}
+        }
+    }
+
+    /// Goes on holding an answer that comes whole, beside the stream that the client reads.
+    fn hold_on(&mut self, id: ExchangeId, held: Answer) {
+        let (Answer::Whole(_), Some(exchange)) = (&held, self.exchanges.get_mut(id)) else {
+            return;
+        };
+        if let Answer::Stream(begun) = core::mem::replace(&mut exchange.answer, held) {
+            exchange.early = Some(begun);
         }
     }
 
