@@ -174,9 +174,8 @@ impl ClientPeer {
         }
         let timers = &self.shared.limits.timers;
         let asked = self.asks.get(self.answered);
-        // A full shard accepts later, and an answer that is no stream is held until it is whole.
-        const UNHELD: [Fault; 3] = [Fault::SmallLimits, Fault::Html, Fault::ErrorStatus];
-        let is_held = !self.shared.faults.borrow().has(&UNHELD);
+        // A full shard accepts later.
+        let is_held = !self.shared.faults.borrow().has(&[Fault::SmallLimits]);
         match &self.response {
             // Latency, late ticks and late completions come on top.
             Some(response) if response.is_stream() => timers.keep_alive + Duration::from_secs(2),
