@@ -161,13 +161,12 @@ impl ClientPeer {
 
     /// How long nothing may come: inside a stream there are signs of life.
     fn silence_max(&self) -> Duration {
-        const LATE: [Fault; 6] = [
+        const LATE: [Fault; 5] = [
             Fault::Bandwidth,
             Fault::BlackHole,
             Fault::SlowReader,
             Fault::SmallWindow,
             Fault::SlowSender,
-            Fault::WrongShape,
         ];
         if self.shared.faults.borrow().has(&LATE) {
             return PATIENCE;
