@@ -59,11 +59,7 @@ pub(super) fn find(head: &RequestHead) -> Result<Endpoint, NoEndpoint> {
 
 /// The API in whose form the caller expects errors and lists, also for a path that there is not.
 pub(super) fn dialect(head: &RequestHead) -> Dialect {
-    dialect_of(head.path(), || {
-        MESSAGES_FIELDS
-            .iter()
-            .any(|name| head.fields.contains(name))
-    })
+    dialect_of(head.path(), || head.fields.contains(MESSAGES_FIELD))
 }
 
 /// What is guessed of a request whose head cannot be understood, or has not come whole.
@@ -101,18 +97,14 @@ fn dialect_of_bytes(head: &[u8]) -> Dialect {
     let path = core::str::from_utf8(target.unwrap_or_default()).unwrap_or_default();
     dialect_of(path, || {
         lines.any(|line| {
-            let is_called = |name: &str| {
-                line.get(..name.len())
-                    .is_some_and(|it| it.eq_ignore_ascii_case(name.as_bytes()))
-                    && line.get(name.len()) == Some(&b':')
-            };
-            MESSAGES_FIELDS.into_iter().any(is_called)
+            let name = line.split(|&byte| byte == b':').next();
+            name.is_some_and(|name| name.eq_ignore_ascii_case(MESSAGES_FIELD.as_bytes()))
         })
     })
 }
 
-/// Only clients of Messages send these.
-const MESSAGES_FIELDS: [&str; 2] = ["anthropic-version", "x-api-key"];
+/// Clients of Messages send it, and no others do.
+const MESSAGES_FIELD: &str = "anthropic-version";
 
 fn dialect_of(path: &str, has_messages_field: impl FnOnce() -> bool) -> Dialect {
     if path.starts_with("/v1/messages") || path.starts_with("/v1/complete") {

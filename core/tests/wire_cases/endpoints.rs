@@ -50,6 +50,8 @@ fn models_are_listed_in_the_shape_that_the_caller_expects() {
         (&list["has_more"], &list["first_id"]),
         (&false.into(), &"m-1".into())
     );
+    let list = ask(&mut world, conn, "GET /v1/models", "x-api-key: k\r\n").json();
+    assert_eq!(list["object"], "list");
     let list = ask(&mut world, conn, "GET /v1/models", "").json();
     assert_eq!(list["object"], "list");
     assert_eq!(list["data"][0]["object"], "model");

@@ -54,6 +54,44 @@ fn case_18_a_silent_stream_shows_signs_of_life() {
 }
 
 #[test]
+fn case_18_a_head_of_something_else_is_no_reason_for_silence() {
+    for (client, upstream) in pairs() {
+        let whole = super::fixtures::whole(upstream, "Hello").to_string();
+        for (status, kind, body) in [
+            ("200 OK", "text/html", "<h1>no</h1>".to_owned()),
+            (
+                "503 Service Unavailable",
+                "text/html",
+                "<h1>no</h1>".to_owned(),
+            ),
+            ("200 OK", "application/json", whole),
+        ] {
+            let what = format!("{client:?} {upstream:?} {status} {kind}");
+            let mut live = Live::new(client, upstream, true);
+            let length = body.len();
+            let head = format!(
+                "HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\n\r\n"
+            );
+            live.world.send(live.upstream, head);
+            live.world.pass(9 * SECOND);
+            assert_eq!(live.world.written(live.client), b"", "{what}");
+            live.world.pass(2 * SECOND);
+            assert_eq!(live.answer().unwrap().status(), 200, "{what}");
+            let before = signs(&live.text());
+            live.world.pass(30 * SECOND);
+            assert!(signs(&live.text()) > before, "{what}: {}", live.text());
+            live.world.send(live.upstream, body);
+            let (said, _, _) = live.finish();
+            if kind == "text/html" {
+                assert!(said.error.is_some() && !said.is_complete, "{what}");
+            } else {
+                assert_eq!(said.said().text, "Hello", "{what}");
+            }
+        }
+    }
+}
+
+#[test]
 fn case_18_an_upstream_that_sends_no_head_is_no_reason_for_silence() {
     for (client, upstream) in pairs() {
         let what = format!("{client:?} {upstream:?}");

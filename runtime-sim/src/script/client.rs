@@ -161,13 +161,12 @@ impl ClientPeer {
 
     /// How long nothing may come: inside a stream there are signs of life.
     fn silence_max(&self) -> Duration {
-        const LATE: [Fault; 6] = [
+        const LATE: [Fault; 5] = [
             Fault::Bandwidth,
             Fault::BlackHole,
             Fault::SlowReader,
             Fault::SmallWindow,
             Fault::SlowSender,
-            Fault::WrongShape,
         ];
         if self.shared.faults.borrow().has(&LATE) {
             return PATIENCE;
@@ -177,9 +176,8 @@ impl ClientPeer {
         if self.shared.setup.is_resilient {
             return self.silence_of_chain();
         }
-        // A full shard accepts later, and an answer that is no stream is held until it is whole.
-        const UNHELD: [Fault; 3] = [Fault::SmallLimits, Fault::Html, Fault::ErrorStatus];
-        let is_held = !self.shared.faults.borrow().has(&UNHELD);
+        // A full shard accepts later.
+        let is_held = !self.shared.faults.borrow().has(&[Fault::SmallLimits]);
         match &self.response {
             // Latency, late ticks and late completions come on top.
             Some(response) if response.is_stream() => timers.keep_alive + Duration::from_secs(2),

@@ -62,6 +62,21 @@ impl<M: Machine> World<M> {
         self.queue.push(at, Event::Complete { shard, completion });
     }
 
+    fn refuse_accept(
+        &mut self,
+        shard: usize,
+        listener: ListenerId,
+        conn: ConnId,
+        failure: IoFailure,
+    ) {
+        let accept = Completion::Accept {
+            listener,
+            conn,
+            result: Err(failure),
+        };
+        self.complete_soon(shard, accept);
+    }
+
     pub(super) fn try_accept(&mut self, shard: usize, listener: ListenerId) {
         let Some(listening) = self.listening.get_mut(&(shard, listener)) else {
             return;
@@ -75,15 +90,7 @@ impl<M: Machine> World<M> {
             .borrow_mut()
             .strikes(Fault::AcceptFails, &mut self.rng);
         if fails && self.rng.chance(1, 2) {
-            let result = Err(IoFailure::DescriptorsExhausted);
-            self.complete_soon(
-                shard,
-                Completion::Accept {
-                    listener,
-                    conn,
-                    result,
-                },
-            );
+            self.refuse_accept(shard, listener, conn, IoFailure::DescriptorsExhausted);
             return;
         }
         let Some(id) = listening.backlog.pop_front() else {
@@ -91,15 +98,7 @@ impl<M: Machine> World<M> {
         };
         if fails {
             self.end_peer(id, End::Reset);
-            let result = Err(IoFailure::Reset);
-            self.complete_soon(
-                shard,
-                Completion::Accept {
-                    listener,
-                    conn,
-                    result,
-                },
-            );
+            self.refuse_accept(shard, listener, conn, IoFailure::Reset);
             return;
         }
         self.conns.insert((shard, conn), id);
@@ -128,15 +127,7 @@ impl<M: Machine> World<M> {
             self.end_peer(id, End::Reset);
         }
         if let Some(conn) = accept {
-            let result = Err(IoFailure::Canceled);
-            self.complete_soon(
-                shard,
-                Completion::Accept {
-                    listener,
-                    conn,
-                    result,
-                },
-            );
+            self.refuse_accept(shard, listener, conn, IoFailure::Canceled);
         }
         self.complete_soon(shard, Completion::Unlisten { listener });
     }
