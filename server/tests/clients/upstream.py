@@ -268,7 +268,7 @@ class Handler(BaseHTTPRequestHandler):
         if not self.is_chat:
             # The vendor takes both; its SDKs send the one or the other, depending on their age.
             key = self.headers.get("x-api-key") or key
-        if key != FACTS["keys"]["upstream"]:
+        if not key.startswith(FACTS["keys"]["upstream"]):
             raise Refused(401, "invalid key")
         has_version = self.is_chat or self.headers.get("anthropic-version")
         require(has_version, "anthropic-version: header is required")

@@ -244,8 +244,9 @@ mod tests {
              \"outcome\":\"failed\",\"class\":\"bad_gateway\",\"blame\":\"upstream\",\
              \"message\":\"no \\\"luck\\\"\",\"finish\":\"stop\",\"usage\":{\"input\":12,\
              \"output\":345},\"duration_ms\":1240.567,\"first_content_ms\":312.4,\
-             \"request_bytes\":100,\"response_bytes\":2000,\"attempts\":1,\"broken_events\":0,\
-             \"dropped\":[\"top_k\"],\"shard\":3}\n"
+             \"request_bytes\":100,\"response_bytes\":2000,\
+             \"attempts\":[{\"provider\":\"groq\",\"key\":\"0a1b2c3d\",\"duration_ms\":1240.0}],\
+             \"broken_events\":0,\"dropped\":[\"top_k\"],\"shard\":3}\n"
         );
     }
 }
