@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tollgate_core::base::{Limits, Rng, Seed};
 use tollgate_core::config::{
-    Authorization, BaseUrl, Chain, Credentials, Key, ListedModel, Member, Pattern, Provider, Route,
+    Authorization, BaseUrl, Chain, Credentials, Key, ListedModel, Manner, Member, Pattern, Provider, Route,
     RouteTarget, Snapshot, Upstream, UpstreamTimers,
 };
 use tollgate_core::dialect::{Dialect, Traits};
@@ -68,7 +68,7 @@ impl Setup {
                 provider.credentials = Credentials::Keys(keys(index, &mut rng));
                 chain(index, &mut targets, &mut rng)
             } else {
-                Chain::of(upstream(index, index))
+                Chain::of(upstream(index, index), Manner::default())
             };
             snapshot.routes.push(Route {
                 pattern: Pattern(Arc::clone(&provider.name)),
@@ -150,7 +150,8 @@ fn chain(first: usize, targets: &mut usize, rng: &mut Rng) -> Chain {
             _ => steps.push(vec![member]),
         }
     }
-    Chain { steps }
+    let manner = Manner::default();
+    Chain { steps, manner }
 }
 
 fn upstream(provider: usize, target: usize) -> Upstream {

@@ -7,6 +7,7 @@ use core::time::Duration;
 use toml::de::DeValue;
 
 use super::diagnose::Findings;
+use super::manner::Manner;
 use super::section::{Section, text_of, wrong_type};
 use super::snapshot::UpstreamTimers;
 use super::value::{duration, size};
@@ -222,7 +223,12 @@ pub(super) fn key_limits(mut s: Section<'_, '_>, limits: &mut KeyLimits, f: &mut
 }
 
 /// Reads `[retry]`.
-pub(super) fn retry(mut s: Section<'_, '_>, limits: &mut RetryLimits, f: &mut Findings<'_>) {
+pub(super) fn retry(
+    mut s: Section<'_, '_>,
+    limits: &mut RetryLimits,
+    manner: &mut Manner,
+    f: &mut Findings<'_>,
+) {
     let RetryLimits {
         attempts_max,
         repeats_max,
@@ -241,6 +247,7 @@ pub(super) fn retry(mut s: Section<'_, '_>, limits: &mut RetryLimits, f: &mut Fi
     ] {
         *time = time_of(&mut s, key, f).unwrap_or(*time);
     }
+    Manner::read(&mut s, manner, f);
     s.finish(f);
 }
 

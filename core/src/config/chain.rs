@@ -6,6 +6,7 @@ use toml::de::DeValue;
 
 use super::diagnose::{Findings, nearest};
 use super::json::raw_json;
+use super::manner::Manner;
 use super::models::DEMO;
 use super::provider::{Configured, read_headers};
 use super::section::{At, Section, section_of, text_of, wrong_type};
@@ -76,15 +77,23 @@ impl Settings {
 /// Makes targets, and numbers them.
 pub(super) struct Targets<'p> {
     providers: &'p [Configured],
+    /// How requests are answered where a route does not say.
+    manner: Manner,
     count: usize,
 }
 
 impl<'p> Targets<'p> {
-    pub(super) const fn new(providers: &'p [Configured]) -> Targets<'p> {
+    pub(super) const fn new(providers: &'p [Configured], manner: Manner) -> Targets<'p> {
         Targets {
             providers,
+            manner,
             count: 0,
         }
+    }
+
+    /// How requests are answered where a route does not say.
+    pub(super) const fn manner(&self) -> &Manner {
+        &self.manner
     }
 
     /// The route from the names of `pattern` to a provider's models of the same names.
@@ -92,7 +101,7 @@ impl<'p> Targets<'p> {
         let upstream = self.upstream(index, None, whole_name, Settings::default());
         Route {
             pattern: Pattern(pattern.into()),
-            target: RouteTarget::Chain(Arc::new(Chain::of(upstream))),
+            target: RouteTarget::Chain(Arc::new(Chain::of(upstream, self.manner.clone()))),
         }
     }
 
@@ -103,6 +112,7 @@ impl<'p> Targets<'p> {
         name: &str,
         value: &At<DeValue<'_>>,
         settings: &Settings,
+        manner: Manner,
         findings: &mut Findings<'_>,
     ) -> Option<RouteTarget> {
         if value.get_ref().as_str() == Some(DEMO) && self.named(DEMO).is_none() {
@@ -129,7 +139,7 @@ impl<'p> Targets<'p> {
         } else if steps.is_empty() && value.get_ref().as_array().is_some_and(|it| it.is_empty()) {
             findings.problem(value.span(), format!("model `{name}` has no target"));
         }
-        let chain = Arc::new(Chain { steps });
+        let chain = Arc::new(Chain { steps, manner });
         (!chain.steps.is_empty()).then_some(RouteTarget::Chain(chain))
     }
 

@@ -106,6 +106,7 @@ mod json;
 mod keys;
 mod known;
 mod listen;
+mod manner;
 mod models;
 mod pem;
 mod provider;
@@ -130,6 +131,7 @@ use crate::base::Limits;
 pub use diagnose::{Diagnostics, Problem};
 pub use known::{Known, PROVIDERS};
 pub use listen::{ListenAddress, ListenerConfig};
+pub use manner::Manner;
 pub use models::DEMO;
 pub use snapshot::{
     Authorization, BaseUrl, Caller, Chain, Credentials, Key, ListedModel, Member, Named, Pattern,
@@ -317,7 +319,8 @@ fn read(
         ..Snapshot::default()
     };
     if let Some(section) = top.table("retry", "[retry]".to_owned(), findings) {
-        bounds::retry(section, &mut snapshot.retry, findings);
+        let (retry, manner) = (&mut snapshot.retry, &mut snapshot.manner);
+        bounds::retry(section, retry, manner, findings);
     }
     if let Some(section) = top.table("breaker", "[breaker]".to_owned(), findings) {
         bounds::breaker(section, &mut snapshot.breaker, findings);

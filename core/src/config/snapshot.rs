@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
+use super::manner::Manner;
 use super::traits::traits_for;
 use super::value;
 use crate::base::{JsonStr, Limits, RawJson};
@@ -31,6 +32,8 @@ pub struct Snapshot {
     pub limits: Limits,
     /// How often a request that failed is tried again.
     pub retry: RetryLimits,
+    /// How requests are answered where a route does not say.
+    pub manner: Manner,
     /// When a target that fails is left alone.
     pub breaker: BreakerLimits,
     /// Whether answers tell the target that they come from, and how many were asked
@@ -198,6 +201,8 @@ pub enum RouteTarget {
 pub struct Chain {
     /// At least one step.
     pub steps: Vec<Step>,
+    /// How its requests are answered.
+    pub manner: Manner,
 }
 
 /// Targets of equal rank: requests are spread over them, those of one session to the same. At least
@@ -316,13 +321,14 @@ pub enum Resolved<'s> {
 
 impl Chain {
     /// One target alone.
-    pub fn of(upstream: Upstream) -> Chain {
+    pub fn of(upstream: Upstream, manner: Manner) -> Chain {
         let upstream = Arc::new(upstream);
         Chain {
             steps: vec![vec![Member {
                 upstream,
                 weight: 1,
             }]],
+            manner,
         }
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tollgate_core::base::{JsonStr, Limits};
 use tollgate_core::config::{
-    Authorization, BaseUrl, Chain, Credentials, Key, Named, Pattern, Provider, Route, RouteTarget,
+    Authorization, BaseUrl, Chain, Credentials, Key, Manner, Named, Pattern, Provider, Route, RouteTarget,
     Snapshot, Upstream, UpstreamTimers,
 };
 use tollgate_core::dialect::{Dialect, ReasoningField, Traits};
@@ -73,7 +73,7 @@ pub(crate) fn with(dialect: Dialect, limits: Limits) -> Snapshot {
     };
     let route = Route {
         pattern: Pattern("*".into()),
-        target: RouteTarget::Chain(Arc::new(Chain::of(upstream))),
+        target: RouteTarget::Chain(Arc::new(Chain::of(upstream, Manner::default()))),
     };
     Snapshot {
         providers: vec![provider],

@@ -18,7 +18,7 @@ use super::deadlines::Phase;
 use super::state::{State, Step};
 use super::{Answer, Exchange};
 use crate::base::{ExchangeId, Instant};
-use crate::config::{Credentials, Key, Member, Provider, Snapshot, Upstream};
+use crate::config::{Credentials, Key, Manner, Member, Provider, Snapshot, Upstream};
 use crate::ir::{Blame, Class, Failure};
 use crate::policy::balance::Session;
 use crate::policy::breaker::{Admission, Verdict};
@@ -715,6 +715,11 @@ impl Exchange {
             Destination::Chain(routed) => Some(routed),
             Destination::Demo(_) => None,
         }
+    }
+
+    /// How the request's route wants it answered.
+    pub(in crate::gateway) fn manner(&self) -> Option<&Manner> {
+        self.routed().map(|routed| &routed.chain.manner)
     }
 
     pub(in crate::gateway) fn routed_mut(&mut self) -> Option<&mut Routed> {
