@@ -59,7 +59,11 @@ impl Manner {
     }
 
     /// Reads what the table of a route says, over what holds for all.
-    pub(super) fn read_of_route(s: &mut Section<'_, '_>, manner: &mut Manner, f: &mut Findings<'_>) {
+    pub(super) fn read_of_route(
+        s: &mut Section<'_, '_>,
+        manner: &mut Manner,
+        f: &mut Findings<'_>,
+    ) {
         Manner::read(s, manner, f);
         if let Some(text) = s.text("message", f) {
             if text.get_ref().is_empty() {

@@ -14,6 +14,7 @@ mod failover;
 #[path = "../wire_cases/fixtures.rs"]
 mod fixtures;
 mod keys;
+mod last_resort;
 mod play;
 mod settings;
 mod shards;

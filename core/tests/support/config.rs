@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use tollgate_core::base::{JsonStr, Limits};
 use tollgate_core::config::{
-    Authorization, BaseUrl, Chain, Credentials, Key, Manner, Named, Pattern, Provider, Route, RouteTarget,
-    Snapshot, Upstream, UpstreamTimers,
+    Authorization, BaseUrl, Chain, Credentials, Key, Manner, Named, Pattern, Provider, Route,
+    RouteTarget, Snapshot, Upstream, UpstreamTimers,
 };
 use tollgate_core::dialect::{Dialect, ReasoningField, Traits};
 use tollgate_core::policy::breaker::BreakerLimits;

@@ -42,6 +42,8 @@ pub(in crate::gateway) struct Plan {
     first: Option<Box<Told>>,
     /// Whether the last attempt's failure said when to come back.
     is_told_when: bool,
+    /// Whether the client is told the route's message, since no target could answer.
+    pub(in crate::gateway) is_message: bool,
     /// Since when it has waited for a key.
     waits_since: Option<Instant>,
 }
@@ -589,6 +591,15 @@ impl Shard {
             return;
         };
         let first = exchange.plan.first.take();
+        let why = first.as_ref().map(|told| &told.failure);
+        if let Some(why) = why.or(failure.as_deref())
+            && let Some(text) = exchange.manner().and_then(|it| it.message.clone())
+            && matches!(why.blame, Blame::Key | Blame::Upstream)
+        {
+            let why = why.clone();
+            self.tell_message(id, &text, &why);
+            return;
+        }
         match (first, failure) {
             (Some(mut told), failure) => {
                 // When to come back is known better by now.
@@ -745,6 +756,9 @@ impl Exchange {
 
     /// The target that is asked, for people: `provider/model`.
     pub(in crate::gateway) fn target_name(&self) -> Option<String> {
+        if self.plan.is_message {
+            return Some("tollgate/message".to_owned());
+        }
         let provider = self.provider()?;
         let model = self.prompt()?.model.unescape();
         Some(format!("{}/{model}", provider.name))
