@@ -4,6 +4,8 @@
 //! will do. Once content has gone out there is no plan any more: what fails then is told in the
 //! stream.
 
+mod learn;
+
 use core::time::Duration;
 use std::sync::Arc;
 
@@ -286,10 +288,14 @@ impl Shard {
         let Some(seat) = &mut exchange.plan.seat else {
             return;
         };
-        if core::mem::take(&mut seat.is_probe)
-            && seat.generation == Some(self.ctx.generation)
-            && let Some(state) = self.targets.get_mut(seat.target)
-        {
+        let is_probe = core::mem::take(&mut seat.is_probe);
+        let state = self.targets.get_mut(seat.target);
+        let state = state.filter(|_| seat.generation == Some(self.ctx.generation));
+        let Some(state) = state else {
+            return;
+        };
+        state.latency.observe(now.since(seat.since), now);
+        if is_probe {
             let (snapshot, rng) = (&self.ctx.snapshot, &mut self.ctx.rng);
             let news = state.judged(true, Verdict::Well, now, snapshot, rng);
             if let Some(news) = news {
@@ -494,6 +500,9 @@ impl Shard {
         let target = exchange.target();
         let seat = exchange.plan.seat;
         exchange.plan.remember(told);
+        if class == Class::Timeout {
+            self.waited_in_vain(seat);
+        }
         if was_waiting {
             self.forget_lookup(id);
         }
