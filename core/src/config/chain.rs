@@ -11,6 +11,7 @@ use super::models::DEMO;
 use super::provider::{Configured, read_headers};
 use super::section::{At, Section, section_of, text_of, wrong_type};
 use super::snapshot::{Chain, Member, Pattern, Route, RouteTarget, Step, Upstream, WEIGHT_MAX};
+use super::timers::TimersSet;
 use super::traits::{TOKENS_MAX, TraitsSet};
 use crate::base::{JsonStr, RawJson};
 
@@ -27,6 +28,7 @@ pub(super) struct Settings {
     set: TraitsSet,
     extra: Vec<(JsonStr, RawJson)>,
     headers: Vec<(Arc<str>, Arc<str>)>,
+    timers: TimersSet,
 }
 
 impl Settings {
@@ -44,6 +46,8 @@ impl Settings {
         }
         settings.set.max_tokens = max_tokens.or(settings.set.max_tokens);
         read_headers(name, section, &mut settings.headers, findings);
+        let title = format!("the timers of `{name}`");
+        settings.timers = TimersSet::read(section, title, findings);
         let title = format!("the parameters of `{name}`");
         let parameters = section.table("parameters", title, findings);
         for (key, value) in parameters.iter().flat_map(Section::entries) {
@@ -60,6 +64,7 @@ impl Settings {
     /// These settings, and where they say nothing those of all targets of the name.
     fn over(mut self, all: &Settings) -> Settings {
         self.set = self.set.over(&all.set);
+        self.timers = self.timers.over(&all.timers);
         for (name, value) in &all.extra {
             if !self.extra.iter().any(|(own, _)| own == name) {
                 self.extra.push((name.clone(), value.clone()));
@@ -251,6 +256,7 @@ impl<'p> Targets<'p> {
             whole_name,
             extra: settings.extra,
             headers: settings.headers,
+            timers: settings.timers.apply(&provider.timers),
         };
         if let Some(model) = model {
             upstream.traits = upstream.traits_of(model);

@@ -2,12 +2,12 @@
 //! it.
 
 use core::fmt;
-use core::time::Duration;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
 use super::manner::Manner;
+use super::timers::UpstreamTimers;
 use super::traits::traits_for;
 use super::value;
 use crate::base::{JsonStr, Limits, RawJson};
@@ -65,8 +65,6 @@ pub struct Provider {
     /// The HTTP proxy on the way, asked with CONNECT for `https` (RFC 9110 §9.3.6) and with the
     /// absolute form for `http`.
     pub proxy: Option<Proxy>,
-    /// How long each phase may take here.
-    pub timers: UpstreamTimers,
 }
 
 /// Scheme, host, port and path prefix of a provider.
@@ -157,22 +155,6 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// How long each phase may take at a provider; see
-/// [`TimerLimits`](crate::base::limits::TimerLimits).
-#[derive(Clone, Debug)]
-pub struct UpstreamTimers {
-    /// Resolving, connecting and the TLS handshake.
-    pub connect: Duration,
-    /// From the request's last byte to the first real content of the answer.
-    pub first_content: Duration,
-    /// Between two data events of a stream.
-    pub idle: Duration,
-    /// A whole answer that is not streamed.
-    pub total: Duration,
-    /// A whole streamed answer.
-    pub total_stream: Option<Duration>,
-}
-
 /// What a model name leads to.
 #[derive(Clone, Debug)]
 pub struct Route {
@@ -244,6 +226,8 @@ pub struct Upstream {
     pub extra: Vec<(JsonStr, RawJson)>,
     /// Fields to send.
     pub headers: Vec<(Arc<str>, Arc<str>)>,
+    /// How long each phase may take.
+    pub timers: UpstreamTimers,
 }
 
 /// Which traits of a model follow from its name, see [`traits_for`]: those that no config sets.

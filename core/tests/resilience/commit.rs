@@ -12,6 +12,8 @@ use super::support::http;
 use super::support::talk::{self, Reply};
 use super::support::world::{Conn, End, Reach};
 
+/// A target is waited for although another one could answer.
+const PATIENT: &str = "timers.first_content_min = \"5m\"\n";
 const HEAD: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
 
 fn text(play: &Play, client: Conn) -> String {
@@ -21,7 +23,7 @@ fn text(play: &Play, client: Conn) -> String {
 #[test]
 fn after_a_long_hold_another_target_still_answers_unseen() {
     for dialect in DIALECTS {
-        let mut play = Play::new(CHAIN);
+        let mut play = Play::new(&format!("{PATIENT}{CHAIN}"));
         let client = play.ask(dialect, true);
         let (conn, port, _) = play.asked();
         assert_eq!(port, FIRST);
@@ -59,7 +61,7 @@ fn after_a_long_hold_another_target_still_answers_unseen() {
 #[test]
 fn after_a_long_hold_the_last_error_is_an_event() {
     for dialect in DIALECTS {
-        let mut play = Play::new(CHAIN);
+        let mut play = Play::new(&format!("{PATIENT}{CHAIN}"));
         let client = play.ask(dialect, true);
         play.asked();
         play.world.pass(Duration::from_secs(30));
@@ -82,7 +84,7 @@ fn after_a_long_hold_the_last_error_is_an_event() {
 
 #[test]
 fn the_hold_ends_too_where_the_first_target_was_never_reached() {
-    let mut play = Play::new(CHAIN);
+    let mut play = Play::new(&format!("{PATIENT}{CHAIN}"));
     play.world.reach = Reach::Refuses;
     let client = play.ask(Dialect::Anthropic, true);
     play.world.reach = Reach::Accepts;

@@ -4,6 +4,7 @@
 //! will do. Once content has gone out there is no plan any more: what fails then is told in the
 //! stream.
 
+mod asked;
 mod learn;
 
 use core::time::Duration;
@@ -16,17 +17,17 @@ use super::super::io::{Message, Work};
 use super::super::prepare::{Destination, Encode, Prompt, Routed, ranked};
 use super::super::provider::ProviderState;
 use super::super::target::TargetState;
+use super::Answer;
 use super::deadlines::Phase;
 use super::state::{State, Step};
-use super::{Answer, Exchange};
 use crate::base::{ExchangeId, Instant};
-use crate::config::{Credentials, Key, Manner, Member, Provider, Snapshot, Upstream};
+use crate::config::{Member, Provider, Snapshot, Upstream};
 use crate::ir::{Blame, Class, Failure};
 use crate::policy::balance::Session;
 use crate::policy::breaker::{Admission, Verdict};
 use crate::policy::keys::NoKey;
 use crate::policy::retry::{self, Next};
-use crate::record::{Attempted, Outcome};
+use crate::record::Outcome;
 use crate::wire::http1::Fields;
 
 /// How far the plan of a request has come.
@@ -405,7 +406,7 @@ impl Shard {
             return;
         };
         let since = *exchange.plan.waits_since.get_or_insert(now);
-        let patience = since + exchange.snapshot.retry.wait_max;
+        let patience = (since + exchange.snapshot.retry.wait_max).min(exchange.due);
         // How long a limit holds that was met just now is only guessed if nobody said.
         let is_guess = exchange.plan.first.is_some() && !exchange.plan.is_told_when;
         let is_soon = until.is_some_and(|until| until <= patience) || busy.is_some();
@@ -482,6 +483,7 @@ impl Shard {
         exchange.attempt.needs_fresh = false;
         for phase in [
             Phase::Connect,
+            Phase::Tls,
             Phase::FirstContent,
             Phase::Idle,
             Phase::Ending,
@@ -544,17 +546,14 @@ impl Shard {
         let Some(exchange) = self.exchanges.get_mut(id) else {
             return true;
         };
+        let has_others = exchange.has_other_than(target);
         let retry = &exchange.snapshot.retry;
         let plan = &mut exchange.plan;
         let backoff = retry.backoff(plan.repeats, &mut self.ctx.rng);
         let wait = backoff.max(asked.unwrap_or_default());
-        let has_others = exchange.prepared.as_deref().is_some_and(|prepared| {
-            matches!(&prepared.destination, Destination::Chain(routed)
-            if routed.chain.upstreams().any(|it| {
-                Some(it.target) != target && !plan.out.contains(&it.target)
-            }))
-        });
-        let is_long = wait > retry.wait_max || (has_others && asked > Some(retry.backoff_max));
+        let is_long = wait > retry.wait_max
+            || now + wait >= exchange.due
+            || (has_others && asked > Some(retry.backoff_max));
         let may_repeat = !is_long
             && plan.repeats < retry.repeats_max
             && plan.attempts < retry.attempts_max
@@ -726,66 +725,6 @@ impl Plan {
     /// not answer.
     fn remember(&mut self, told: Told) {
         self.first.get_or_insert_with(|| Box::new(told));
-    }
-}
-
-impl Exchange {
-    pub(in crate::gateway) fn routed(&self) -> Option<&Routed> {
-        match &self.prepared.as_deref()?.destination {
-            Destination::Chain(routed) => Some(routed),
-            Destination::Demo(_) => None,
-        }
-    }
-
-    /// How the request's route wants it answered.
-    pub(in crate::gateway) fn manner(&self) -> Option<&Manner> {
-        self.routed().map(|routed| &routed.chain.manner)
-    }
-
-    pub(in crate::gateway) fn routed_mut(&mut self) -> Option<&mut Routed> {
-        match &mut self.prepared.as_deref_mut()?.destination {
-            Destination::Chain(routed) => Some(routed),
-            Destination::Demo(_) => None,
-        }
-    }
-
-    /// The key with which the provider is asked.
-    pub(in crate::gateway) fn key(&self) -> Option<&Key> {
-        let seat = self.plan.seat?;
-        match &self.snapshot.providers.get(seat.provider)?.credentials {
-            Credentials::Keys(keys) => keys.get(seat.key?),
-            Credentials::Client | Credentials::None => None,
-        }
-    }
-
-    /// The number of the target that is asked.
-    fn target(&self) -> Option<usize> {
-        self.plan.seat.map(|seat| seat.target)
-    }
-
-    /// The target that is asked, for people: `provider/model`.
-    pub(in crate::gateway) fn target_name(&self) -> Option<String> {
-        if self.plan.is_message {
-            return Some("tollgate/message".to_owned());
-        }
-        let provider = self.provider()?;
-        let model = self.prompt()?.model.unescape();
-        Some(format!("{}/{model}", provider.name))
-    }
-
-    /// Takes note of an attempt that ended, for the record.
-    pub(in crate::gateway) fn note_attempt(&mut self, now: Instant, failed: Option<Class>) {
-        let Some(seat) = self.plan.seat else {
-            return;
-        };
-        let attempted = Attempted {
-            provider: provider_name(&self.snapshot, seat.provider),
-            model: self.prompt().map(|prompt| prompt.model.clone()),
-            key: self.key().map(|key| Arc::clone(&key.fingerprint)),
-            duration: now.since(seat.since),
-            failed,
-        };
-        self.access.attempts.push(attempted);
     }
 }
 

@@ -493,7 +493,7 @@ impl Shard {
 impl Exchange {
     /// Gives the upstream its time for the next data.
     fn await_data(&mut self, now: Instant) {
-        if let Some(idle) = self.provider().map(|provider| provider.timers.idle) {
+        if let Some(idle) = self.timers().map(|timers| timers.idle) {
             self.deadlines.set(Phase::Idle, now + idle);
         }
     }
