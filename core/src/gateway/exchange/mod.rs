@@ -9,6 +9,7 @@ pub(super) mod deadlines;
 mod gather;
 mod patience;
 pub(super) mod plan;
+mod race;
 mod receive;
 mod relay;
 mod respond;
@@ -24,6 +25,7 @@ use bytes::Bytes;
 use self::deadlines::Deadlines;
 use self::gather::Gather;
 use self::plan::Plan;
+use self::race::Race;
 use self::state::{State, Step};
 use self::stream::StreamRelay;
 use super::ctx::{Alarm, AlarmClock, ClientId, Ctx, UpstreamId};
@@ -52,6 +54,8 @@ pub(super) struct Exchange {
     pub(super) answer: Answer,
     /// Which targets were asked, and may be.
     pub(super) plan: Plan,
+    /// Whether another exchange works on the same request.
+    pub(super) race: Race,
     /// A stream whose head went out before there was any content: makes its signs of life, and the
     /// error, if it comes to that.
     pub(super) opened: Option<Box<StreamEncoder>>,
@@ -154,6 +158,11 @@ impl Exchange {
             self.clock
                 .set(deadline, Alarm::Exchange(self.id), &mut ctx.timers);
         }
+    }
+
+    /// Whether it is a second attempt beside another exchange, without a client of its own.
+    pub(super) const fn is_rival(&self) -> bool {
+        matches!(self.race, Race::RivalOf(_))
     }
 
     /// Memory held for the request and its answer, what is charged as a body not counted.

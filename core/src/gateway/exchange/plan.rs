@@ -19,15 +19,16 @@ use super::super::provider::ProviderState;
 use super::super::target::TargetState;
 use super::Answer;
 use super::deadlines::Phase;
+use super::race::Race;
 use super::state::{State, Step};
 use crate::base::{ExchangeId, Instant};
 use crate::config::{Member, Provider, Snapshot, Upstream};
-use crate::ir::{Blame, Class, Failure};
+use crate::ir::{Blame, Class, Failure, Usage};
 use crate::policy::balance::Session;
 use crate::policy::breaker::{Admission, Verdict};
 use crate::policy::keys::NoKey;
 use crate::policy::retry::{self, Next};
-use crate::record::Outcome;
+use crate::record::{Ending, Outcome};
 use crate::wire::http1::Fields;
 
 /// How far the plan of a request has come.
@@ -126,6 +127,7 @@ impl Shard {
                 return;
             }
             exchange.deadlines.clear(Phase::Backoff);
+            let is_rival = exchange.is_rival();
             let retry = &exchange.snapshot.retry;
             if exchange.plan.attempts >= retry.attempts_max {
                 self.give_up(id, None);
@@ -138,6 +140,10 @@ impl Shard {
                         return;
                     }
                     // This target cannot be told what is asked; the next one is tried.
+                }
+                Found::Wait(_) if is_rival => {
+                    self.call_off(id);
+                    return;
                 }
                 Found::Wait(wait) => {
                     self.wait_for_key(id, wait);
@@ -214,7 +220,8 @@ impl Shard {
         if is_current {
             if let Some(state) = self.targets.get_mut(upstream.target) {
                 let is_first = exchange.plan.repeats == 0;
-                seat.is_probe = state.begun(is_first, now, &exchange.snapshot);
+                let percent = exchange.manner().map_or(0, |manner| manner.hedge_percent);
+                seat.is_probe = state.begun(is_first, percent, now, &exchange.snapshot);
             }
             if let (Some(key), Some(state)) = (key, self.providers.get_mut(upstream.provider)) {
                 seat.is_key_probe = state.keys.take(key, tokens, now);
@@ -460,9 +467,10 @@ impl Shard {
         exchange.step(Step::Failed);
         exchange.attempt.upstream = None;
         exchange.deadlines.clear(Phase::Connect);
+        exchange.deadlines.clear(Phase::Tls);
         if core::mem::take(&mut exchange.attempt.needs_fresh) {
             // It was sent, on a connection that turned out dead.
-            exchange.note_attempt(self.ctx.now.mono, Some(Class::BadGateway));
+            exchange.note_attempt(self.ctx.now.mono, Ending::Failed(Class::BadGateway));
         } else {
             exchange.plan.attempts -= 1;
         }
@@ -478,12 +486,15 @@ impl Shard {
             return;
         };
         exchange.step(Step::Failed);
-        exchange.answer = Answer::None;
+        if let Answer::Stream(streaming) = core::mem::take(&mut exchange.answer) {
+            exchange.access.usage = streaming.relay.watched().usage;
+        }
         let was_waiting = core::mem::take(&mut exchange.attempt.is_waiting);
         exchange.attempt.needs_fresh = false;
         for phase in [
             Phase::Connect,
             Phase::Tls,
+            Phase::Hedge,
             Phase::FirstContent,
             Phase::Idle,
             Phase::Ending,
@@ -497,13 +508,13 @@ impl Shard {
             Blame::Upstream => Verdict::Failed,
             Blame::Client | Blame::Gateway | Blame::Key => Verdict::Nothing,
         };
-        exchange.note_attempt(now, Some(class));
+        exchange.note_attempt(now, Ending::Failed(class));
         exchange.plan.is_told_when = retry_after.is_some();
         let target = exchange.target();
         let seat = exchange.plan.seat;
         exchange.plan.remember(told);
         if class == Class::Timeout {
-            self.waited_in_vain(seat);
+            self.waited_in_vain(id);
         }
         if was_waiting {
             self.forget_lookup(id);
@@ -515,6 +526,19 @@ impl Shard {
         let Some(exchange) = self.exchanges.get_mut(id) else {
             return;
         };
+        exchange.access.usage = Usage::default();
+        match exchange.race {
+            Race::RivalOf(_) => {
+                self.call_off(id);
+                return;
+            }
+            Race::Against(rival) if next != Next::Nowhere => {
+                exchange.plan.rule_out(target);
+                self.take_over(rival);
+                return;
+            }
+            Race::Against(_) | Race::Alone => {}
+        }
         match next {
             Next::Nowhere => {
                 self.give_up(id, None);
@@ -716,6 +740,23 @@ impl Search {
 }
 
 impl Plan {
+    /// The plan of an attempt beside this one's at `target`.
+    pub(super) fn beside(&self, target: Option<usize>) -> Plan {
+        let mut out = self.out.clone();
+        out.extend(target);
+        Plan {
+            attempts: self.attempts,
+            out,
+            ..Plan::default()
+        }
+    }
+
+    /// Goes on where `other` ended.
+    pub(super) fn take_over(&mut self, other: Plan) {
+        self.first = other.first;
+        self.out.extend(other.out);
+    }
+
     fn rule_out(&mut self, target: Option<usize>) {
         self.out.extend(target);
         self.repeats = 0;

@@ -18,6 +18,7 @@ use super::deadlines::Deadlines;
 use super::gather::Gather;
 use super::patience;
 use super::plan::Plan;
+use super::race::Race;
 use super::state::{State, Step};
 use super::{Answer, Attempt, Exchange, Inbound};
 use crate::base::{ExchangeId, Instant};
@@ -410,6 +411,7 @@ fn new_exchange(id: ExchangeId, client: &Client, head: RequestHead, ctx: &mut Ct
         attempt: Attempt::default(),
         answer: Answer::None,
         plan: Plan::default(),
+        race: Race::Alone,
         opened: None,
         deadlines: Deadlines::new(),
         clock: AlarmClock::default(),

@@ -7,8 +7,8 @@ use super::super::Exchange;
 use super::provider_name;
 use crate::base::Instant;
 use crate::config::{Credentials, Key, Manner, Upstream};
-use crate::ir::Class;
-use crate::record::Attempted;
+use crate::ir::Usage;
+use crate::record::{Attempted, Ending};
 
 impl Exchange {
     pub(in crate::gateway) fn routed(&self) -> Option<&Routed> {
@@ -52,7 +52,7 @@ impl Exchange {
     }
 
     /// The number of the target that is asked.
-    pub(super) fn target(&self) -> Option<usize> {
+    pub(in crate::gateway::exchange) fn target(&self) -> Option<usize> {
         self.plan.seat.map(|seat| seat.target)
     }
 
@@ -67,7 +67,7 @@ impl Exchange {
     }
 
     /// Takes note of an attempt that ended, for the record.
-    pub(in crate::gateway) fn note_attempt(&mut self, now: Instant, failed: Option<Class>) {
+    pub(in crate::gateway) fn note_attempt(&mut self, now: Instant, ending: Ending) {
         let Some(seat) = self.plan.seat else {
             return;
         };
@@ -76,7 +76,11 @@ impl Exchange {
             model: self.prompt().map(|prompt| prompt.model.clone()),
             key: self.key().map(|key| Arc::clone(&key.fingerprint)),
             duration: now.since(seat.since),
-            failed,
+            ending,
+            usage: match ending {
+                Ending::Answered => Usage::default(),
+                Ending::CalledOff | Ending::Failed(_) => self.access.usage,
+            },
         };
         self.access.attempts.push(attempted);
     }
