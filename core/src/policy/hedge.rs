@@ -1,4 +1,5 @@
-//! [`HedgeBudget`]: how many requests may be sent to a second target as well, since the first is late.
+//! [`HedgeBudget`]: how many requests may be sent to a second target as well, since the first is
+//! late.
 
 /// So many requests' share can be saved up.
 const SAVED_MAX: u32 = 10;

@@ -189,7 +189,7 @@ impl Shard {
         result: &Result<Vec<core::net::SocketAddr>, ResolveFailure>,
     ) {
         let waiting = match ticket {
-            Ticket::Exchange(_) => return,
+            Ticket::Exchange { .. } => return,
             // A later attempt waits for the addresses of another provider.
             Ticket::Lookup { exchange, attempt } => {
                 let waiting = self.exchanges.get(exchange);

@@ -17,7 +17,6 @@ use super::super::io::{Message, Work};
 use super::super::prepare::{Destination, Encode, Prompt, Routed, ranked};
 use super::super::provider::ProviderState;
 use super::super::target::TargetState;
-use super::Answer;
 use super::deadlines::Phase;
 use super::race::Race;
 use super::state::{State, Step};
@@ -127,6 +126,10 @@ impl Shard {
                 return;
             }
             exchange.deadlines.clear(Phase::Backoff);
+            if let Race::Against(rival) = exchange.race {
+                self.take_over(rival);
+                return;
+            }
             let is_rival = exchange.is_rival();
             let retry = &exchange.snapshot.retry;
             if exchange.plan.attempts >= retry.attempts_max {
@@ -347,7 +350,7 @@ impl Shard {
         exchange.step(Step::Encoding);
         if self
             .ctx
-            .perform(Work::Encode(Box::new(encode)), id)
+            .perform(Work::Encode(Box::new(encode)), id, exchange.plan.attempts)
             .is_none()
         {
             let message = "the gateway works on as many large requests as it may";
@@ -486,21 +489,7 @@ impl Shard {
             return;
         };
         exchange.step(Step::Failed);
-        if let Answer::Stream(streaming) = core::mem::take(&mut exchange.answer) {
-            exchange.access.usage = streaming.relay.watched().usage;
-        }
-        let was_waiting = core::mem::take(&mut exchange.attempt.is_waiting);
-        exchange.attempt.needs_fresh = false;
-        for phase in [
-            Phase::Connect,
-            Phase::Tls,
-            Phase::Hedge,
-            Phase::FirstContent,
-            Phase::Idle,
-            Phase::Ending,
-        ] {
-            exchange.deadlines.clear(phase);
-        }
+        let was_waiting = exchange.end_attempt();
         let failure = &told.failure;
         let (class, retry_after) = (failure.class, failure.retry_after);
         let next = retry::next(failure);

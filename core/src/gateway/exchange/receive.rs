@@ -181,7 +181,7 @@ impl Shard {
         }
         if self
             .ctx
-            .perform(Work::Prepare(Box::new(prepare)), exchange_id)
+            .perform(Work::Prepare(Box::new(prepare)), exchange_id, 0)
             .is_none()
         {
             let message = "the gateway works on as many large requests as it may";

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::super::super::prepare::{Destination, Routed};
-use super::super::Exchange;
+use super::super::deadlines::Phase;
+use super::super::{Answer, Exchange};
 use super::provider_name;
 use crate::base::Instant;
 use crate::config::{Credentials, Key, Manner, Upstream};
@@ -64,6 +65,26 @@ impl Exchange {
         let provider = self.provider()?;
         let model = self.prompt()?.model.unescape();
         Some(format!("{}/{model}", provider.name))
+    }
+
+    /// Nothing of the attempt that failed goes on. Says whether it waited for a provider's
+    /// addresses.
+    pub(super) fn end_attempt(&mut self) -> bool {
+        if let Answer::Stream(streaming) = core::mem::take(&mut self.answer) {
+            self.access.usage = streaming.relay.watched().usage;
+        }
+        for phase in [
+            Phase::Connect,
+            Phase::Tls,
+            Phase::Hedge,
+            Phase::FirstContent,
+            Phase::Idle,
+            Phase::Ending,
+        ] {
+            self.deadlines.clear(phase);
+        }
+        self.attempt.needs_fresh = false;
+        core::mem::take(&mut self.attempt.is_waiting)
     }
 
     /// Takes note of an attempt that ended, for the record.
