@@ -140,9 +140,10 @@ class LateContent(Fault):
         else:
             up.head()
         up.keep_silent(20, up.events.noise if up.streams else b"")
-        up.begin(wire.TOKENS)
         if up.streams:
-            up.send(up.events.finish + up.events.end)
+            up.send(b"".join(up.events.tokens) + up.events.finish + up.events.end)
+        else:
+            up.begin(wire.TOKENS)
         up.end()
 
     def look(self, result):
@@ -230,7 +231,7 @@ class NoEnd(Fault):
 
 class NoEndOpen(NoEnd):
     name = "the same, and the connection stays open"
-    # What may still come (usage, twice told by some) is waited for.
+    # What may still come is waited for, but not for long.
     latest = 6.0
 
     def first(self, up, n):
