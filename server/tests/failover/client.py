@@ -13,7 +13,7 @@ def ask(port, api, model, streams, request_id):
     """Sends a request and reads the answer to its end."""
     seen = wire.Seen()
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=SILENCE_SECONDS_MAX)
-    began = time.monotonic()
+    began = seen.began = time.monotonic()
     try:
         body = wire.dump(wire.request_body(api, model, streams)).encode()
         fields = {"content-type": "application/json", "x-request-id": request_id}

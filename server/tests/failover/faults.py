@@ -30,6 +30,11 @@ class Fault:
     # Whether the opt-in hold has something to do here.
     is_for_hold = False
 
+    def label(self):
+        """Its number, with a letter behind the first of that number."""
+        same = [fault for fault in ALL if fault.number == self.number]
+        return f"{self.number}{' bcd'[same.index(self)]}".strip()
+
     def play(self, up, n):
         if up.who == "second":
             return self.second(up)
@@ -77,7 +82,13 @@ class RateLimitAlone(RateLimitOnce):
     def look(self, result):
         yield from super().look(result)
         yield from asked(result, first=2)
-        result.figure("beyond retry-after", result.seen.ended_at - self.wait)
+        entries = result.log.of("first")
+        if len(entries) == 2:
+            # From the last byte of the refusal to the request, and from the last byte of the answer
+            # to the client's end of it.
+            waited = entries[1].at - entries[0].ended_at - self.wait
+            handed = result.seen.began + result.seen.ended_at - entries[1].ended_at
+            result.figure("beyond retry-after", waited + handed)
 
 
 class RateLimitAlways(Fault):
@@ -300,7 +311,7 @@ class Outage(Fault):
 
     number, name = 15, "503 for a while, request after request"
     seconds = 24.0
-    # Times between a breaker's probes double, and are random by a tenth.
+    # The most between a breaker's probes: the times double.
     probes = (5.0, 10.0, 20.0, 40.0)
 
     def first(self, up, n):
@@ -310,7 +321,7 @@ class Outage(Fault):
 
 
 class Named(Fault):
-    number, name = 16, "the first begins and fails: model, usage and record are the second's"
+    number, name = 16, "begins and fails: model, usage, record are the second's"
 
     def first(self, up, n):
         if not up.streams:

@@ -116,7 +116,8 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def refuse(self, status, message, code=None, **fields):
-        self.respond(status, wire.dump(wire.error(self.api, status, message, code)).encode(), **fields)
+        body = wire.dump(wire.error(self.api, status, message, code)).encode()
+        self.respond(status, body, **fields)
 
     def well(self):
         """The whole answer, as it was asked for."""

@@ -188,7 +188,8 @@ class Seen:
     is_finished: bool = False
     is_ended: bool = False
     wrong: list = field(default_factory=list)
-    # Seconds after the request was sent.
+    began: float = 0.0
+    # Seconds after that.
     content_at: float = None
     ended_at: float = None
 
