@@ -103,6 +103,7 @@ fn provider(index: usize, limits: &Limits) -> Provider {
         },
         credentials: Credentials::None,
         key_limits: KeyLimits::default(),
+        concurrent: None,
         authorization: match dialect {
             Dialect::Anthropic => Authorization::Field("x-api-key".into()),
             Dialect::OpenAiChat => Authorization::Bearer,
@@ -163,5 +164,6 @@ fn upstream(provider: usize, target: usize) -> Upstream {
         whole_name: false,
         extra: Vec::new(),
         headers: Vec::new(),
+        concurrent: None,
     }
 }

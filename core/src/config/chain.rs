@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use toml::de::DeValue;
 
+use super::bounds;
 use super::diagnose::{Findings, nearest};
 use super::json::raw_json;
 use super::models::DEMO;
@@ -26,6 +27,7 @@ pub(super) struct Settings {
     set: TraitsSet,
     extra: Vec<(JsonStr, RawJson)>,
     headers: Vec<(Arc<str>, Arc<str>)>,
+    concurrent: Option<u32>,
 }
 
 impl Settings {
@@ -43,6 +45,7 @@ impl Settings {
         }
         settings.set.max_tokens = max_tokens.or(settings.set.max_tokens);
         read_headers(name, section, &mut settings.headers, findings);
+        settings.concurrent = bounds::concurrent(section, "concurrent", findings);
         let title = format!("the parameters of `{name}`");
         let parameters = section.table("parameters", title, findings);
         for (key, value) in parameters.iter().flat_map(Section::entries) {
@@ -59,6 +62,7 @@ impl Settings {
     /// These settings, and where they say nothing those of all targets of the name.
     fn over(mut self, all: &Settings) -> Settings {
         self.set = self.set.over(&all.set);
+        self.concurrent = self.concurrent.or(all.concurrent);
         for (name, value) in &all.extra {
             if !self.extra.iter().any(|(own, _)| own == name) {
                 self.extra.push((name.clone(), value.clone()));
@@ -241,6 +245,7 @@ impl<'p> Targets<'p> {
             whole_name,
             extra: settings.extra,
             headers: settings.headers,
+            concurrent: settings.concurrent,
         };
         if let Some(model) = model {
             upstream.traits = upstream.traits_of(model);

@@ -375,7 +375,7 @@ impl Shard {
             };
             match phase {
                 Phase::Total => self.too_late(id),
-                Phase::Backoff => self.choose(id),
+                Phase::Backoff => self.backoff_over(id),
                 Phase::Connect => self.timed_out(id, "the upstream could not be reached in time"),
                 Phase::FirstContent => {
                     self.timed_out(id, "the upstream sent no content in time");

@@ -5,6 +5,7 @@
 //! is apart: `stream` (events in, events out) and `whole` (a body in, a body out).
 
 mod attempt;
+pub(super) mod claim;
 pub(super) mod deadlines;
 mod gather;
 pub(super) mod plan;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use self::claim::Claim;
 use self::deadlines::Deadlines;
 use self::gather::Gather;
 use self::plan::Plan;
@@ -49,6 +51,8 @@ pub(super) struct Exchange {
     pub(super) prepared: Option<Box<Prepared>>,
     pub(super) attempt: Attempt,
     pub(super) answer: Answer,
+    /// Whose it is, and what that one may.
+    pub(super) claim: Claim,
     /// Which targets were asked, and may be.
     pub(super) plan: Plan,
     /// A stream whose head went out before there was any content: makes its signs of life, and the

@@ -4,13 +4,17 @@
 //! will do. Once content has gone out there is no plan any more: what fails then is told in the
 //! stream.
 
+mod wait;
+
 use core::time::Duration;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
+use self::wait::Wait;
 use super::super::Shard;
 use super::super::io::{Message, Work};
+use super::super::lines::{Lines, Resource};
 use super::super::prepare::{Destination, Encode, Prompt, Routed, ranked};
 use super::super::provider::ProviderState;
 use super::super::target::TargetState;
@@ -23,6 +27,7 @@ use crate::ir::{Blame, Class, Failure};
 use crate::policy::balance::Session;
 use crate::policy::breaker::{Admission, Verdict};
 use crate::policy::keys::NoKey;
+use crate::policy::queue::{Place, Priority};
 use crate::policy::retry::{self, Next};
 use crate::record::{Attempted, Outcome};
 use crate::wire::http1::Fields;
@@ -42,8 +47,14 @@ pub(in crate::gateway) struct Plan {
     first: Option<Box<Told>>,
     /// Whether the last attempt's failure said when to come back.
     is_told_when: bool,
-    /// Since when it has waited for a key.
+    /// Since when it has waited.
     waits_since: Option<Instant>,
+    /// Where it stands in line.
+    places: Vec<(Resource, Place)>,
+    /// Whether it looks because it is the next one in a line.
+    is_next: bool,
+    /// The client among whose requests it counts that are worked on.
+    entered: Option<u64>,
 }
 
 /// A request's place at a target.
@@ -84,21 +95,10 @@ pub(in crate::gateway) struct ErrorAnswer {
 /// What looking for a target came to.
 enum Found {
     Seat(Arc<Upstream>, Option<usize>),
-    /// None now, but a key will be free.
+    /// None now, but one will be free.
     Wait(Wait),
     /// None, and waiting does not help, or not soon.
     None(Option<Box<Failure>>),
-}
-
-/// When a key will be free.
-#[derive(Clone, Copy, Debug)]
-struct Wait {
-    /// The provider whose key it is.
-    provider: usize,
-    /// At this time, if that is known.
-    until: Option<Instant>,
-    /// Perhaps when another request ends that uses one of this provider's.
-    busy: Option<usize>,
 }
 
 impl Told {
@@ -121,6 +121,12 @@ impl Shard {
                 return;
             }
             exchange.deadlines.clear(Phase::Backoff);
+            if !self.enter(id) {
+                return;
+            }
+            let Some(exchange) = self.exchanges.get(id) else {
+                return;
+            };
             let retry = &exchange.snapshot.retry;
             if exchange.plan.attempts >= retry.attempts_max {
                 self.give_up(id, None);
@@ -135,7 +141,7 @@ impl Shard {
                     // This target cannot be told what is asked; the next one is tried.
                 }
                 Found::Wait(wait) => {
-                    self.wait_for_key(id, wait);
+                    self.wait(id, &wait);
                     return;
                 }
                 Found::None(failure) => {
@@ -163,8 +169,10 @@ impl Shard {
             tokens: prepared.input_tokens_estimate,
             is_current: Arc::ptr_eq(&exchange.snapshot, &self.ctx.snapshot),
             is_alone: routed.is_alone(),
+            priority: exchange.claim.standing.priority,
+            is_next: exchange.plan.is_next,
             closed: None,
-            waits: None,
+            waits: Wait::default(),
             refused: None,
         };
         for step in &routed.chain.steps {
@@ -176,14 +184,15 @@ impl Shard {
                 };
                 let target = self.targets.get(upstream.target);
                 let state = self.providers.get_mut(upstream.provider);
-                if let Some(key) = search.look(upstream, provider, target, state) {
+                let lines = &self.lines;
+                if let Some(key) = search.look(upstream, provider, target, state, lines) {
                     return Found::Seat(Arc::clone(upstream), key);
                 }
             }
         }
         match search.waits {
-            Some(wait) => Found::Wait(wait),
-            None => Found::None(search.failure(&exchange.snapshot).map(Box::new)),
+            wait if wait.is_some() => Found::Wait(wait),
+            _ => Found::None(search.failure(&exchange.snapshot).map(Box::new)),
         }
     }
 
@@ -207,6 +216,9 @@ impl Shard {
             since: now,
         };
         if is_current {
+            for resource in seat.resources() {
+                self.lines.occupy(resource);
+            }
             if let Some(state) = self.targets.get_mut(upstream.target) {
                 let is_first = exchange.plan.repeats == 0;
                 seat.is_probe = state.begun(is_first, now, &exchange.snapshot);
@@ -217,7 +229,7 @@ impl Shard {
         }
         exchange.plan.seat = Some(seat);
         exchange.plan.attempts += 1;
-        exchange.plan.waits_since = None;
+        self.stop_waiting(id, &seat.resources());
     }
 
     /// The request leaves its place: what the attempt says about target and key is noted, and those
@@ -243,18 +255,12 @@ impl Shard {
                 self.tell(news);
             }
         }
-        let (Some(key), Some(state)) = (seat.key, self.providers.get_mut(seat.provider)) else {
-            return;
-        };
-        let (is_probe, tokens) = (seat.is_key_probe, seat.tokens);
-        state.keys.release(key, is_probe, tokens, used, now);
-        self.key_freed(seat.provider);
-    }
-
-    /// A key can be used again, perhaps: whoever waits looks.
-    fn key_freed(&mut self, provider: usize) {
-        if let Some(state) = self.providers.get_mut(provider) {
-            self.pending_choices.extend(state.queue.drain(..));
+        if let (Some(key), Some(state)) = (seat.key, self.providers.get_mut(seat.provider)) {
+            let (is_probe, tokens) = (seat.is_key_probe, seat.tokens);
+            state.keys.release(key, is_probe, tokens, used, now);
+        }
+        for resource in seat.resources() {
+            self.lines.vacate(resource);
         }
     }
 
@@ -271,7 +277,7 @@ impl Shard {
             && let (Some(key), Some(state)) = (key, self.providers.get_mut(provider))
             && state.keys.accept(key, since)
         {
-            self.key_freed(provider);
+            self.lines.wake(Resource::Provider(provider));
         }
     }
 
@@ -383,40 +389,6 @@ impl Shard {
                 false
             }
         }
-    }
-
-    /// Waits for a key: until a time, or until one is free.
-    fn wait_for_key(&mut self, id: ExchangeId, wait: Wait) {
-        let Wait {
-            provider,
-            until,
-            busy,
-        } = wait;
-        let now = self.ctx.now.mono;
-        let Some(exchange) = self.exchanges.get_mut(id) else {
-            return;
-        };
-        let since = *exchange.plan.waits_since.get_or_insert(now);
-        let patience = since + exchange.snapshot.retry.wait_max;
-        // How long a limit holds that was met just now is only guessed if nobody said.
-        let is_guess = exchange.plan.first.is_some() && !exchange.plan.is_told_when;
-        let is_soon = until.is_some_and(|until| until <= patience) || busy.is_some();
-        let is_in_time = is_soon && now < patience && (!is_guess || busy.is_some());
-        if !is_in_time {
-            let name = exchange.snapshot.providers.get(provider);
-            let name = name.map_or("?", |provider| &*provider.name);
-            let message = format!("every key of the provider `{name}` is at its limit");
-            let mut failure = Failure::new(Class::RateLimit, message);
-            failure.retry_after = until.map(|until| until.since(now));
-            self.give_up(id, Some(Box::new(failure)));
-            return;
-        }
-        if let Some(state) = busy.and_then(|busy| self.providers.get_mut(busy)) {
-            state.queue.push_back(id);
-        }
-        let until = until.map_or(patience, |until| until.min(patience));
-        exchange.deadlines.set(Phase::Backoff, until);
-        exchange.rearm(&mut self.ctx);
     }
 
     /// Whether key or target must be left alone by now, since something was learnt of them while
@@ -620,7 +592,10 @@ struct Search {
     is_alone: bool,
     /// Of those whose breaker is open, the target that is asked again first.
     closed: Option<(Instant, usize)>,
-    waits: Option<Wait>,
+    priority: Priority,
+    /// Whether nobody else comes before it.
+    is_next: bool,
+    waits: Wait,
     refused: Option<(Class, usize)>,
 }
 
@@ -632,6 +607,7 @@ impl Search {
         provider: &Provider,
         target: Option<&TargetState>,
         state: Option<&mut ProviderState>,
+        lines: &Lines,
     ) -> Option<Option<usize>> {
         let count = provider.keys().len();
         if !self.is_current {
@@ -647,35 +623,34 @@ impl Search {
             }
             return None;
         }
-        if count == 0 {
-            return Some(None);
+        let key = match count {
+            0 => None,
+            _ => Some(self.key(upstream.provider, state?)?),
+        };
+        if let Some(resource) = lines.obstacle(upstream, self.priority, self.is_next) {
+            self.waits.add(upstream.provider, resource, None);
+            return None;
         }
-        let state = state?;
+        Some(key)
+    }
+
+    /// The key with which the provider can be asked.
+    fn key(&mut self, provider: usize, state: &mut ProviderState) -> Option<usize> {
         if self.is_alone && state.keys.is_last_resort(0, self.now) {
-            return Some(Some(0));
+            return Some(0);
         }
+        let line = Resource::Provider(provider);
         let limits = &state.key_limits;
         match state
             .keys
             .choose(self.session, self.tokens, limits, self.now)
         {
-            Ok(key) => return Some(Some(key)),
-            Err(NoKey::Refused(class)) => self.refused = Some((class, upstream.provider)),
-            Err(NoKey::Busy) => self.wait(upstream.provider).busy = Some(upstream.provider),
-            Err(NoKey::Until(at)) => {
-                let wait = self.wait(upstream.provider);
-                wait.until = Some(wait.until.map_or(at, |until| until.min(at)));
-            }
+            Ok(key) => return Some(key),
+            Err(NoKey::Refused(class)) => self.refused = Some((class, provider)),
+            Err(NoKey::Busy) => self.waits.add(provider, line, None),
+            Err(NoKey::Until(at)) => self.waits.add(provider, line, Some(at)),
         }
         None
-    }
-
-    fn wait(&mut self, provider: usize) -> &mut Wait {
-        self.waits.get_or_insert(Wait {
-            provider,
-            until: None,
-            busy: None,
-        })
     }
 
     /// Why no target can be asked, as far as that is not the request's own doing.
@@ -693,6 +668,14 @@ impl Search {
         let (class, provider) = self.refused?;
         let message = format!("the provider `{}` refuses its keys", name(provider));
         Some(Failure::new(class, message))
+    }
+}
+
+impl Seat {
+    /// What it is counted under.
+    const fn resources(&self) -> [Resource; 2] {
+        let target = Resource::Target(self.target);
+        [target, Resource::Provider(self.provider)]
     }
 }
 

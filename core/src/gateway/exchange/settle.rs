@@ -64,6 +64,7 @@ impl Shard {
             exchange.note_attempt(self.ctx.now.mono, failed);
             self.leave(id, verdict);
         }
+        self.depart(id);
         let Some(mut exchange) = self.exchanges.remove(id) else {
             return;
         };
