@@ -334,8 +334,8 @@ impl Shard {
         }
     }
 
-    /// Takes a new config. Exchanges in progress keep theirs, but for those that wait; kept connections are given up, since
-    /// the provider behind an index may be another now.
+    /// Takes a new config. Exchanges in progress keep theirs, but for those that wait; kept
+    /// connections are given up, since the provider behind an index may be another now.
     fn reload(&mut self, snapshot: Arc<Snapshot>) {
         // Those who wait for a lookup under the old config get one of their own.
         let waiting: Vec<ExchangeId> = self

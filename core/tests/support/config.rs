@@ -62,20 +62,9 @@ pub(crate) fn with(dialect: Dialect, limits: Limits) -> Snapshot {
             total_stream: timers.total_stream,
         },
     };
-    let upstream = Upstream {
-        target: 0,
-        provider: 0,
-        model: Some(JsonStr::from_static(MODEL)),
-        traits: traits(),
-        named: Named::default(),
-        whole_name: false,
-        extra: Vec::new(),
-        headers: Vec::new(),
-        concurrent: None,
-    };
     let route = Route {
         pattern: Pattern("*".into()),
-        target: RouteTarget::Chain(Arc::new(Chain::of(upstream))),
+        target: RouteTarget::Chain(Arc::new(Chain::of(upstream()))),
     };
     Snapshot {
         providers: vec![provider],
@@ -91,6 +80,21 @@ pub(crate) fn with(dialect: Dialect, limits: Limits) -> Snapshot {
             ..BreakerLimits::default()
         },
         ..Snapshot::default()
+    }
+}
+
+/// The model of the only route.
+fn upstream() -> Upstream {
+    Upstream {
+        target: 0,
+        provider: 0,
+        model: Some(JsonStr::from_static(MODEL)),
+        traits: traits(),
+        named: Named::default(),
+        whole_name: false,
+        extra: Vec::new(),
+        headers: Vec::new(),
+        concurrent: None,
     }
 }
 

@@ -18,6 +18,10 @@ use crate::policy::queue;
 /// The shortest time after which a client is asked to come back, where it is only guessed.
 const RETRY_AFTER_MIN: Duration = Duration::from_secs(1);
 
+/// What an answer is taken to have, whose length nobody knows: so that of short requests, too, a
+/// client gets one in a turn.
+const ANSWER_TOKENS: u64 = 1_024;
+
 /// What a request has to wait for: any of these will do.
 #[derive(Debug, Default)]
 pub(super) struct Wait {
@@ -258,7 +262,7 @@ impl Exchange {
         Waiter {
             id: self.id,
             standing: self.claim.standing,
-            cost: prepared.map_or(1, |prepared| prepared.input_tokens_estimate),
+            cost: ANSWER_TOKENS + prepared.map_or(0, |it| it.input_tokens_estimate),
             order: self.started.as_nanos(),
         }
     }
