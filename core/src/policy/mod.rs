@@ -3,6 +3,7 @@
 pub mod balance;
 pub mod breaker;
 pub mod keys;
+pub mod latency;
 pub mod queue;
 pub mod rate;
 pub mod retry;

@@ -8,6 +8,7 @@ mod attempt;
 pub(super) mod claim;
 pub(super) mod deadlines;
 mod gather;
+mod patience;
 pub(super) mod plan;
 mod receive;
 mod relay;
@@ -62,6 +63,8 @@ pub(super) struct Exchange {
     pub(super) clock: AlarmClock,
     /// When the head had come.
     pub(super) started: Instant,
+    /// Until when the whole answer must be there: as the client or the config says.
+    pub(super) due: Instant,
     /// What will be recorded; filled in on the way.
     pub(super) access: Box<Access>,
 }

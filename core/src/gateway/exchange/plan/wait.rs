@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use super::super::super::Shard;
 use super::super::super::lines::{Resource, Waiter};
+use super::super::Exchange;
 use super::super::claim::Claim;
 use super::super::deadlines::Phase;
 use super::super::state::State;
-use super::{Exchange, provider_name};
+use super::provider_name;
 use crate::base::{ExchangeId, Instant};
 use crate::config::{Resolved, Snapshot};
 use crate::ir::{Blame, Class, Failure};
@@ -117,7 +118,7 @@ impl Shard {
             return;
         };
         let since = *exchange.plan.waits_since.get_or_insert(now);
-        let patience = since + exchange.snapshot.retry.wait_max;
+        let patience = (since + exchange.snapshot.retry.wait_max).min(exchange.due);
         // How long a limit holds that was met just now is only guessed if nobody said.
         let is_guess = exchange.plan.first.is_some() && !exchange.plan.is_told_when;
         let is_soon = wait
