@@ -91,6 +91,8 @@ pub(super) enum Alarm {
     Client(ClientId),
     Drain,
     Exchange(ExchangeId),
+    /// A key of the provider may be free, for those who wait for one.
+    Keys(usize),
     Upstream(UpstreamId),
 }
 

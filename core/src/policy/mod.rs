@@ -5,5 +5,6 @@ pub mod breaker;
 pub mod hedge;
 pub mod keys;
 pub mod latency;
+pub mod queue;
 pub mod rate;
 pub mod retry;

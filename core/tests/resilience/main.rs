@@ -7,6 +7,7 @@
     reason = "fixtures are written in place"
 )]
 
+mod admission;
 mod breaker;
 mod commit;
 mod deadlines;

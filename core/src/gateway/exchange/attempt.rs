@@ -388,7 +388,7 @@ impl Shard {
             };
             match phase {
                 Phase::Total => self.too_late(id),
-                Phase::Backoff => self.choose(id),
+                Phase::Backoff => self.backoff_over(id),
                 Phase::Connect => self.timed_out(id, "the upstream could not be reached in time"),
                 Phase::Tls => self.timed_out(id, "the upstream's TLS handshake took too long"),
                 Phase::Hedge => self.hedge(id),

@@ -5,6 +5,7 @@
 //! is apart: `stream` (events in, events out) and `whole` (a body in, a body out).
 
 mod attempt;
+pub(super) mod claim;
 pub(super) mod deadlines;
 mod gather;
 mod patience;
@@ -22,6 +23,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use self::claim::Claim;
 use self::deadlines::Deadlines;
 use self::gather::Gather;
 use self::plan::Plan;
@@ -52,6 +54,8 @@ pub(super) struct Exchange {
     pub(super) prepared: Option<Box<Prepared>>,
     pub(super) attempt: Attempt,
     pub(super) answer: Answer,
+    /// Whose it is, and what that one may.
+    pub(super) claim: Claim,
     /// Which targets were asked, and may be.
     pub(super) plan: Plan,
     /// Whether another exchange works on the same request.

@@ -166,6 +166,7 @@ impl Exchange {
             answer: Answer::None,
             plan: self.plan.beside(target),
             race: Race::RivalOf(self.id),
+            claim: self.claim,
             opened: None,
             deadlines: Deadlines::new(),
             clock: AlarmClock::default(),

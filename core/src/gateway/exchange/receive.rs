@@ -14,6 +14,7 @@ use super::super::ctx::{AlarmClock, ClientId, Ctx};
 use super::super::endpoint::{self, Endpoint, Glimpse, NoEndpoint};
 use super::super::io::Work;
 use super::super::prepare::Prepare;
+use super::claim::Claim;
 use super::deadlines::Deadlines;
 use super::gather::Gather;
 use super::patience;
@@ -294,7 +295,10 @@ impl Exchange {
             return;
         }
         match auth::caller(&self.snapshot.callers, &head.fields) {
-            Ok(caller) => self.access.caller = caller,
+            Ok(caller) => {
+                self.claim = Claim::new(&self.snapshot, caller, self.access.peer);
+                self.access.caller = caller.map(|caller| Arc::clone(&caller.name));
+            }
             Err(message) => {
                 self.refuse(Failure::new(Class::Authentication, message).blame(Blame::Client));
             }
@@ -410,6 +414,7 @@ fn new_exchange(id: ExchangeId, client: &Client, head: RequestHead, ctx: &mut Ct
         prepared: None,
         attempt: Attempt::default(),
         answer: Answer::None,
+        claim: Claim::new(&ctx.snapshot, None, client.peer),
         plan: Plan::default(),
         race: Race::Alone,
         opened: None,

@@ -69,6 +69,7 @@ impl Shard {
             }
             self.leave(id, verdict);
         }
+        self.depart(id);
         let Some(mut exchange) = self.exchanges.remove(id) else {
             return;
         };
