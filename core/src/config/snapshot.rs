@@ -246,6 +246,8 @@ pub struct Named {
     pub thinking: bool,
     /// `sampling` does.
     pub sampling: bool,
+    /// `prefill` does.
+    pub prefill: bool,
 }
 
 /// A model that `GET /v1/models` shows.
@@ -415,6 +417,9 @@ impl Upstream {
         }
         if self.named.sampling {
             traits.sampling = told.sampling.unwrap_or(traits.sampling);
+        }
+        if self.named.prefill {
+            traits.prefill = told.prefill.unwrap_or(traits.prefill);
         }
         traits
     }

@@ -66,6 +66,8 @@ pub struct Traits {
     /// Whether a Messages model takes `temperature`, `top_p` and `top_k`; those after Claude Opus
     /// 4.6 do not.
     pub sampling: bool,
+    /// Whether the model goes on from where the conversation's last message, its own, breaks off.
+    pub prefill: bool,
 }
 
 impl Default for Traits {
@@ -79,6 +81,7 @@ impl Default for Traits {
             stream_options: true,
             developer_role: false,
             sampling: true,
+            prefill: false,
         }
     }
 }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use crate::base::{JsonStr, OutBuf};
 use crate::config::{Chain, Member, Resolved, Snapshot, Step, Upstream};
 use crate::dialect::{Dialect, Target};
-use crate::ir::{Blame, Class, Failure, PartKind, Request};
+use crate::ir::{Blame, Class, Failure, Message, Part, PartKind, Request, Role};
 use crate::policy::balance::{self, Session};
 use crate::wire::coding::{self, CodingError, Codings};
 use crate::wire::json::{Tape, Value};
@@ -75,6 +75,8 @@ pub struct Prompt {
     pub(super) body_len: u64,
     /// Whether both sides speak the same API, so that bytes pass untouched.
     pub(super) is_same_dialect: bool,
+    /// With how much of an answer it ends that the model is to continue.
+    pub(super) prefill_bytes: usize,
     /// JSON paths of what the target has no place for.
     pub(super) dropped: Vec<String>,
 }
@@ -207,7 +209,15 @@ impl Prepare {
                 let first = ranked(chain.steps.first(), session).next();
                 let upstream = first.map(|member| &member.upstream);
                 let upstream = upstream.ok_or_else(|| internal("the route leads nowhere"))?;
-                let prompt = encode(&self.snapshot, self.dialect, body, root, upstream, &name);
+                let prompt = encode(
+                    &self.snapshot,
+                    self.dialect,
+                    body,
+                    root,
+                    upstream,
+                    &name,
+                    "",
+                );
                 // What one target cannot be told, another may.
                 let is_alone = chain.upstreams().nth(1).is_none();
                 let prompt = match prompt {
@@ -264,6 +274,8 @@ pub struct Encode {
     pub(super) source: Bytes,
     pub(super) upstream: Arc<Upstream>,
     pub(super) model: JsonStr,
+    /// What the model is to continue, if anything.
+    pub(super) prefill: String,
 }
 
 impl Encode {
@@ -272,7 +284,16 @@ impl Encode {
         let root = parse(&self.source, tape, &self.snapshot)?;
         let name = self.model.unescape();
         let (snapshot, source) = (&self.snapshot, &self.source);
-        let prompt = encode(snapshot, self.dialect, source, root, &self.upstream, &name);
+        let (dialect, prefill) = (self.dialect, &self.prefill);
+        let prompt = encode(
+            snapshot,
+            dialect,
+            source,
+            root,
+            &self.upstream,
+            &name,
+            prefill,
+        );
         tape.shrink();
         prompt.map(Box::new)
     }
@@ -296,6 +317,7 @@ fn encode(
     root: Value<'_>,
     upstream: &Arc<Upstream>,
     name: &str,
+    prefill: &str,
 ) -> Result<Prompt, Box<Failure>> {
     let (upstream, model) = snapshot.model_at(upstream, name);
     if model.is_empty() {
@@ -310,10 +332,11 @@ fn encode(
         extra: &upstream.extra,
     };
     let is_same_dialect = provider.dialect == dialect;
-    let (mut encoded, dropped) = if is_same_dialect {
+    let (mut encoded, dropped) = if is_same_dialect && prefill.is_empty() {
         (dialect.edit_request(body, root, &target), Vec::new())
     } else {
-        let request = dialect.decode_request(root)?;
+        let mut request = dialect.decode_request(root)?;
+        continue_from(&mut request, prefill);
         let encoded = provider.dialect.encode_request(&request, &target)?;
         (encoded.body, encoded.dropped)
     };
@@ -323,8 +346,27 @@ fn encode(
         body_len: encoded.len() as u64,
         body: take_parts(&mut encoded),
         is_same_dialect,
+        prefill_bytes: prefill.len(),
         dropped,
     })
+}
+
+/// Ends the conversation with the beginning of its answer. A model that thinks first cannot go on
+/// from there.
+fn continue_from(request: &mut Request, prefill: &str) {
+    if prefill.is_empty() {
+        return;
+    }
+    request.reasoning = None;
+    let text = Part::text(JsonStr::escape(prefill));
+    match request.messages.last_mut() {
+        Some(last) if last.role == Role::Assistant => last.parts.push(text),
+        _ => request.messages.push(Message {
+            role: Role::Assistant,
+            parts: vec![text],
+            name: None,
+        }),
+    }
 }
 
 fn internal(message: &str) -> Box<Failure> {

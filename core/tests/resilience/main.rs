@@ -19,6 +19,7 @@ mod hedging;
 mod keys;
 mod last_resort;
 mod play;
+mod resuming;
 mod settings;
 mod shards;
 #[path = "../support/mod.rs"]
