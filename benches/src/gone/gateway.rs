@@ -27,8 +27,8 @@ impl Gateway {
     /// `config`, and waits until it is ready.
     ///
     /// # Errors
-    /// When it is no tollgate, cannot be started, ends, or is not ready within 10 seconds; with what
-    /// it wrote.
+    /// When it is no tollgate, cannot be started, ends, or is not ready within 10 seconds; with
+    /// what it wrote.
     pub fn start(spec: &ServerSpec, workers: usize, config: &str) -> io::Result<Gateway> {
         let ServerKind::Tollgate {
             runtime,
