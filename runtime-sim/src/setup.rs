@@ -102,6 +102,7 @@ fn provider(index: usize) -> Provider {
         },
         credentials: Credentials::None,
         key_limits: KeyLimits::default(),
+        concurrent: None,
         authorization: match dialect {
             Dialect::Anthropic => Authorization::Field("x-api-key".into()),
             Dialect::OpenAiChat => Authorization::Bearer,
@@ -156,6 +157,7 @@ fn upstream(provider: usize, target: usize, limits: &Limits) -> Upstream {
         whole_name: false,
         extra: Vec::new(),
         headers: Vec::new(),
+        concurrent: None,
         timers: UpstreamTimers::of(&limits.timers),
     }
 }

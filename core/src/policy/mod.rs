@@ -2,7 +2,9 @@
 
 pub mod balance;
 pub mod breaker;
+pub mod hedge;
 pub mod keys;
 pub mod latency;
+pub mod queue;
 pub mod rate;
 pub mod retry;
