@@ -46,6 +46,8 @@ pub(crate) struct Pipe {
     reset_after: Option<u64>,
     /// Nothing arrives any more.
     is_black_hole: bool,
+    /// What arrives is handed over some time later, together with what came meanwhile.
+    pub(crate) is_merged: bool,
 }
 
 impl Pipe {
@@ -69,7 +71,9 @@ impl Pipe {
             128 * 1024
         };
         let is_reset = faults.strikes(Fault::Reset, rng);
-        let reset_after = 1 + rng.below(2000);
+        // Within the head, within what is usual, within what is long.
+        let reset_bytes_max = [64, 2000, 20_000][rng.below(3) as usize];
+        let reset_after = rng.below(reset_bytes_max);
         Pipe {
             latency,
             nanos_per_byte,
@@ -87,6 +91,7 @@ impl Pipe {
             has_reset: false,
             reset_after: is_reset.then_some(reset_after),
             is_black_hole: faults.strikes(Fault::BlackHole, rng),
+            is_merged: faults.strikes(Fault::Merged, rng),
         }
     }
 
@@ -207,6 +212,8 @@ pub(crate) struct Link {
     pub(crate) is_peer_over: bool,
     pub(crate) read_rate: Option<(usize, Duration)>,
     pub(crate) is_read_timed: bool,
+    /// What arrives for the shard waits for more.
+    pub(crate) is_gathering: bool,
     pub(crate) tag: Option<String>,
 }
 
@@ -238,6 +245,7 @@ impl Link {
             is_peer_over: false,
             read_rate: None,
             is_read_timed: false,
+            is_gathering: false,
             tag: None,
         }
     }

@@ -11,7 +11,7 @@ mod ops;
 use core::cell::RefCell;
 use core::net::SocketAddr;
 use core::time::Duration;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -66,6 +66,9 @@ pub trait Observer<M> {
     /// What is wrong with it.
     fn record(&mut self, now: Instant, record: &Record) -> Result<(), Violation>;
 
+    /// A machine is told something by another.
+    fn message(&mut self, now: Instant, shard: usize, message: &Message);
+
     /// A machine has taken inputs, and its outputs were taken.
     ///
     /// # Errors
@@ -93,8 +96,8 @@ pub struct Turn<'a, M> {
     pub is_drained: bool,
 }
 
-/// Makes the peer of each connection to a server.
-pub type Server = Box<dyn FnMut() -> Box<dyn Peer>>;
+/// Makes the peer of each connection to a server, if it takes connections at that time.
+pub type Server = Box<dyn FnMut(Instant) -> Option<Box<dyn Peer>>>;
 
 /// What happens at a time of its own.
 #[derive(Debug)]
@@ -115,6 +118,9 @@ pub(crate) enum Event {
     Control(Control),
     Dial {
         dial: usize,
+    },
+    Gathered {
+        link: LinkId,
     },
     Message {
         from: usize,
@@ -183,6 +189,8 @@ pub struct World<M: Machine> {
     listening: BTreeMap<(usize, ListenerId), Listening>,
     servers: BTreeMap<SocketAddr, Server>,
     names: BTreeMap<String, Vec<SocketAddr>>,
+    /// Where only faults that do no harm strike.
+    spared: BTreeSet<SocketAddr>,
     dials: Vec<Dial>,
     last_message: BTreeMap<(usize, usize), Instant>,
     /// What machines have read from each link; shared with the peers' journals.
@@ -226,6 +234,7 @@ impl<M: Machine> World<M> {
             listening: BTreeMap::new(),
             servers: BTreeMap::new(),
             names: BTreeMap::new(),
+            spared: BTreeSet::new(),
             dials: Vec::new(),
             last_message: BTreeMap::new(),
             delivered: Rc::default(),
@@ -262,6 +271,11 @@ impl<M: Machine> World<M> {
     /// A name and its addresses.
     pub fn add_name(&mut self, name: &str, addresses: Vec<SocketAddr>) {
         self.names.insert(name.to_owned(), addresses);
+    }
+
+    /// Connections to `address`, and lookups that give it, meet no fault that does harm.
+    pub fn spare(&mut self, address: SocketAddr) {
+        self.spared.insert(address);
     }
 
     /// At `at` the operator does this.
@@ -370,7 +384,11 @@ impl<M: Machine> World<M> {
             Event::Connected { link, result } => self.connected(link, result),
             Event::Control(control) => self.operate(control),
             Event::Dial { dial } => self.dial(dial),
+            Event::Gathered { link } => self.gathered(link),
             Event::Message { from, to, message } => {
+                if let Some(observer) = &mut self.observer {
+                    observer.message(self.now, to, &message);
+                }
                 let from = ShardId(from as u16);
                 self.input(to, Input::Message { from, message });
             }
@@ -698,7 +716,12 @@ impl<M: Machine> World<M> {
                     .get(&(shard, to))
                     .copied()
                     .unwrap_or_default();
-                let delay = Duration::from_micros(self.rng.below(2000));
+                let is_slow = self
+                    .faults
+                    .borrow_mut()
+                    .strikes(Fault::SlowMessages, &mut self.rng);
+                let micros = if is_slow { 5_000_000 } else { 2000 };
+                let delay = Duration::from_micros(self.rng.below(micros));
                 let at = last.max(self.now + delay);
                 self.last_message.insert((shard, to), at);
                 self.queue.push(

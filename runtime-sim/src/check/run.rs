@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 
 use tollgate_core::base::Instant;
 use tollgate_core::gateway::Usage;
+use tollgate_core::gateway::io::Message;
 use tollgate_core::record::{Access, Outcome, Record};
 
-use super::{attempts, memory};
+use super::{affinity, attempts, breaker, keys, memory, rescue};
 use crate::faults::Fault;
 use crate::scenario::Observed;
 use crate::script::journal::{Asked, Kind, Seen, Shared};
@@ -20,10 +21,16 @@ const CALM_TIME_MAX: Duration = Duration::from_secs(60);
 /// Late ticks, late completions, host threads and the way to the client.
 const SLACK: Duration = Duration::from_secs(20);
 
+/// What a machine was told by another.
+pub(crate) type Heard = (Instant, usize, Message);
+
 /// Watches one run.
 pub(crate) struct Checker {
     shared: Shared,
-    records: BTreeMap<String, Access>,
+    /// When each came, and what it says.
+    records: BTreeMap<String, (Instant, Access)>,
+    /// What each machine was told by others, and when.
+    heard: Vec<Heard>,
 }
 
 impl Checker {
@@ -31,6 +38,7 @@ impl Checker {
         Checker {
             shared,
             records: BTreeMap::new(),
+            heard: Vec::new(),
         }
     }
 
@@ -41,7 +49,7 @@ impl Checker {
     pub(crate) fn complete(&self) -> u64 {
         self.records
             .values()
-            .filter(|access| access.outcome == Outcome::Complete)
+            .filter(|(_, access)| access.outcome == Outcome::Complete)
             .count() as u64
     }
 
@@ -64,7 +72,7 @@ impl Checker {
             }
         }
         if self.shared.setup.is_resilient {
-            attempts::check(&self.shared, &self.records)?;
+            self.is_resilient(shards)?;
         }
         let journal = self.shared.journal.borrow();
         let delivered = self.shared.delivered.borrow();
@@ -76,7 +84,7 @@ impl Checker {
         for (marker, asked) in &journal.asked {
             let read = delivered.get(asked.link).map_or(0, |read| read.bytes);
             let is_accepted = self.is_reached(asked) && read >= asked.head_end;
-            let record = self.records.get(marker);
+            let record = self.records.get(marker).map(|(_, record)| record);
             let seen = journal.seen.get(marker).copied().unwrap_or_default();
             // What comes of a head after it was given up is dropped; that it was may have been
             // lost.
@@ -97,6 +105,24 @@ impl Checker {
             if let Some(record) = record.filter(|_| seen.is_ended) {
                 self.is_true(asked, &seen, record)?;
             }
+        }
+        Ok(())
+    }
+
+    /// How targets and keys were used.
+    fn is_resilient(&self, shards: usize) -> Result<(), Violation> {
+        attempts::check(&self.shared, &self.records)?;
+        for (marker, (_, record)) in &self.records {
+            rescue::check(&self.shared, marker, record)?;
+        }
+        // A request that came before a reload goes on with the targets and keys of its own config.
+        if self.shared.faults.borrow().injected()[Fault::Reload as usize] > 0 {
+            return Ok(());
+        }
+        keys::check(&self.shared, &self.records, &self.heard, shards as u16)?;
+        breaker::check(&self.shared, &self.records, &self.heard)?;
+        if self.shared.faults.borrow().is_calm() {
+            affinity::check(&self.shared)?;
         }
         Ok(())
     }
@@ -154,7 +180,9 @@ impl Checker {
         let attempts = journal.sent.get(marker).into_iter().flatten();
         let read = attempts.filter_map(|sent| {
             let read = delivered.get(sent.link)?;
-            (read.bytes > sent.begin_at).then_some(read.at)
+            // Signs of life are no reason to wait.
+            let data = sent.pings_at.and_then(|at| read.reached(at));
+            (read.bytes > sent.begin_at).then_some(data.unwrap_or(read.at))
         });
         match read.max() {
             Some(read) => now - read <= answering,
@@ -195,7 +223,7 @@ impl<M: Observed> Observer<M> for std::rc::Rc<core::cell::RefCell<Checker>> {
         };
         if checker
             .records
-            .insert(marker.clone(), access.clone())
+            .insert(marker.clone(), (now, access.clone()))
             .is_some()
         {
             return fail(format!("a second one for {marker}: {access:?}"));
@@ -217,10 +245,14 @@ impl<M: Observed> Observer<M> for std::rc::Rc<core::cell::RefCell<Checker>> {
         Ok(())
     }
 
+    fn message(&mut self, now: Instant, shard: usize, message: &Message) {
+        self.borrow_mut().heard.push((now, shard, *message));
+    }
+
     fn turn(&mut self, turn: &Turn<'_, M>) -> Result<(), Violation> {
         let checker = self.borrow();
         for tag in turn.left_open {
-            let outcome = checker.records.get(tag).map(|access| &access.outcome);
+            let outcome = checker.records.get(tag).map(|(_, access)| &access.outcome);
             if matches!(outcome, None | Some(Outcome::ClientGone)) {
                 let message = format!("the client of {tag} is gone, and its upstream is open");
                 return Err(Violation::new("gone", message));
