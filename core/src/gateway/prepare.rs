@@ -38,6 +38,8 @@ pub struct Prepared {
     /// Whether a streaming Chat client asked for the usage chunk.
     pub(super) stream_usage: bool,
     pub(super) input_tokens_estimate: u64,
+    /// Whether the model is told to think before it answers.
+    pub(super) asks_reasoning: bool,
     /// What this request has in common with the others of its conversation.
     pub(super) session: Session,
     pub(super) destination: Destination,
@@ -208,6 +210,7 @@ impl Prepare {
             stream_usage: stream_usage(root),
             model,
             input_tokens_estimate: (body.len() as u64 / BYTES_PER_TOKEN).max(1),
+            asks_reasoning: asks_reasoning(root),
             session,
             destination,
         })
@@ -376,6 +379,23 @@ fn model_of(root: Value<'_>) -> Result<JsonStr, Box<Failure>> {
             Err(Box::new(Failure::invalid("model", message)))
         }
     }
+}
+
+/// Whether the model is told to think before it answers, in the words of either API.
+fn asks_reasoning(root: Value<'_>) -> bool {
+    let is_on = |value: Option<Value<'_>>, offs: &[&str]| {
+        let text = value
+            .and_then(Value::as_str)
+            .map(|text| text.unescape().into_owned());
+        text.is_some_and(|text| !offs.contains(&text.as_str()))
+    };
+    let thinking = root.get("thinking").and_then(|it| it.get("type"));
+    let effort = root.get("reasoning").and_then(|it| it.get("effort"));
+    is_on(thinking, &["disabled"])
+        || is_on(
+            root.get("reasoning_effort").or(effort),
+            &["none", "minimal"],
+        )
 }
 
 /// Whether a Chat client asked for the usage chunk.

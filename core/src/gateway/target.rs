@@ -6,6 +6,7 @@ use crate::base::{Instant, Rng};
 use crate::config::Snapshot;
 use crate::policy::balance;
 use crate::policy::breaker::{Admission, Breaker, Verdict};
+use crate::policy::latency::Latency;
 use crate::policy::retry::RetryBudget;
 
 /// One target of the current config.
@@ -13,6 +14,8 @@ use crate::policy::retry::RetryBudget;
 pub(super) struct TargetState {
     pub(super) breaker: Breaker,
     pub(super) budget: RetryBudget,
+    /// How long its first content takes, from when a request took its place here.
+    pub(super) latency: Latency,
     /// Requests that it is asked.
     pub(super) in_flight: u32,
     /// What it is called among shards.
@@ -38,6 +41,7 @@ pub(super) fn states(snapshot: &Snapshot, old: (&Snapshot, &[TargetState])) -> V
         if let (Some(state), Some(before)) = (states.get_mut(upstream.target), before) {
             state.breaker = before.breaker.following();
             state.budget = before.budget.clone();
+            state.latency = before.latency.clone();
         }
     }
     states

@@ -3,5 +3,6 @@
 pub mod balance;
 pub mod breaker;
 pub mod keys;
+pub mod latency;
 pub mod rate;
 pub mod retry;

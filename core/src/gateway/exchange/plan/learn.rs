@@ -1,0 +1,17 @@
+//! What answers tell of a target and a key beside whether they fail: how long they take.
+
+use super::super::super::Shard;
+use super::Seat;
+
+impl Shard {
+    /// The target took too long: that is how long it takes, at least.
+    pub(super) fn waited_in_vain(&mut self, seat: Option<Seat>) {
+        let now = self.ctx.now.mono;
+        let seat = seat.filter(|seat| seat.generation == Some(self.ctx.generation));
+        if let Some(seat) = seat
+            && let Some(state) = self.targets.get_mut(seat.target)
+        {
+            state.latency.observe(now.since(seat.since), now);
+        }
+    }
+}
