@@ -1,6 +1,7 @@
 //! The network: connections made of two pipes, each with latency, bandwidth and a window, that cut
 //! and join bytes as real ones do.
 
+use core::net::SocketAddr;
 use core::time::Duration;
 use std::collections::VecDeque;
 
@@ -215,6 +216,12 @@ pub(crate) struct Link {
     /// What arrives for the shard waits for more.
     pub(crate) is_gathering: bool,
     pub(crate) tag: Option<String>,
+    /// What had been read from the link when it was tagged, and what its client had been sent.
+    pub(crate) tagged_at: (u64, u64),
+    /// Where a shard's connection leads.
+    pub(crate) address: Option<SocketAddr>,
+    /// Bytes that the system has taken from the shard.
+    pub(crate) taken: u64,
 }
 
 impl Link {
@@ -247,6 +254,9 @@ impl Link {
             is_read_timed: false,
             is_gathering: false,
             tag: None,
+            tagged_at: (0, 0),
+            address: None,
+            taken: 0,
         }
     }
 }

@@ -153,7 +153,8 @@ pub fn run_with<M: Observed>(
     add_servers(&mut world, &shared, &mut rng.fork());
     let clients = add_clients(&mut world, &shared, &mut rng.fork(), options);
     add_controls(&mut world, &shared, &mut rng.fork());
-    play(&mut world, &shared);
+    let is_left_alone = rng.chance(1, 2);
+    play(&mut world, &shared, &checker, is_left_alone);
     let checker = checker.borrow();
     if let Err(violation) = checker.end(shards as usize, |shard| world.machine(shard)) {
         world.fail(violation);
@@ -174,8 +175,13 @@ pub fn run_with<M: Observed>(
     }
 }
 
-/// Runs until all clients are gone, then drains.
-fn play<M: Observed>(world: &mut World<M>, shared: &Shared) {
+/// Runs until all clients are gone, and with `is_left_alone` some time longer; then drains.
+fn play<M: Observed>(
+    world: &mut World<M>,
+    shared: &Shared,
+    checker: &RefCell<Checker>,
+    is_left_alone: bool,
+) {
     while world.clients_open() > 0 && step(world, shared) {}
     if world.violation().is_some() {
         return;
@@ -186,6 +192,14 @@ fn play<M: Observed>(world: &mut World<M>, shared: &Shared) {
             "clients wait, and nothing is left to happen",
         ));
         return;
+    }
+    if is_left_alone && !world.is_drained() {
+        // Nobody asks for anything any more: all is given back, without being told to.
+        while step(world, shared) {}
+        if let Err(violation) = checker.borrow().idle(|shard| world.machine(shard)) {
+            world.fail(violation);
+            return;
+        }
     }
     if !world.is_drained() {
         world.control(world.now(), Control::Drain(DRAIN_TIME));

@@ -10,9 +10,10 @@ use tollgate_core::record::{Access, Outcome, Record};
 
 use super::{affinity, attempts, breaker, keys, memory, rescue};
 use crate::faults::Fault;
+use crate::peer::LinkId;
 use crate::scenario::Observed;
-use crate::script::journal::{Asked, Kind, Seen, Shared};
-use crate::world::{Observer, Turn, Violation};
+use crate::script::journal::{Asked, Kind, Seen, Sent, Shared};
+use crate::world::{Observer, Reading, Turn, Violation};
 
 /// No exchange takes longer, whatever happens: the scripts' slowest answer, and all deadlines.
 const EXCHANGE_TIME_MAX: Duration = Duration::from_secs(2 * 60 * 60);
@@ -51,6 +52,31 @@ impl Checker {
             .values()
             .filter(|(_, access)| access.outcome == Outcome::Complete)
             .count() as u64
+    }
+
+    /// Nothing is held for anybody, but what waits for new clients.
+    pub(crate) fn idle<'a, M: Observed>(
+        &self,
+        machine: impl Fn(usize) -> Option<&'a M>,
+    ) -> Result<(), Violation> {
+        let mut machines = (0..).map_while(machine);
+        let held = machines.find_map(|machine| {
+            let usage = machine.usage();
+            // One from outside, and one that another shard hands over.
+            let is_waiting = usage.clients <= 2;
+            let rest = Usage {
+                clients: 0,
+                ..usage
+            };
+            (!is_waiting || rest != Usage::default()).then_some(usage)
+        });
+        match held {
+            Some(usage) => {
+                let message = format!("after the last client: {usage:?}");
+                Err(Violation::new("leak", message))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Nothing is left, and every request has its record.
@@ -135,16 +161,21 @@ impl Checker {
         let is_seen_complete = seen.is_complete || is_unready;
         let journal = self.shared.journal.borrow();
         let id = String::from_utf8_lossy(&record.request_id);
-        let sent = journal.sent.get(id.as_ref()).and_then(|sent| sent.last());
         let is_calm = self.shared.faults.borrow().is_calm();
-        let is_counted = match sent.filter(|_| is_calm && seen.is_complete) {
-            Some(sent) => {
-                record.usage.input == sent.told.input_tokens
-                    && record.usage.output == sent.told.output_tokens
-                    && record.request_bytes >= asked.content.len() as u64
-            }
-            None => true,
+        let delivered = self.shared.delivered.borrow();
+        let attempts = journal.sent.get(id.as_ref());
+        let attempts = attempts.filter(|_| is_complete && seen.is_complete);
+        let answered = attempts.and_then(|attempts| attempts.last());
+        // All that was told must be counted, where all of it came.
+        let is_whole = |sent: &&Sent| {
+            let read = delivered.get(sent.link).map_or(0, |read| read.bytes);
+            is_calm || sent.whole_at.is_some_and(|at| at <= read)
         };
+        let is_counted = answered.filter(is_whole).is_none_or(|sent| {
+            record.usage.input == sent.told.input_tokens
+                && record.usage.output == sent.told.output_tokens
+                && record.request_bytes >= asked.content.len() as u64
+        });
         let is_true = record.status == Some(seen.status)
             && is_complete == is_seen_complete
             && record.response_bytes == seen.body_bytes
@@ -155,6 +186,22 @@ impl Checker {
         }
         let message = format!("{seen:?} was seen of {asked:?}, and recorded: {record:?}");
         Err(Violation::new("record", message))
+    }
+
+    /// Whether the request of a client that has just gone is over.
+    fn is_let_go(&self, link: LinkId) -> Result<(), Violation> {
+        let journal = self.shared.journal.borrow();
+        let read = self.shared.delivered.borrow()[link].bytes;
+        for (marker, asked) in journal.asked.iter().filter(|(_, asked)| asked.link == link) {
+            let is_answered = journal.seen.get(marker).is_some_and(|seen| seen.is_ended);
+            let is_begun = read >= asked.head_end && self.is_reached(asked);
+            let is_generate = matches!(asked.kind, Kind::Generate(_) | Kind::Demo);
+            if is_generate && is_begun && !is_answered && !self.records.contains_key(marker) {
+                let message = format!("the client of {marker} is gone, and it goes on");
+                return Err(Violation::new("gone", message));
+            }
+        }
+        Ok(())
     }
 
     /// How long an exchange may take that ends now: it is bounded, and so is the silence of its
@@ -249,6 +296,12 @@ impl<M: Observed> Observer<M> for std::rc::Rc<core::cell::RefCell<Checker>> {
         self.borrow_mut().heard.push((now, shard, *message));
     }
 
+    fn reading(&mut self, reading: &Reading<'_>) -> Result<(), Violation> {
+        let checker = self.borrow();
+        memory::is_held_back(reading, &checker.shared)
+            .map_err(|message| Violation::new("memory", message))
+    }
+
     fn turn(&mut self, turn: &Turn<'_, M>) -> Result<(), Violation> {
         let checker = self.borrow();
         for tag in turn.left_open {
@@ -257,6 +310,13 @@ impl<M: Observed> Observer<M> for std::rc::Rc<core::cell::RefCell<Checker>> {
                 let message = format!("the client of {tag} is gone, and its upstream is open");
                 return Err(Violation::new("gone", message));
             }
+        }
+        for &link in turn.ended {
+            checker.is_let_go(link)?;
+        }
+        if turn.idle > checker.shared.limits.shard.idle_per_target_max {
+            let message = format!("{} idle connections to one address", turn.idle);
+            return Err(Violation::new("pool", message));
         }
         let usage = turn.machine.usage();
         memory::check(&usage, turn.asked, turn.closing, &checker.shared.limits)

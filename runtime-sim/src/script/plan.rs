@@ -313,7 +313,9 @@ impl Planner<'_> {
             self.pings(is_chunked);
             return;
         }
-        let ends_well = !ends_early && !is_spoilt;
+        // Chat tells what was used only where it was asked to.
+        let is_told = request.with_usage || self.dialect == Dialect::Anthropic;
+        let ends_well = !ends_early && !is_spoilt && is_told;
         if !is_chunked || ends_early {
             self.push_end(Duration::ZERO, Then::Close);
         } else {

@@ -144,6 +144,7 @@ impl<M: Machine> World<M> {
             };
             let part = slice.slice(..room.min(slice.len()));
             let count = part.len();
+            link.taken += count as u64;
             link.to_peer
                 .send(self.now, part, &mut self.rng, &mut arrivals);
             batch.advance(count);
@@ -285,11 +286,30 @@ impl<M: Machine> World<M> {
         self.pump_backlog(id);
     }
 
+    /// The peer says what the link works for.
+    fn tag(&mut self, id: LinkId, tag: Option<String>) {
+        let link = &mut self.links[id];
+        match (&tag, link.origin) {
+            (Some(name), Origin::Client(_)) => {
+                self.clients.insert(name.clone(), id);
+            }
+            (Some(tag), Origin::Shard) => {
+                let client = tag.split('-').next().unwrap_or_default();
+                let client = self.clients.get(client).copied();
+                let taken = client.map_or(0, |client| self.links[client].taken);
+                let read = self.delivered.borrow()[id].bytes;
+                self.links[id].tagged_at = (read, taken);
+            }
+            (None, _) => {}
+        }
+        self.links[id].tag = tag;
+    }
+
     fn act(&mut self, id: LinkId, action: Action) {
         let link = &mut self.links[id];
         match action {
             Action::Wake(at, token) => self.queue.push(at, Event::PeerWake { link: id, token }),
-            Action::Tag(tag) => link.tag = tag,
+            Action::Tag(tag) => self.tag(id, tag),
             _ if link.is_peer_over => {}
             Action::Send(bytes) => {
                 if !bytes.is_empty() {

@@ -10,7 +10,7 @@ use tollgate_core::gateway::io::{
     Completion, IoFailure, Machine, Op, PEERS, Peer, ReadClass, ResolveFailure, Work,
 };
 
-use super::{Event, World};
+use super::{Event, Reading, World};
 use crate::faults::Fault;
 use crate::net::{Link, Origin, Parcel};
 use crate::peer::{End, LinkId};
@@ -160,6 +160,7 @@ impl<M: Machine> World<M> {
         let mut link = Link::new(Origin::Shard, shard, peer, faults, &mut self.rng);
         link.conn = Some(conn);
         link.is_connecting = true;
+        link.address = Some(address);
         let hangs = faults.strikes(Fault::ConnectHangs, &mut self.rng);
         let is_refused = faults.strikes(Fault::ConnectRefused, &mut self.rng);
         self.links.push(link);
@@ -192,8 +193,36 @@ impl<M: Machine> World<M> {
         let Some(&id) = self.conns.get(&(shard, conn)) else {
             return;
         };
+        if self.links[id].origin == Origin::Shard {
+            self.reading(id, class);
+        }
         self.links[id].read = Some((class, buf));
         self.pump_read(id);
+    }
+
+    /// A machine reads on from an upstream: how much has it of the answer that its client has not?
+    fn reading(&mut self, id: LinkId, class: ReadClass) {
+        let link = &self.links[id];
+        if matches!(class, ReadClass::Quiet { .. }) {
+            self.slots[link.shard].has_rested = true;
+        }
+        let Some(tag) = &link.tag else { return };
+        let client = tag.split('-').next().unwrap_or_default();
+        let Some(&client) = self.clients.get(client) else {
+            return;
+        };
+        let (read_before, taken_before) = link.tagged_at;
+        let reading = Reading {
+            tag,
+            read: self.delivered.borrow()[id].bytes - read_before,
+            taken: self.links[client].taken - taken_before,
+        };
+        let mut observer = self.observer.take();
+        let checked = observer.as_mut().map(|it| it.reading(&reading));
+        self.observer = observer;
+        if let Some(Err(violation)) = checked {
+            self.fail(violation);
+        }
     }
 
     fn write(&mut self, shard: usize, conn: ConnId, batch: WriteBatch) {
