@@ -192,11 +192,14 @@ impl Shard {
             .exchanges
             .iter()
             .map(|(_, exchange)| exchange.held_bytes());
+        let at_targets = self.targets.iter().map(|state| state.in_flight);
+        let at_keys = self.providers.iter().map(|state| state.keys.in_flight());
         Usage {
             clients: self.clients.len(),
             upstreams: self.upstreams.len(),
             exchanges: self.exchanges.len(),
             waiting: self.lines.waiting(),
+            permits: at_targets.chain(at_keys).map(|it| it as usize).sum(),
             timers: self.ctx.timers.len(),
             tickets: self.ctx.tickets.len(),
             bodies_bytes: self.ctx.bodies_bytes,
@@ -391,6 +394,8 @@ pub struct Usage {
     pub exchanges: usize,
     /// Of these, requests that wait for a key, a target, or others of their client.
     pub waiting: usize,
+    /// Places that they take at targets and keys.
+    pub permits: usize,
     /// Armed timers.
     pub timers: usize,
     /// Work at the host.
