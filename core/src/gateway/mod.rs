@@ -305,18 +305,26 @@ impl Shard {
                     self.resolved(ticket, &result);
                 }
             }
-            Completion::Host { ticket, done } => match (self.ctx.tickets.remove(ticket), done) {
-                (Some(Ticket::Exchange(id)), WorkDone::Prepared(prepared)) => {
-                    self.prepared(id, prepared);
+            Completion::Host { ticket, done } => {
+                if let Some(Ticket::Exchange { exchange, attempt }) =
+                    self.ctx.tickets.remove(ticket)
+                {
+                    self.performed(exchange, attempt, done);
                 }
-                (Some(Ticket::Exchange(id)), WorkDone::Encoded(prompt)) => {
-                    self.encoded(id, prompt);
-                }
-                (Some(Ticket::Exchange(id)), WorkDone::Finished(finished)) => {
-                    self.finished(id, finished);
-                }
-                (Some(Ticket::Lookup { .. } | Ticket::Provider { .. }) | None, _) => {}
-            },
+            }
+        }
+    }
+
+    /// The host did work for an attempt; what an earlier one asked for is of no use any more.
+    fn performed(&mut self, id: ExchangeId, attempt: u32, done: WorkDone) {
+        let exchange = self.exchanges.get(id);
+        if exchange.is_none_or(|it| it.plan.attempts != attempt) {
+            return;
+        }
+        match done {
+            WorkDone::Prepared(prepared) => self.prepared(id, prepared),
+            WorkDone::Encoded(prompt) => self.encoded(id, prompt),
+            WorkDone::Finished(finished) => self.finished(id, finished),
         }
     }
 

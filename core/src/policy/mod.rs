@@ -2,6 +2,7 @@
 
 pub mod balance;
 pub mod breaker;
+pub mod hedge;
 pub mod keys;
 pub mod latency;
 pub mod queue;

@@ -15,6 +15,7 @@ mod failover;
 #[allow(dead_code)] // Its other half is for the wire cases.
 #[path = "../wire_cases/fixtures.rs"]
 mod fixtures;
+mod hedging;
 mod keys;
 mod last_resort;
 mod play;

@@ -20,18 +20,18 @@ use super::super::lines::{Lines, Resource};
 use super::super::prepare::{Destination, Encode, Prompt, Routed, ranked};
 use super::super::provider::ProviderState;
 use super::super::target::TargetState;
-use super::Answer;
 use super::deadlines::Phase;
+use super::race::Race;
 use super::state::{State, Step};
 use crate::base::{ExchangeId, Instant};
 use crate::config::{Member, Provider, Snapshot, Upstream};
-use crate::ir::{Blame, Class, Failure};
+use crate::ir::{Blame, Class, Failure, Usage};
 use crate::policy::balance::Session;
 use crate::policy::breaker::{Admission, Verdict};
 use crate::policy::keys::NoKey;
 use crate::policy::queue::{Place, Priority};
 use crate::policy::retry::{self, Next};
-use crate::record::Outcome;
+use crate::record::{Ending, Outcome};
 use crate::wire::http1::Fields;
 
 /// How far the plan of a request has come.
@@ -125,6 +125,11 @@ impl Shard {
                 return;
             }
             exchange.deadlines.clear(Phase::Backoff);
+            if let Race::Against(rival) = exchange.race {
+                self.take_over(rival);
+                return;
+            }
+            let is_rival = exchange.is_rival();
             if !self.enter(id) {
                 return;
             }
@@ -143,6 +148,10 @@ impl Shard {
                         return;
                     }
                     // This target cannot be told what is asked; the next one is tried.
+                }
+                Found::Wait(_) if is_rival => {
+                    self.call_off(id);
+                    return;
                 }
                 Found::Wait(wait) => {
                     self.wait(id, &wait);
@@ -225,7 +234,8 @@ impl Shard {
             }
             if let Some(state) = self.targets.get_mut(upstream.target) {
                 let is_first = exchange.plan.repeats == 0;
-                seat.is_probe = state.begun(is_first, now, &exchange.snapshot);
+                let percent = exchange.manner().map_or(0, |manner| manner.hedge_percent);
+                seat.is_probe = state.begun(is_first, percent, now, &exchange.snapshot);
             }
             if let (Some(key), Some(state)) = (key, self.providers.get_mut(upstream.provider)) {
                 seat.is_key_probe = state.keys.take(key, tokens, now);
@@ -345,7 +355,7 @@ impl Shard {
         exchange.step(Step::Encoding);
         if self
             .ctx
-            .perform(Work::Encode(Box::new(encode)), id)
+            .perform(Work::Encode(Box::new(encode)), id, exchange.plan.attempts)
             .is_none()
         {
             let message = "the gateway works on as many large requests as it may";
@@ -431,9 +441,10 @@ impl Shard {
         exchange.step(Step::Failed);
         exchange.attempt.upstream = None;
         exchange.deadlines.clear(Phase::Connect);
+        exchange.deadlines.clear(Phase::Tls);
         if core::mem::take(&mut exchange.attempt.needs_fresh) {
             // It was sent, on a connection that turned out dead.
-            exchange.note_attempt(self.ctx.now.mono, Some(Class::BadGateway));
+            exchange.note_attempt(self.ctx.now.mono, Ending::Failed(Class::BadGateway));
         } else {
             exchange.plan.attempts -= 1;
         }
@@ -449,18 +460,7 @@ impl Shard {
             return;
         };
         exchange.step(Step::Failed);
-        exchange.answer = Answer::None;
-        let was_waiting = core::mem::take(&mut exchange.attempt.is_waiting);
-        exchange.attempt.needs_fresh = false;
-        for phase in [
-            Phase::Connect,
-            Phase::Tls,
-            Phase::FirstContent,
-            Phase::Idle,
-            Phase::Ending,
-        ] {
-            exchange.deadlines.clear(phase);
-        }
+        let was_waiting = exchange.end_attempt();
         let failure = &told.failure;
         let (class, retry_after) = (failure.class, failure.retry_after);
         let next = retry::next(failure);
@@ -468,13 +468,13 @@ impl Shard {
             Blame::Upstream => Verdict::Failed,
             Blame::Client | Blame::Gateway | Blame::Key => Verdict::Nothing,
         };
-        exchange.note_attempt(now, Some(class));
+        exchange.note_attempt(now, Ending::Failed(class));
         exchange.plan.is_told_when = retry_after.is_some();
         let target = exchange.target();
         let seat = exchange.plan.seat;
         exchange.plan.remember(told);
         if class == Class::Timeout {
-            self.waited_in_vain(seat);
+            self.waited_in_vain(id);
         }
         if was_waiting {
             self.forget_lookup(id);
@@ -486,6 +486,19 @@ impl Shard {
         let Some(exchange) = self.exchanges.get_mut(id) else {
             return;
         };
+        exchange.access.usage = Usage::default();
+        match exchange.race {
+            Race::RivalOf(_) => {
+                self.call_off(id);
+                return;
+            }
+            Race::Against(rival) if next != Next::Nowhere => {
+                exchange.plan.rule_out(target);
+                self.take_over(rival);
+                return;
+            }
+            Race::Against(_) | Race::Alone => {}
+        }
         match next {
             Next::Nowhere => {
                 self.give_up(id, None);
@@ -698,6 +711,24 @@ impl Seat {
 }
 
 impl Plan {
+    /// The plan of an attempt beside this one's at `target`.
+    pub(super) fn beside(&self, target: Option<usize>) -> Plan {
+        let mut out = self.out.clone();
+        out.extend(target);
+        Plan {
+            attempts: self.attempts,
+            out,
+            ..Plan::default()
+        }
+    }
+
+    /// Goes on where `other` ended.
+    pub(super) fn take_over(&mut self, other: Plan) {
+        self.first = other.first;
+        self.out.extend(other.out);
+        self.entered = other.entered;
+    }
+
     fn rule_out(&mut self, target: Option<usize>) {
         self.out.extend(target);
         self.repeats = 0;

@@ -19,6 +19,7 @@ use super::deadlines::Deadlines;
 use super::gather::Gather;
 use super::patience;
 use super::plan::Plan;
+use super::race::Race;
 use super::state::{State, Step};
 use super::{Answer, Attempt, Exchange, Inbound};
 use crate::base::{ExchangeId, Instant};
@@ -181,7 +182,7 @@ impl Shard {
         }
         if self
             .ctx
-            .perform(Work::Prepare(Box::new(prepare)), exchange_id)
+            .perform(Work::Prepare(Box::new(prepare)), exchange_id, 0)
             .is_none()
         {
             let message = "the gateway works on as many large requests as it may";
@@ -415,6 +416,7 @@ fn new_exchange(id: ExchangeId, client: &Client, head: RequestHead, ctx: &mut Ct
         answer: Answer::None,
         claim: Claim::new(&ctx.snapshot, None, client.peer),
         plan: Plan::default(),
+        race: Race::Alone,
         opened: None,
         deadlines: Deadlines::new(),
         clock: AlarmClock::default(),

@@ -70,7 +70,9 @@ impl Shard {
             standing,
             concurrent,
         } = exchange.claim;
-        let Some(limit) = concurrent.filter(|_| exchange.plan.entered.is_none()) else {
+        // A rival counts as the one that it runs against.
+        let is_counted = exchange.plan.entered.is_some() || exchange.is_rival();
+        let Some(limit) = concurrent.filter(|_| !is_counted) else {
             return true;
         };
         let limit = queue::share(limit, self.balance.shards());
@@ -209,7 +211,7 @@ impl Shard {
     }
 
     /// The request waits no longer; it got what it waited for where that is among `served`.
-    pub(super) fn stop_waiting(&mut self, id: ExchangeId, served: &[Resource]) {
+    pub(in crate::gateway) fn stop_waiting(&mut self, id: ExchangeId, served: &[Resource]) {
         let now = self.ctx.now.mono;
         let Some(exchange) = self.exchanges.get_mut(id) else {
             return;
