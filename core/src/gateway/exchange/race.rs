@@ -10,6 +10,7 @@ use super::super::Shard;
 use super::super::ctx::AlarmClock;
 use super::deadlines::{Deadlines, Phase};
 use super::gather::Gather;
+use super::share::Flight;
 use super::state::{State, Step};
 use super::{Answer, Attempt, Exchange, Inbound};
 use crate::base::ExchangeId;
@@ -168,6 +169,7 @@ impl Exchange {
             claim: self.claim,
             plan: self.plan.beside(target),
             race: Race::RivalOf(self.id),
+            flight: Flight::Alone,
             opened: None,
             deadlines: Deadlines::new(),
             clock: AlarmClock::default(),

@@ -69,6 +69,7 @@ impl Shard {
         let Claim {
             standing,
             concurrent,
+            ..
         } = exchange.claim;
         // A rival counts as the one that it runs against.
         let is_counted = exchange.plan.entered.is_some() || exchange.is_rival();
@@ -221,6 +222,7 @@ impl Shard {
             .waits_since
             .take()
             .map_or(Duration::ZERO, |it| now - it);
+        exchange.access.waited += waited;
         if !plan.places.is_empty() {
             let timers = &mut self.ctx.timers;
             self.lines.go(&mut plan.places, served, waited, timers);
