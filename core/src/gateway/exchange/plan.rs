@@ -129,13 +129,13 @@ impl Shard {
                 self.take_over(rival);
                 return;
             }
-            let is_rival = exchange.is_rival();
             if !self.enter(id) {
                 return;
             }
             let Some(exchange) = self.exchanges.get(id) else {
                 return;
             };
+            let is_rival = exchange.is_rival();
             let retry = &exchange.snapshot.retry;
             if exchange.plan.attempts >= retry.attempts_max {
                 self.give_up(id, None);

@@ -323,6 +323,12 @@ impl Shard {
         };
         exchange.attempt.upstream = None;
         match &mut exchange.answer {
+            Answer::Stream(streaming) if streaming.relay.progress().has_finish => {
+                // Nothing but the end is missing.
+                let before = streaming.relay.progress();
+                streaming.relay.end_of_body();
+                self.relayed(id, before);
+            }
             Answer::Stream(streaming) if streaming.is_committed => {
                 streaming.relay.fail(failure.clone());
                 self.relay_failed(id, failure);
