@@ -144,6 +144,12 @@ impl Shard {
         let (places, timers) = (&mut exchange.plan.places, &mut self.ctx.timers);
         self.lines.line_up(&waiter, places, &wait.lines, timers);
         exchange.deadlines.set(Phase::Backoff, patience);
+        // A status can still be told if it is certain before the client needs a sign of life.
+        let hold = now + self.ctx.limits.timers.commit_hold;
+        let is_held = exchange.deadlines.is_set(Phase::Hold) || exchange.opened.is_some();
+        if exchange.access.stream && !is_held && hold < patience {
+            exchange.deadlines.set(Phase::Hold, hold);
+        }
         exchange.rearm(&mut self.ctx);
     }
 
@@ -207,7 +213,9 @@ impl Shard {
         };
         let known = wait.until().map(|until| until.since(self.ctx.now.mono));
         let guess = || self.lines.waited(resource).max(RETRY_AFTER_MIN);
-        failure.retry_after = Some(known.unwrap_or_else(guess));
+        // What an upstream has said is better than a guess.
+        let may_guess = exchange.plan.first.is_none();
+        failure.retry_after = known.or_else(|| may_guess.then(guess));
         Some(Box::new(failure))
     }
 
