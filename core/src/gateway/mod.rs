@@ -33,6 +33,7 @@ use self::balance::Balance;
 use self::client::Client;
 use self::ctx::{Alarm, ClientId, Ctx, Side, Ticket, UpstreamId};
 use self::exchange::Exchange;
+use self::exchange::share::Flights;
 use self::io::{Completion, Input, Machine, Message, Output, PEERS, WorkDone};
 use self::lines::Lines;
 use self::outbox::Outbox;
@@ -82,6 +83,8 @@ pub struct Shard {
     pending_upstreams: Vec<UpstreamId>,
     /// Who waits for what.
     lines: Lines,
+    /// Requests that ask the same as others.
+    flights: Flights,
     /// Exchanges that have waited for as long as they may, or for what a config that is gone had.
     pending_choices: VecDeque<ExchangeId>,
 }
@@ -115,6 +118,7 @@ impl Shard {
             providers,
             targets,
             lines,
+            flights: Flights::default(),
             balance: Balance::new(options.id, options.shards),
             listeners: options.listeners,
             idle_listeners: Vec::new(),
@@ -155,7 +159,7 @@ impl Shard {
             } else if let Some(exchange) = self.lines.next_woken() {
                 self.choose_woken(exchange);
             } else if let Some(exchange) = self.pending_choices.pop_front() {
-                self.choose(exchange);
+                self.choose_pending(exchange);
             } else {
                 break;
             }

@@ -5,6 +5,7 @@ use core::cmp::Reverse;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use sha2::{Digest, Sha256};
 
 use crate::base::{JsonStr, OutBuf};
 use crate::config::{Chain, Member, Resolved, Snapshot, Step, Upstream};
@@ -27,6 +28,8 @@ pub struct Prepare {
     codings: Codings,
     body: Bytes,
     session: Option<Session>,
+    /// Whether the answer may be shared with requests that ask the same.
+    pub(super) may_share: bool,
 }
 
 /// A request that was read.
@@ -42,6 +45,8 @@ pub struct Prepared {
     pub(super) asks_reasoning: bool,
     /// What this request has in common with the others of its conversation.
     pub(super) session: Session,
+    /// The body's hash, where the answer may be shared.
+    pub(super) body_sha256: Option<[u8; 32]>,
     pub(super) destination: Destination,
 }
 
@@ -182,6 +187,7 @@ impl Prepare {
             codings,
             body,
             session,
+            may_share: false,
         }
     }
 
@@ -238,6 +244,7 @@ impl Prepare {
             input_tokens_estimate: (body.len() as u64 / BYTES_PER_TOKEN).max(1),
             asks_reasoning: asks_reasoning(root),
             session,
+            body_sha256: self.may_share.then(|| Sha256::digest(body).into()),
             destination,
         })
     }

@@ -22,5 +22,6 @@ mod play;
 mod resuming;
 mod settings;
 mod shards;
+mod sharing;
 #[path = "../support/mod.rs"]
 mod support;

@@ -10,6 +10,7 @@ use super::super::Shard;
 use super::super::ctx::AlarmClock;
 use super::deadlines::{Deadlines, Phase};
 use super::gather::Gather;
+use super::share::Flight;
 use super::state::{State, Step};
 use super::{Answer, Attempt, Exchange, Inbound};
 use crate::base::ExchangeId;
@@ -120,6 +121,7 @@ impl Shard {
         exchange.note_attempt(now, Ending::CalledOff);
         self.close_upstream_of(id);
         self.leave(id, Verdict::Nothing);
+        self.stop_waiting(id, &[]);
         self.forget_lookup(id);
         let mut exchange = self.exchanges.remove(id)?;
         exchange.clock.cancel(&mut self.ctx.timers);
@@ -165,9 +167,10 @@ impl Exchange {
             prepared: Some(Box::new(self.prepared.as_deref()?.again()?)),
             attempt: Attempt::default(),
             answer: Answer::None,
+            claim: self.claim,
             plan: self.plan.beside(target),
             race: Race::RivalOf(self.id),
-            claim: self.claim,
+            flight: Flight::Alone,
             opened: None,
             deadlines: Deadlines::new(),
             clock: AlarmClock::default(),

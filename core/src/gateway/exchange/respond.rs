@@ -37,6 +37,7 @@ impl Shard {
         mut body: OutBuf,
         passed: Option<Passed<'_>>,
     ) {
+        self.answer_followers(id, status, &mut body, passed);
         let Some(exchange) = self.exchanges.get_mut(id) else {
             return;
         };
