@@ -2,7 +2,9 @@
 
 pub mod balance;
 pub mod breaker;
+mod date;
 pub mod keys;
 pub mod latency;
+pub mod limits;
 pub mod rate;
 pub mod retry;

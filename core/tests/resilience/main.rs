@@ -13,6 +13,7 @@ mod failover;
 #[allow(dead_code)] // Its other half is for the wire cases.
 #[path = "../wire_cases/fixtures.rs"]
 mod fixtures;
+mod headers;
 mod keys;
 mod play;
 mod settings;

@@ -57,6 +57,7 @@ impl Shard {
             self.upstream_failed(upstream, Failure::new(Class::BadGateway, message));
             return;
         }
+        let rest = exchange.limit_told(status, &head.fields, self.ctx.now.wall);
         let is_stream = status < 300 && is_event_stream(&head, exchange.access.stream);
         exchange.answer = if is_stream {
             let is_coded = !codings.is_identity();
@@ -87,6 +88,9 @@ impl Shard {
         exchange.rearm(&mut self.ctx);
         if status < 300 {
             self.accepted_by_upstream(id);
+        }
+        if let Some(rest) = rest {
+            self.rest_key(id, rest);
         }
     }
 

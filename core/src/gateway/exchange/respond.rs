@@ -128,6 +128,7 @@ impl Shard {
             self.answer_opened(id, body);
             return;
         }
+        exchange.request.retry_after = failure.retry_after;
         let (answer, status) = match answer {
             Some(mut answer) if answer.is_passed => {
                 body.push(core::mem::take(&mut answer.body));
@@ -135,7 +136,6 @@ impl Shard {
                 (Some(answer), status)
             }
             answer => {
-                exchange.request.retry_after = failure.retry_after;
                 let request_id = exchange.request.request_id.clone();
                 let request_id = String::from_utf8_lossy(&request_id);
                 let dialect = exchange.request.dialect;
@@ -177,6 +177,11 @@ impl Shard {
         if failure.retry_after.is_none() {
             let field = |name: &str| fields.first(name);
             failure.retry_after = retry_after(field, self.ctx.now.wall);
+        }
+        if failure.retry_after.is_none() && failure.class == Class::RateLimit {
+            let exchange = self.exchanges.get(id);
+            let told = exchange.and_then(|it| it.limit_met(&fields, self.ctx.now.wall));
+            failure.retry_after = told;
         }
         if upstream.is_signature_refusal(&failure) && self.retry_without_reasoning(id) {
             return;
