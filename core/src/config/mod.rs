@@ -83,9 +83,11 @@
 //! Of a provider or a model: `max_tokens` (for requests to a Messages API whose client set none),
 //! `thinking` (`"adaptive"`, `"budget"`, `"none"`), `token_limit_field` (`"max_tokens"`,
 //! `"max_completion_tokens"`), `cache_control`, `reasoning_field` (`"none"`, `"reasoning"`,
-//! `"reasoning_content"`, `"reasoning_details"`), `stream_options`, `developer_role`, `sampling`:
-//! the fields of [`Traits`](crate::dialect::Traits). What neither model nor provider sets is told
-//! by the model's name ([`traits_for`]), else by what is known of the provider.
+//! `"reasoning_content"`, `"reasoning_details"`), `stream_options`, `developer_role`, `sampling`;
+//! and what a request is passed on for if it needs more: `context_window` (tokens of a prompt),
+//! `images`, `tools`. They are the fields of [`Traits`](crate::dialect::Traits). What neither model
+//! nor provider sets is told by the model's name ([`traits_for`]), else by what is known of the
+//! provider.
 //!
 //! ## `[retry]` and `[breaker]`
 //!
@@ -99,6 +101,7 @@
 //! and [`ShardLimits`](crate::base::limits::ShardLimits), and those of
 //! [`TimerLimits`](crate::base::limits::TimerLimits), by name. `total_stream` may be `"off"`.
 
+mod abilities;
 mod bounds;
 mod chain;
 mod diagnose;

@@ -250,6 +250,12 @@ pub struct Named {
     pub thinking: bool,
     /// `sampling` does.
     pub sampling: bool,
+    /// `context_window` does.
+    pub context_window: bool,
+    /// `images` does.
+    pub images: bool,
+    /// `tools` does.
+    pub tools: bool,
 }
 
 /// A model that `GET /v1/models` shows.
@@ -389,6 +395,15 @@ impl Upstream {
         }
         if self.named.sampling {
             traits.sampling = told.sampling.unwrap_or(traits.sampling);
+        }
+        if self.named.context_window {
+            traits.context_window = told.context_window.or(traits.context_window);
+        }
+        if self.named.images {
+            traits.images = told.images.unwrap_or(traits.images);
+        }
+        if self.named.tools {
+            traits.tools = told.tools.unwrap_or(traits.tools);
         }
         traits
     }

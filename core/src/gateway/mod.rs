@@ -15,6 +15,7 @@ mod endpoint;
 mod exchange;
 pub mod io;
 mod local;
+mod needs;
 mod outbox;
 mod prepare;
 mod provider;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::needs::{Needs, traits_at};
 use crate::base::{JsonStr, OutBuf};
 use crate::config::{Chain, Member, Resolved, Snapshot, Step, Upstream};
 use crate::dialect::{Dialect, Target};
@@ -14,8 +15,6 @@ use crate::policy::balance::{self, Session};
 use crate::wire::coding::{self, CodingError, Codings};
 use crate::wire::json::{Tape, Value};
 
-/// Bytes of a prompt per token, roughly, for the estimate that precedes the provider's own count.
-const BYTES_PER_TOKEN: u64 = 4;
 /// As much of each of a prompt's first parts tells conversations apart.
 const PREFIX_BYTES: usize = 256;
 
@@ -38,6 +37,7 @@ pub struct Prepared {
     /// Whether a streaming Chat client asked for the usage chunk.
     pub(super) stream_usage: bool,
     pub(super) input_tokens_estimate: u64,
+    pub(super) needs: Needs,
     /// What this request has in common with the others of its conversation.
     pub(super) session: Session,
     pub(super) destination: Destination,
@@ -180,14 +180,14 @@ impl Prepare {
         let name = model.unescape();
         let resolved = resolve(&self.snapshot, &name)?;
         let session = self.session.unwrap_or_else(|| session_of(root));
+        let needs = Needs::of(root);
         let destination = match resolved {
             Resolved::Demo => {
                 let request = self.dialect.decode_request(root)?;
                 Destination::Demo(Box::new(request))
             }
             Resolved::Chain(chain) => {
-                let first = ranked(chain.steps.first(), session).next();
-                let upstream = first.map(|member| &member.upstream);
+                let upstream = first_of(chain, session, &needs, &name);
                 let upstream = upstream.ok_or_else(|| internal("the route leads nowhere"))?;
                 let prompt = encode(&self.snapshot, self.dialect, body, root, upstream, &name);
                 // What one target cannot be told, another may.
@@ -207,7 +207,8 @@ impl Prepare {
             stream: root.get("stream").and_then(Value::as_bool).unwrap_or(false),
             stream_usage: stream_usage(root),
             model,
-            input_tokens_estimate: (body.len() as u64 / BYTES_PER_TOKEN).max(1),
+            input_tokens_estimate: needs.prompt_tokens,
+            needs,
             session,
             destination,
         })
@@ -223,6 +224,24 @@ impl Prepare {
             Box::new(Failure::new(class, format!("content-encoding: {error}")))
         })
     }
+}
+
+/// The target that will be asked first, as long as nothing is wrong with it.
+fn first_of<'c>(
+    chain: &'c Chain,
+    session: Session,
+    needs: &Needs,
+    name: &str,
+) -> Option<&'c Arc<Upstream>> {
+    let all = || {
+        chain
+            .steps
+            .iter()
+            .flat_map(|step| ranked(Some(step), session))
+    };
+    let fits = |it: &&Member| needs.lacking(&traits_at(&it.upstream, name)).is_none();
+    let first = all().find(fits).or_else(|| all().next());
+    first.map(|member| &member.upstream)
 }
 
 /// The members of a step, in the order in which `session` asks them.

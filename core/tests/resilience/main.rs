@@ -9,6 +9,7 @@
 
 mod breaker;
 mod commit;
+mod conditions;
 mod failover;
 #[allow(dead_code)] // Its other half is for the wire cases.
 #[path = "../wire_cases/fixtures.rs"]

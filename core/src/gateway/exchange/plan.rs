@@ -4,6 +4,7 @@
 //! will do. Once content has gone out there is no plan any more: what fails then is told in the
 //! stream.
 
+mod candidates;
 mod learn;
 
 use core::time::Duration;
@@ -11,16 +12,17 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use self::candidates::Candidates;
 use super::super::Shard;
 use super::super::io::{Message, Work};
-use super::super::prepare::{Destination, Encode, Prompt, Routed, ranked};
+use super::super::prepare::{Destination, Encode, Prompt, Routed};
 use super::super::provider::ProviderState;
 use super::super::target::TargetState;
 use super::deadlines::Phase;
 use super::state::{State, Step};
 use super::{Answer, Exchange};
 use crate::base::{ExchangeId, Instant};
-use crate::config::{Credentials, Key, Member, Provider, Snapshot, Upstream};
+use crate::config::{Credentials, Key, Provider, Snapshot, Upstream};
 use crate::ir::{Blame, Class, Failure};
 use crate::policy::balance::Session;
 use crate::policy::breaker::{Admission, Verdict};
@@ -38,6 +40,8 @@ pub(in crate::gateway) struct Plan {
     repeats: u32,
     /// Targets that are not asked (again), by number.
     out: Vec<usize>,
+    /// The largest window that was too small for the prompt.
+    overflowed: Option<u64>,
     /// What the request occupies while it is with a target.
     seat: Option<Seat>,
     /// Why the first attempt failed: what the client is told if none succeeds.
@@ -169,23 +173,22 @@ impl Shard {
             waits: None,
             refused: None,
         };
-        for step in &routed.chain.steps {
-            for Member { upstream, .. } in ranked(Some(step), prepared.session) {
-                let is_out = exchange.plan.out.contains(&upstream.target);
-                let provider = exchange.snapshot.providers.get(upstream.provider);
-                let Some(provider) = provider.filter(|_| !is_out) else {
-                    continue;
-                };
-                let target = self.targets.get(upstream.target);
-                let state = self.providers.get_mut(upstream.provider);
-                if let Some(key) = search.look(upstream, provider, target, state) {
-                    return Found::Seat(Arc::clone(upstream), key);
-                }
+        let candidates = Candidates::of(prepared, routed, &exchange.plan);
+        for &upstream in &candidates.targets {
+            let Some(provider) = exchange.snapshot.providers.get(upstream.provider) else {
+                continue;
+            };
+            let target = self.targets.get(upstream.target);
+            let state = self.providers.get_mut(upstream.provider);
+            if let Some(key) = search.look(upstream, provider, target, state) {
+                return Found::Seat(Arc::clone(upstream), key);
             }
         }
+        let failure = search.failure(&exchange.snapshot);
+        let failure = failure.or_else(|| candidates.failure());
         match search.waits {
             Some(wait) => Found::Wait(wait),
-            None => Found::None(search.failure(&exchange.snapshot).map(Box::new)),
+            None => Found::None(failure.map(Box::new)),
         }
     }
 
@@ -516,7 +519,12 @@ impl Shard {
                 self.give_up(id, None);
                 return;
             }
-            Next::Target => exchange.plan.rule_out(target),
+            Next::Target => {
+                exchange.plan.rule_out(target);
+                if class == Class::ContextLength {
+                    exchange.overflowed();
+                }
+            }
             Next::Key => {
                 // A limit may be waited out, and another key may be had.
                 let is_limit = class == Class::RateLimit;

@@ -430,7 +430,9 @@ impl<'a> ResponseFields<'a> {
                 || name.eq_ignore_ascii_case(b"retry-after-ms");
             if is_passed(name) && (is_same || is_retry) {
                 has_request_id |= name.eq_ignore_ascii_case(b"request-id");
-                has_retry_after |= name.eq_ignore_ascii_case(b"retry-after");
+                // Within one API fields pass as they are.
+                let is_seconds = name.eq_ignore_ascii_case(b"retry-after");
+                has_retry_after |= is_seconds || (is_same && is_retry);
                 fields.push((name, value));
             }
         }

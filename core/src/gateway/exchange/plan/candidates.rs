@@ -1,0 +1,91 @@
+//! Which targets of a chain a request may go to at all, and in which order they are asked.
+
+use std::sync::Arc;
+
+use super::super::super::needs::{Lack, Needs, traits_at};
+use super::super::super::prepare::{Prepared, Routed, ranked};
+use super::super::Exchange;
+use super::Plan;
+use crate::config::Upstream;
+use crate::ir::{Class, Failure};
+
+/// The targets that a request may go to.
+#[derive(Default)]
+pub(super) struct Candidates<'r> {
+    /// In order.
+    pub(super) targets: Vec<&'r Arc<Upstream>>,
+    /// The one with the largest window among the others that lack nothing else.
+    largest: Option<(u64, &'r Arc<Upstream>)>,
+    /// What the first one lacks that lacks more than a window.
+    lack: Option<Lack>,
+}
+
+impl<'r> Candidates<'r> {
+    /// The targets of `routed` that have what the request needs, and have not failed it. If all
+    /// that is left has too small a window, the one with the largest: how long the prompt is is
+    /// only estimated, and clients read in its own words what they must leave out.
+    pub(super) fn of(prepared: &Prepared, routed: &'r Routed, plan: &Plan) -> Candidates<'r> {
+        let mut candidates = Candidates::default();
+        let name = prepared.model.unescape();
+        for step in &routed.chain.steps {
+            for member in ranked(Some(step), prepared.session) {
+                if !plan.out.contains(&member.upstream.target) {
+                    candidates.add(&member.upstream, &name, &prepared.needs, plan.overflowed);
+                }
+            }
+        }
+        if candidates.targets.is_empty() {
+            let largest = candidates.largest;
+            candidates
+                .targets
+                .extend(largest.map(|(_, upstream)| upstream));
+        }
+        candidates
+    }
+
+    /// Takes in `upstream`, if it meets the conditions. `overflowed` is the largest window that was
+    /// too small.
+    fn add(
+        &mut self,
+        upstream: &'r Arc<Upstream>,
+        name: &str,
+        needs: &Needs,
+        overflowed: Option<u64>,
+    ) {
+        let traits = traits_at(upstream, name);
+        let is_too_small = |window| overflowed.is_some_and(|overflowed| window <= overflowed);
+        if traits.context_window.is_some_and(is_too_small) {
+            return;
+        }
+        match needs.lacking(&traits) {
+            None => self.targets.push(upstream),
+            Some(Lack::Window(window)) => {
+                if self.largest.is_none_or(|(most, _)| window > most) {
+                    self.largest = Some((window, upstream));
+                }
+            }
+            Some(lack) => self.lack = self.lack.or(Some(lack)),
+        }
+    }
+
+    /// Why there is none, if that is because of what the request needs.
+    pub(super) fn failure(&self) -> Option<Failure> {
+        let what = match self.lack.filter(|_| self.targets.is_empty())? {
+            Lack::Images => "no target of the model takes images",
+            Lack::Tools => "no target of the model takes tools",
+            Lack::Window(_) => return None,
+        };
+        Some(Failure::new(Class::InvalidRequest, what))
+    }
+}
+
+impl Exchange {
+    /// The prompt is too long for the target that was asked, and so it is for those with no larger
+    /// window.
+    pub(super) fn overflowed(&mut self) {
+        let window = self
+            .prompt()
+            .and_then(|it| it.upstream.traits.context_window);
+        self.plan.overflowed = self.plan.overflowed.max(window);
+    }
+}
