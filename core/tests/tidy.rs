@@ -93,6 +93,7 @@ const LIMITS: [(&str, &[&str], usize); 4] = [
         &[
             "core/tests/limits/sizes.rs",
             "core/tests/limits/timers.rs",
+            "core/tests/resilience/deadlines.rs",
             "server/tests/program/drain.rs",
         ],
         30,

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use tollgate_core::base::{Limits, Rng, Seed};
 use tollgate_core::config::{
-    Authorization, BaseUrl, Chain, Credentials, Key, ListedModel, Member, Pattern, Provider, Route,
-    RouteTarget, Snapshot, Upstream, UpstreamTimers,
+    Authorization, BaseUrl, Chain, Credentials, Key, ListedModel, Manner, Member, Pattern,
+    Provider, Route, RouteTarget, Snapshot, Upstream, UpstreamTimers,
 };
 use tollgate_core::dialect::{Dialect, Traits};
 use tollgate_core::policy::breaker::BreakerLimits;
@@ -63,12 +63,12 @@ impl Setup {
         }
         let mut targets = 0;
         for index in 0..PROVIDERS.len() {
-            let mut provider = provider(index, limits);
+            let mut provider = provider(index);
             let chain = if self.is_resilient {
                 provider.credentials = Credentials::Keys(keys(index, &mut rng));
-                chain(index, &mut targets, &mut rng)
+                chain(index, &mut targets, limits, &mut rng)
             } else {
-                Chain::of(upstream(index, index))
+                Chain::of(upstream(index, index, limits), Manner::default())
             };
             snapshot.routes.push(Route {
                 pattern: Pattern(Arc::clone(&provider.name)),
@@ -88,9 +88,8 @@ impl Setup {
     }
 }
 
-fn provider(index: usize, limits: &Limits) -> Provider {
+fn provider(index: usize) -> Provider {
     let (name, dialect, host, prefix) = PROVIDERS[index];
-    let timers = &limits.timers;
     Provider {
         name: name.into(),
         dialect,
@@ -111,13 +110,6 @@ fn provider(index: usize, limits: &Limits) -> Provider {
         client_headers: vec!["anthropic-*".into()],
         tls: None,
         proxy: None,
-        timers: UpstreamTimers {
-            connect: timers.connect,
-            first_content: timers.first_content,
-            idle: timers.idle,
-            total: timers.total,
-            total_stream: timers.total_stream,
-        },
     }
 }
 
@@ -130,7 +122,7 @@ fn keys(provider: usize, rng: &mut Rng) -> Vec<Key> {
 }
 
 /// First the model's own provider, then some of the others, once in a while two side by side.
-fn chain(first: usize, targets: &mut usize, rng: &mut Rng) -> Chain {
+fn chain(first: usize, targets: &mut usize, limits: &Limits, rng: &mut Rng) -> Chain {
     let mut others: Vec<usize> = (0..PROVIDERS.len()).filter(|&it| it != first).collect();
     let mut order = vec![first];
     for _ in 0..rng.below(4) {
@@ -141,7 +133,7 @@ fn chain(first: usize, targets: &mut usize, rng: &mut Rng) -> Chain {
     let mut steps: Vec<Vec<Member>> = Vec::new();
     for (place, provider) in order.into_iter().enumerate() {
         let member = Member {
-            upstream: Arc::new(upstream(provider, *targets)),
+            upstream: Arc::new(upstream(provider, *targets, limits)),
             weight: 1 + rng.below(3) as u32,
         };
         *targets += 1;
@@ -150,10 +142,11 @@ fn chain(first: usize, targets: &mut usize, rng: &mut Rng) -> Chain {
             _ => steps.push(vec![member]),
         }
     }
-    Chain { steps }
+    let manner = Manner::default();
+    Chain { steps, manner }
 }
 
-fn upstream(provider: usize, target: usize) -> Upstream {
+fn upstream(provider: usize, target: usize, limits: &Limits) -> Upstream {
     Upstream {
         target,
         provider,
@@ -163,5 +156,6 @@ fn upstream(provider: usize, target: usize) -> Upstream {
         whole_name: false,
         extra: Vec::new(),
         headers: Vec::new(),
+        timers: UpstreamTimers::of(&limits.timers),
     }
 }

@@ -15,8 +15,8 @@ use tollgate_core::base::{
     ConnId, Instant, JsonStr, Limits, ListenerId, Now, Peer, Seed, ShardId, UnixMillis,
 };
 use tollgate_core::config::{
-    Authorization, BaseUrl, Chain, Credentials, Key, Named, Pattern, Provider, Route, RouteTarget,
-    Snapshot, Upstream, UpstreamTimers,
+    Authorization, BaseUrl, Chain, Credentials, Key, Manner, Named, Pattern, Provider, Route,
+    RouteTarget, Snapshot, Upstream, UpstreamTimers,
 };
 use tollgate_core::dialect::{Dialect, Traits};
 use tollgate_core::gateway::io::{Completion, Input, Op, Output, ReadClass};
@@ -264,14 +264,7 @@ const fn dialect(api: Api) -> Dialect {
 /// One provider that speaks `api`, at an address that needs no lookup; every model leads to it.
 fn snapshot(api: Api) -> Snapshot {
     let limits = Limits::default();
-    let timers = &limits.timers;
-    let timers = UpstreamTimers {
-        connect: timers.connect,
-        first_content: timers.first_content,
-        idle: timers.idle,
-        total: timers.total,
-        total_stream: timers.total_stream,
-    };
+    let timers = UpstreamTimers::of(&limits.timers);
     let (authorization, prefix) = match api {
         Api::Messages => (Authorization::Field("x-api-key".into()), ""),
         Api::Chat => (Authorization::Bearer, "/v1"),
@@ -293,7 +286,6 @@ fn snapshot(api: Api) -> Snapshot {
         client_headers: vec!["anthropic-*".into()],
         tls: None,
         proxy: None,
-        timers,
     };
     let upstream = Upstream {
         target: 0,
@@ -304,12 +296,13 @@ fn snapshot(api: Api) -> Snapshot {
         whole_name: false,
         extra: Vec::new(),
         headers: Vec::new(),
+        timers,
     };
     Snapshot {
         providers: vec![provider],
         routes: vec![Route {
             pattern: Pattern("*".into()),
-            target: RouteTarget::Chain(Arc::new(Chain::of(upstream))),
+            target: RouteTarget::Chain(Arc::new(Chain::of(upstream, Manner::default()))),
         }],
         limits,
         ..Snapshot::default()

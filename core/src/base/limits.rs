@@ -160,10 +160,16 @@ pub struct TimerLimits {
     pub client_idle: Duration,
     /// One write to a client; a client that takes nothing for so long is gone.
     pub client_write: Duration,
-    /// Resolving, connecting and the TLS handshake.
+    /// Resolving and connecting.
     pub connect: Duration,
+    /// The TLS handshake, and waiting for its turn.
+    pub tls: Duration,
     /// From the request's last byte to the first real content of the answer.
     pub first_content: Duration,
+    /// The least that is waited for the first content of a stream. While another target can
+    /// answer, one is left that takes three times as long as it takes as a rule; but no less than
+    /// this, and a second for every 2,000 tokens of the prompt.
+    pub first_content_min: Duration,
     /// Between two data events of a stream (comments and pings do not count).
     pub idle: Duration,
     /// A whole answer that is not streamed.
@@ -192,7 +198,9 @@ impl Default for TimerLimits {
             client_idle: Duration::from_secs(120),
             client_write: Duration::from_secs(60),
             connect: Duration::from_secs(10),
+            tls: Duration::from_secs(10),
             first_content: Duration::from_secs(300),
+            first_content_min: Duration::from_secs(12),
             idle: Duration::from_secs(120),
             total: Duration::from_secs(600),
             total_stream: None,

@@ -1,4 +1,4 @@
-//! `[limits]`, `[timers]` and the timers of providers, read into [`Limits`]: every field by its
+//! `[limits]`, `[timers]` and other tables of bounds, read into [`Limits`]: every field by its
 //! name, each within a range that the machinery behind it can keep.
 
 use core::ops::RangeInclusive;
@@ -7,8 +7,8 @@ use core::time::Duration;
 use toml::de::DeValue;
 
 use super::diagnose::Findings;
+use super::manner::Manner;
 use super::section::{Section, text_of, wrong_type};
-use super::snapshot::UpstreamTimers;
 use super::value::{duration, size};
 use crate::base::Limits;
 use crate::base::limits::{Http1Limits, JsonLimits, ShardLimits, SseLimits, TimerLimits};
@@ -134,7 +134,9 @@ pub(super) fn timers(mut s: Section<'_, '_>, timers: &mut TimerLimits, f: &mut F
         client_idle,
         client_write,
         connect,
+        tls,
         first_content,
+        first_content_min,
         idle,
         total,
         total_stream,
@@ -151,7 +153,9 @@ pub(super) fn timers(mut s: Section<'_, '_>, timers: &mut TimerLimits, f: &mut F
         ("client_idle", client_idle),
         ("client_write", client_write),
         ("connect", connect),
+        ("tls", tls),
         ("first_content", first_content),
+        ("first_content_min", first_content_min),
         ("idle", idle),
         ("total", total),
         ("keep_alive", keep_alive),
@@ -162,43 +166,7 @@ pub(super) fn timers(mut s: Section<'_, '_>, timers: &mut TimerLimits, f: &mut F
     ] {
         *time = time_of(&mut s, key, f).unwrap_or(*time);
     }
-    optional_time(&mut s, "total_stream", total_stream, f);
-    s.finish(f);
-}
-
-/// The upstream timers among `timers`.
-pub(super) fn upstream_timers_of(timers: &TimerLimits) -> UpstreamTimers {
-    UpstreamTimers {
-        connect: timers.connect,
-        first_content: timers.first_content,
-        idle: timers.idle,
-        total: timers.total,
-        total_stream: timers.total_stream,
-    }
-}
-
-/// Reads the `timers` of a provider.
-pub(super) fn upstream_timers(
-    mut s: Section<'_, '_>,
-    timers: &mut UpstreamTimers,
-    f: &mut Findings<'_>,
-) {
-    let UpstreamTimers {
-        connect,
-        first_content,
-        idle,
-        total,
-        total_stream,
-    } = timers;
-    for (key, time) in [
-        ("connect", connect),
-        ("first_content", first_content),
-        ("idle", idle),
-        ("total", total),
-    ] {
-        *time = time_of(&mut s, key, f).unwrap_or(*time);
-    }
-    optional_time(&mut s, "total_stream", total_stream, f);
+    *total_stream = optional_time(&mut s, "total_stream", f).unwrap_or(*total_stream);
     s.finish(f);
 }
 
@@ -222,7 +190,12 @@ pub(super) fn key_limits(mut s: Section<'_, '_>, limits: &mut KeyLimits, f: &mut
 }
 
 /// Reads `[retry]`.
-pub(super) fn retry(mut s: Section<'_, '_>, limits: &mut RetryLimits, f: &mut Findings<'_>) {
+pub(super) fn retry(
+    mut s: Section<'_, '_>,
+    limits: &mut RetryLimits,
+    manner: &mut Manner,
+    f: &mut Findings<'_>,
+) {
     let RetryLimits {
         attempts_max,
         repeats_max,
@@ -241,6 +214,7 @@ pub(super) fn retry(mut s: Section<'_, '_>, limits: &mut RetryLimits, f: &mut Fi
     ] {
         *time = time_of(&mut s, key, f).unwrap_or(*time);
     }
+    Manner::read(&mut s, manner, f);
     s.finish(f);
 }
 
@@ -280,7 +254,11 @@ fn count(
         .unwrap_or(*limit);
 }
 
-fn time_of(s: &mut Section<'_, '_>, key: &'static str, f: &mut Findings<'_>) -> Option<Duration> {
+pub(super) fn time_of(
+    s: &mut Section<'_, '_>,
+    key: &'static str,
+    f: &mut Findings<'_>,
+) -> Option<Duration> {
     let value = s.take(key)?;
     if let DeValue::Integer(number) = value.get_ref() {
         let message = format!("`{key}` needs a unit");
@@ -298,15 +276,14 @@ fn time_of(s: &mut Section<'_, '_>, key: &'static str, f: &mut Findings<'_>) -> 
 }
 
 /// A time that `"off"` switches off.
-fn optional_time(
+pub(super) fn optional_time(
     s: &mut Section<'_, '_>,
     key: &'static str,
-    time: &mut Option<Duration>,
     f: &mut Findings<'_>,
-) {
+) -> Option<Option<Duration>> {
     match s.take(key).and_then(|value| value.get_ref().as_str()) {
-        Some("off") => *time = None,
-        _ => *time = time_of(s, key, f).or(*time),
+        Some("off") => Some(None),
+        _ => time_of(s, key, f).map(Some),
     }
 }
 

@@ -6,10 +6,12 @@ use toml::de::DeValue;
 
 use super::diagnose::{Findings, nearest};
 use super::json::raw_json;
+use super::manner::Manner;
 use super::models::DEMO;
 use super::provider::{Configured, read_headers};
 use super::section::{At, Section, section_of, text_of, wrong_type};
 use super::snapshot::{Chain, Member, Pattern, Route, RouteTarget, Step, Upstream, WEIGHT_MAX};
+use super::timers::TimersSet;
 use super::traits::{TOKENS_MAX, TraitsSet};
 use crate::base::{JsonStr, RawJson};
 
@@ -26,6 +28,7 @@ pub(super) struct Settings {
     set: TraitsSet,
     extra: Vec<(JsonStr, RawJson)>,
     headers: Vec<(Arc<str>, Arc<str>)>,
+    timers: TimersSet,
 }
 
 impl Settings {
@@ -43,6 +46,8 @@ impl Settings {
         }
         settings.set.max_tokens = max_tokens.or(settings.set.max_tokens);
         read_headers(name, section, &mut settings.headers, findings);
+        let title = format!("the timers of `{name}`");
+        settings.timers = TimersSet::read(section, title, findings);
         let title = format!("the parameters of `{name}`");
         let parameters = section.table("parameters", title, findings);
         for (key, value) in parameters.iter().flat_map(Section::entries) {
@@ -59,6 +64,7 @@ impl Settings {
     /// These settings, and where they say nothing those of all targets of the name.
     fn over(mut self, all: &Settings) -> Settings {
         self.set = self.set.over(&all.set);
+        self.timers = self.timers.over(&all.timers);
         for (name, value) in &all.extra {
             if !self.extra.iter().any(|(own, _)| own == name) {
                 self.extra.push((name.clone(), value.clone()));
@@ -76,15 +82,23 @@ impl Settings {
 /// Makes targets, and numbers them.
 pub(super) struct Targets<'p> {
     providers: &'p [Configured],
+    /// How requests are answered where a route does not say.
+    manner: Manner,
     count: usize,
 }
 
 impl<'p> Targets<'p> {
-    pub(super) const fn new(providers: &'p [Configured]) -> Targets<'p> {
+    pub(super) const fn new(providers: &'p [Configured], manner: Manner) -> Targets<'p> {
         Targets {
             providers,
+            manner,
             count: 0,
         }
+    }
+
+    /// How requests are answered where a route does not say.
+    pub(super) const fn manner(&self) -> &Manner {
+        &self.manner
     }
 
     /// The route from the names of `pattern` to a provider's models of the same names.
@@ -92,7 +106,7 @@ impl<'p> Targets<'p> {
         let upstream = self.upstream(index, None, whole_name, Settings::default());
         Route {
             pattern: Pattern(pattern.into()),
-            target: RouteTarget::Chain(Arc::new(Chain::of(upstream))),
+            target: RouteTarget::Chain(Arc::new(Chain::of(upstream, self.manner.clone()))),
         }
     }
 
@@ -103,6 +117,7 @@ impl<'p> Targets<'p> {
         name: &str,
         value: &At<DeValue<'_>>,
         settings: &Settings,
+        manner: Manner,
         findings: &mut Findings<'_>,
     ) -> Option<RouteTarget> {
         if value.get_ref().as_str() == Some(DEMO) && self.named(DEMO).is_none() {
@@ -129,7 +144,7 @@ impl<'p> Targets<'p> {
         } else if steps.is_empty() && value.get_ref().as_array().is_some_and(|it| it.is_empty()) {
             findings.problem(value.span(), format!("model `{name}` has no target"));
         }
-        let chain = Arc::new(Chain { steps });
+        let chain = Arc::new(Chain { steps, manner });
         (!chain.steps.is_empty()).then_some(RouteTarget::Chain(chain))
     }
 
@@ -241,6 +256,7 @@ impl<'p> Targets<'p> {
             whole_name,
             extra: settings.extra,
             headers: settings.headers,
+            timers: settings.timers.apply(&provider.timers),
         };
         if let Some(model) = model {
             upstream.traits = upstream.traits_of(model);

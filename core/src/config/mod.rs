@@ -57,8 +57,8 @@
 //!   `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` say; this machine is reached directly.
 //! - `models`: patterns of the names that lead here.
 //! - `listed`: names that `GET /v1/models` shows.
-//! - `timers`: a table with `connect`, `first_content`, `idle`, `total` and `total_stream`. By
-//!   default those of `[timers]`.
+//! - `timers`: a table with `connect`, `tls`, `first_content`, `first_content_min`, `idle`, `total`
+//!   and `total_stream`. By default those of `[timers]`.
 //! - `traits`: a table, see below.
 //!
 //! ## `[models]`
@@ -109,6 +109,7 @@ mod json;
 mod keys;
 mod known;
 mod listen;
+mod manner;
 mod models;
 mod pem;
 mod provider;
@@ -116,6 +117,7 @@ mod section;
 mod snapshot;
 #[cfg(test)]
 mod tests;
+mod timers;
 mod traits;
 mod url;
 mod value;
@@ -133,13 +135,14 @@ use crate::base::Limits;
 pub use diagnose::{Diagnostics, Problem};
 pub use known::{Known, PROVIDERS};
 pub use listen::{ListenAddress, ListenerConfig};
+pub use manner::Manner;
 pub use models::DEMO;
 pub use snapshot::{
     Authorization, BaseUrl, Caller, Chain, Credentials, Key, ListedModel, Member, Named, Pattern,
-    Provider, Proxy, Resolved, Route, RouteTarget, Secret, Snapshot, Step, Upstream,
-    UpstreamTimers, WEIGHT_MAX,
+    Provider, Proxy, Resolved, Route, RouteTarget, Secret, Snapshot, Step, Upstream, WEIGHT_MAX,
 };
-pub use traits::{NameTraits, traits_for};
+pub use timers::UpstreamTimers;
+pub use traits::{NameTraits, hides_reasoning, traits_for};
 
 /// A commented config to start from; `tollgate init` writes it. It loads as it is.
 pub const STARTER: &str = include_str!("starter.toml");
@@ -297,7 +300,7 @@ fn read(
     let has_callers = given.is_some_and(|callers| callers.iter().next().is_some());
     let listeners = listen::listeners(&mut top, has_callers, findings);
     let limits = limits(&mut top, findings);
-    let timers = bounds::upstream_timers_of(&limits.timers);
+    let timers = UpstreamTimers::of(&limits.timers);
     let mut shared = Shared::new(surroundings, timers, &mut findings.warnings);
     let mut providers: Vec<Configured> = Vec::new();
     let section = top.table("providers", "[providers]".to_owned(), findings);
@@ -320,7 +323,8 @@ fn read(
         ..Snapshot::default()
     };
     if let Some(section) = top.table("retry", "[retry]".to_owned(), findings) {
-        bounds::retry(section, &mut snapshot.retry, findings);
+        let (retry, manner) = (&mut snapshot.retry, &mut snapshot.manner);
+        bounds::retry(section, retry, manner, findings);
     }
     if let Some(section) = top.table("breaker", "[breaker]".to_owned(), findings) {
         bounds::breaker(section, &mut snapshot.breaker, findings);

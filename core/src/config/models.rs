@@ -7,6 +7,7 @@ use toml::de::DeValue;
 
 use super::chain::{Settings, Targets};
 use super::diagnose::Findings;
+use super::manner::Manner;
 use super::provider::Configured;
 use super::section::{At, Section, section_of};
 use super::snapshot::{ListedModel, Pattern, Resolved, Route, RouteTarget, Snapshot, Upstream};
@@ -29,7 +30,7 @@ pub(super) fn routes(
     findings: &mut Findings<'_>,
 ) {
     let mut listed: Vec<Arc<str>> = Vec::new();
-    let mut targets = Targets::new(providers);
+    let mut targets = Targets::new(providers, snapshot.manner.clone());
     for (name, value) in models.into_iter().flat_map(Section::entries) {
         let Some(alias) = alias(&name, value, &mut targets, findings) else {
             continue;
@@ -89,6 +90,7 @@ fn alias(
     }
     let pattern = Pattern((*name.get_ref()).into());
     let mut listed = pattern.is_literal();
+    let mut manner = targets.manner().clone();
     let (value, settings) = if let DeValue::Table(_) = value.get_ref() {
         let what = format!("model `{}`", name.get_ref());
         let title = format!("[models.{:?}]", name.get_ref());
@@ -105,12 +107,13 @@ fn alias(
         }
         listed = shown.unwrap_or(listed);
         let settings = Settings::read(name.get_ref(), &mut section, findings);
+        Manner::read_of_route(&mut section, &mut manner, findings);
         section.finish(findings);
         (target, settings)
     } else {
         (value, Settings::default())
     };
-    let target = targets.read(name.get_ref(), value, &settings, findings)?;
+    let target = targets.read(name.get_ref(), value, &settings, manner, findings)?;
     Some(Alias {
         route: Route { pattern, target },
         listed,

@@ -9,7 +9,8 @@ use super::keys::{KeyGiven, key_given};
 use super::known::{Known, PROVIDERS, unknown_traits};
 use super::pem;
 use super::section::{At, Section, section_of, text_of};
-use super::snapshot::{Authorization, BaseUrl, Credentials, Key, Provider, Proxy, UpstreamTimers};
+use super::snapshot::{Authorization, BaseUrl, Credentials, Key, Provider, Proxy};
+use super::timers::{TimersSet, UpstreamTimers};
 use super::traits::TraitsSet;
 use super::url::{self, EnvironmentProxies};
 use super::value;
@@ -28,6 +29,8 @@ pub(super) struct Configured {
     pub(super) models: Vec<Arc<str>>,
     /// Models to list.
     pub(super) listed: Vec<Arc<str>>,
+    /// How long each phase may take here.
+    pub(super) timers: UpstreamTimers,
     pub(super) known: Option<&'static Known>,
 }
 
@@ -140,8 +143,8 @@ pub(super) fn from_environment(
                 authorization: default_authorization(Some(known), known.dialect),
                 headers: known_headers(known),
                 client_headers: arcs(known.client_headers),
-                timers: shared.timers.clone(),
             },
+            timers: shared.timers.clone(),
             habits: known.traits(),
             set: TraitsSet::default(),
             models: arcs(known.models),
@@ -193,11 +196,8 @@ fn provider(
     let client_headers = client_headers(&mut section, vendor, findings);
     let tls = trust(&mut section, &base, shared, findings);
     let proxy = proxy(&mut section, &base, shared, findings);
-    let mut timers = shared.timers.clone();
     let title = format!("[providers.{name}.timers]");
-    if let Some(section) = section.table("timers", title, findings) {
-        bounds::upstream_timers(section, &mut timers, findings);
-    }
+    let timers = TimersSet::read(&mut section, title, findings).apply(&shared.timers);
     let mut key_limits = known.map(|it| it.key_limits.clone()).unwrap_or_default();
     let title = format!("[providers.{name}.key_limits]");
     if let Some(section) = section.table("key_limits", title, findings) {
@@ -221,12 +221,12 @@ fn provider(
             client_headers,
             tls,
             proxy,
-            timers,
         },
         habits: known.map_or_else(unknown_traits, Known::traits),
         set: set.unwrap_or_default(),
         models: models.unwrap_or_else(|| arcs(known.map_or(&[], |known| known.models))),
         listed: listed.unwrap_or_else(|| arcs(known.map_or(&[], |known| known.listed))),
+        timers,
         known,
     }
 }

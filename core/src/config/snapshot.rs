@@ -2,11 +2,12 @@
 //! it.
 
 use core::fmt;
-use core::time::Duration;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
+use super::manner::Manner;
+use super::timers::UpstreamTimers;
 use super::traits::traits_for;
 use super::value;
 use crate::base::{JsonStr, Limits, RawJson};
@@ -31,6 +32,8 @@ pub struct Snapshot {
     pub limits: Limits,
     /// How often a request that failed is tried again.
     pub retry: RetryLimits,
+    /// How requests are answered where a route does not say.
+    pub manner: Manner,
     /// When a target that fails is left alone.
     pub breaker: BreakerLimits,
     /// Whether answers tell the target that they come from, and how many were asked
@@ -62,8 +65,6 @@ pub struct Provider {
     /// The HTTP proxy on the way, asked with CONNECT for `https` (RFC 9110 §9.3.6) and with the
     /// absolute form for `http`.
     pub proxy: Option<Proxy>,
-    /// How long each phase may take here.
-    pub timers: UpstreamTimers,
 }
 
 /// Scheme, host, port and path prefix of a provider.
@@ -154,22 +155,6 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// How long each phase may take at a provider; see
-/// [`TimerLimits`](crate::base::limits::TimerLimits).
-#[derive(Clone, Debug)]
-pub struct UpstreamTimers {
-    /// Resolving, connecting and the TLS handshake.
-    pub connect: Duration,
-    /// From the request's last byte to the first real content of the answer.
-    pub first_content: Duration,
-    /// Between two data events of a stream.
-    pub idle: Duration,
-    /// A whole answer that is not streamed.
-    pub total: Duration,
-    /// A whole streamed answer.
-    pub total_stream: Option<Duration>,
-}
-
 /// What a model name leads to.
 #[derive(Clone, Debug)]
 pub struct Route {
@@ -198,6 +183,8 @@ pub enum RouteTarget {
 pub struct Chain {
     /// At least one step.
     pub steps: Vec<Step>,
+    /// How its requests are answered.
+    pub manner: Manner,
 }
 
 /// Targets of equal rank: requests are spread over them, those of one session to the same. At least
@@ -239,6 +226,8 @@ pub struct Upstream {
     pub extra: Vec<(JsonStr, RawJson)>,
     /// Fields to send.
     pub headers: Vec<(Arc<str>, Arc<str>)>,
+    /// How long each phase may take.
+    pub timers: UpstreamTimers,
 }
 
 /// Which traits of a model follow from its name, see [`traits_for`]: those that no config sets.
@@ -322,13 +311,14 @@ pub enum Resolved<'s> {
 
 impl Chain {
     /// One target alone.
-    pub fn of(upstream: Upstream) -> Chain {
+    pub fn of(upstream: Upstream, manner: Manner) -> Chain {
         let upstream = Arc::new(upstream);
         Chain {
             steps: vec![vec![Member {
                 upstream,
                 weight: 1,
             }]],
+            manner,
         }
     }
 

@@ -4,6 +4,7 @@ use super::*;
 use crate::base::Rng;
 use crate::dialect::{Dialect, ReasoningField, ThinkingStyle, TokenLimitField};
 use core::time::Duration;
+use std::sync::Arc;
 
 mod faults;
 mod targets;
@@ -71,14 +72,23 @@ fn leads(snapshot: &Snapshot, name: &str) -> String {
     }
 }
 
-fn traits(snapshot: &Snapshot, name: &str) -> crate::dialect::Traits {
+/// The first target of `name`.
+fn upstream(snapshot: &Snapshot, name: &str) -> Arc<Upstream> {
     match snapshot.resolve(name) {
         Some(Resolved::Chain(chain)) => {
             let upstream = chain.upstreams().next().unwrap();
-            snapshot.model_at(upstream, name).0.traits.clone()
+            snapshot.model_at(upstream, name).0
         }
         other => panic!("{name}: {other:?}"),
     }
+}
+
+fn traits(snapshot: &Snapshot, name: &str) -> crate::dialect::Traits {
+    upstream(snapshot, name).traits.clone()
+}
+
+fn timers(snapshot: &Snapshot, name: &str) -> UpstreamTimers {
+    upstream(snapshot, name).timers.clone()
 }
 
 fn listed(snapshot: &Snapshot) -> Vec<String> {
@@ -442,15 +452,14 @@ fn a_provider_takes_all_its_settings() {
     assert_eq!(boxed.base.prefix.as_ref(), "/api/v1");
     assert_eq!(boxed.authorization, Authorization::Field("api-key".into()));
     assert_eq!(boxed.headers, [("x-team".into(), "search".into())]);
-    assert_eq!(
-        boxed.client_headers,
-        ["x-request-*".into(), "traceparent".into()]
-    );
+    let passed = ["x-request-*".into(), "traceparent".into()];
+    assert_eq!(boxed.client_headers, passed);
     assert!(boxed.tls.is_some());
     assert_eq!(boxed.proxy.as_ref().unwrap().host.as_ref(), "proxy");
-    assert_eq!(boxed.timers.connect, Duration::from_secs(1));
-    assert_eq!(boxed.timers.first_content, Duration::from_secs(420));
-    assert_eq!(boxed.timers.total_stream, Some(Duration::from_secs(3600)));
+    let boxes = timers(&loaded.snapshot, "box/x");
+    let seconds = [boxes.connect, boxes.first_content].map(|it| it.as_secs());
+    assert_eq!(seconds, [1, 420]);
+    assert_eq!(boxes.total_stream, Some(Duration::from_secs(3600)));
     let traits = traits(&loaded.snapshot, "box/x");
     assert_eq!(
         traits.token_limit_field,
@@ -459,7 +468,10 @@ fn a_provider_takes_all_its_settings() {
     assert!(!traits.stream_options);
     assert!(matches!(claude.credentials, Credentials::Client));
     assert!(claude.proxy.is_none() && claude.headers.is_empty());
-    assert_eq!(claude.timers.connect, Duration::from_secs(3));
+    assert_eq!(
+        timers(&loaded.snapshot, "claude/x").connect,
+        Duration::from_secs(3)
+    );
     assert!(matches!(ollama.credentials, Credentials::None));
     assert!(ollama.tls.is_none() && !ollama.base.https);
     assert!(!format!("{:?}", loaded.snapshot).contains("s3cr3t"));

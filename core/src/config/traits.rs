@@ -66,6 +66,25 @@ pub fn traits_for(model: &str) -> NameTraits {
     }
 }
 
+/// Whether the model called `model` thinks for long before it answers, and shows nothing of it:
+/// those of OpenAI and Google on the Chat API, and Grok's.
+pub fn hides_reasoning(model: &str) -> bool {
+    const FAMILIES: [&str; 7] = [
+        "gpt-5",
+        "o1",
+        "o3",
+        "o4",
+        "gemini-2.5",
+        "gemini-3",
+        "grok-4",
+    ];
+    let name = model.rsplit('/').next().unwrap_or(model);
+    FAMILIES.iter().any(|family| {
+        let rest = name.strip_prefix(family);
+        rest.is_some_and(|rest| !rest.starts_with(|next: char| next.is_ascii_alphanumeric()))
+    })
+}
+
 /// The version in `opus-4-1-20250805`, `sonnet-4.5`, `3-7-sonnet-latest` or `instant-1.2`: the
 /// first number, and the next one if it follows at once. Longer numbers are dates.
 fn claude_version(name: &str) -> Option<(u32, u32)> {

@@ -1,16 +1,18 @@
 //! The built-in model `demo`: answers inside the gateway, so that a bare machine without keys has
-//! something to talk to. Its answers are made by rule: the same request gets the same answer.
+//! something to talk to. Its answers are made by rule: the same request gets the same answer. And
+//! the message that a route may have for the case that none of its targets can answer.
 
 use std::collections::VecDeque;
 
 use super::Shard;
 use super::exchange::Answer;
 use super::exchange::deadlines::Phase;
+use super::exchange::state::Step;
 use crate::base::{ExchangeId, JsonStr, OutBuf};
 use crate::dialect::{Dialect, ReplyMeta, StreamEncoder};
 use crate::ir::{
-    Arguments, Choice, Delta, Finish, FinishReason, FunctionTool, OutputFormat, Part, PartKind,
-    Piece, Request, Response, Role, ToolCall, ToolChoice, ToolKind, Usage, replay,
+    Arguments, Choice, Delta, Failure, Finish, FinishReason, FunctionTool, OutputFormat, Part,
+    PartKind, Piece, Request, Response, Role, ToolCall, ToolChoice, ToolKind, Usage, replay,
 };
 use crate::record::Outcome;
 
@@ -28,6 +30,8 @@ pub(super) struct Local {
     encoder: Option<Box<StreamEncoder>>,
     deltas: VecDeque<Delta>,
     is_begun: bool,
+    /// What the record is to say, once the client has it all.
+    outcome: Outcome,
 }
 
 impl Local {
@@ -39,9 +43,19 @@ impl Local {
         meta: ReplyMeta,
     ) -> Local {
         let response = answer(request, input_tokens);
+        Local::of(response, request.stream, dialect, meta, Outcome::Complete)
+    }
+
+    fn of(
+        response: Response,
+        is_stream: bool,
+        dialect: Dialect,
+        meta: ReplyMeta,
+        outcome: Outcome,
+    ) -> Local {
         let mut deltas = Vec::new();
         let mut encoder = None;
-        if request.stream {
+        if is_stream {
             encoder = Some(Box::new(StreamEncoder::new(dialect, meta)));
             replay(response.clone(), &mut deltas);
         }
@@ -51,11 +65,46 @@ impl Local {
             encoder,
             deltas,
             is_begun: false,
+            outcome,
         }
     }
 }
 
 impl Shard {
+    /// No target can answer, because of `failure`: the client is told the route's message. The
+    /// record tells the failure.
+    pub(super) fn tell_message(&mut self, id: ExchangeId, text: &str, failure: &Failure) {
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return;
+        };
+        let meta = exchange.meta(&self.ctx);
+        let finish = Finish {
+            reason: FinishReason::Stop,
+            ..Finish::default()
+        };
+        let parts = vec![Part::text(JsonStr::escape(text))];
+        let output_tokens = words(text).count() as u64;
+        let response = response(
+            None,
+            parts,
+            finish,
+            meta.input_tokens_estimate,
+            output_tokens,
+        );
+        let (is_stream, dialect) = (exchange.access.stream, exchange.request.dialect);
+        let outcome = Outcome::Failed {
+            class: failure.class,
+            blame: failure.blame,
+            message: failure.message.detach(),
+        };
+        let local = Local::of(response, is_stream, dialect, meta, outcome);
+        exchange.access.provider = Some("tollgate".into());
+        exchange.plan.is_message = true;
+        exchange.answer = Answer::Local(Box::new(local));
+        exchange.step(Step::Local);
+        self.begin_local(id);
+    }
+
     /// The built-in model begins to answer.
     pub(super) fn begin_local(&mut self, id: ExchangeId) {
         let Some(exchange) = self.exchanges.get_mut(id) else {
@@ -79,7 +128,7 @@ impl Shard {
             self.local_token(id);
             return;
         }
-        exchange.access.outcome = Outcome::Complete;
+        exchange.access.outcome = local.outcome.clone();
         let mut body = OutBuf::new();
         dialect.encode_response(&local.response, &meta, &mut body);
         self.answer_whole(id, 200, body, None);
@@ -124,7 +173,7 @@ impl Shard {
             sent = client.http.send_end(out);
         }
         if is_over || sent.is_err() {
-            exchange.access.outcome = Outcome::Complete;
+            exchange.access.outcome = local.outcome.clone();
             self.answered(id, sent);
             return;
         }
@@ -193,9 +242,20 @@ fn answer(request: &Request, input_tokens: u64) -> Response {
         let text = until_limit(text, request, &mut finish, &mut output_tokens);
         parts.push(Part::text(JsonStr::escape(text)));
     }
+    let model = Some(JsonStr::from_static("demo"));
+    response(model, parts, finish, input_tokens, output_tokens)
+}
+
+fn response(
+    model: Option<JsonStr>,
+    parts: Vec<Part>,
+    finish: Finish,
+    input_tokens: u64,
+    output_tokens: u64,
+) -> Response {
     Response {
         id: None,
-        model: Some(JsonStr::from_static("demo")),
+        model,
         created: None,
         choices: vec![Choice {
             parts,

@@ -38,6 +38,8 @@ pub struct Prepared {
     pub(super) stream_usage: bool,
     pub(super) input_tokens_estimate: u64,
     pub(super) needs: Needs,
+    /// Whether the model is told to think before it answers.
+    pub(super) asks_reasoning: bool,
     /// What this request has in common with the others of its conversation.
     pub(super) session: Session,
     pub(super) destination: Destination,
@@ -209,6 +211,7 @@ impl Prepare {
             model,
             input_tokens_estimate: needs.prompt_tokens,
             needs,
+            asks_reasoning: asks_reasoning(root),
             session,
             destination,
         })
@@ -395,6 +398,23 @@ fn model_of(root: Value<'_>) -> Result<JsonStr, Box<Failure>> {
             Err(Box::new(Failure::invalid("model", message)))
         }
     }
+}
+
+/// Whether the model is told to think before it answers, in the words of either API.
+fn asks_reasoning(root: Value<'_>) -> bool {
+    let is_on = |value: Option<Value<'_>>, offs: &[&str]| {
+        let text = value
+            .and_then(Value::as_str)
+            .map(|text| text.unescape().into_owned());
+        text.is_some_and(|text| !offs.contains(&text.as_str()))
+    };
+    let thinking = root.get("thinking").and_then(|it| it.get("type"));
+    let effort = root.get("reasoning").and_then(|it| it.get("effort"));
+    is_on(thinking, &["disabled"])
+        || is_on(
+            root.get("reasoning_effort").or(effort),
+            &["none", "minimal"],
+        )
 }
 
 /// Whether a Chat client asked for the usage chunk.

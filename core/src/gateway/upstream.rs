@@ -396,8 +396,20 @@ impl Shard {
     fn opened(&mut self, id: UpstreamId, opened: Opened) {
         match opened {
             Opened::Ready => self.upstream_ready(id),
-            Opened::Waiting => {}
+            Opened::Waiting => self.handshake_begins(id),
             Opened::Failed(failure) => self.upstream_failed(id, *failure),
+        }
+    }
+
+    /// Connecting is over, and the time for TLS begins, if it is so.
+    fn handshake_begins(&mut self, id: UpstreamId) {
+        let Some(upstream) = self.upstreams.get_mut(id) else {
+            return;
+        };
+        if matches!(upstream.phase, Phase::Queued | Phase::Handshaking)
+            && let Some(exchange) = upstream.exchange
+        {
+            self.await_handshake(exchange);
         }
     }
 

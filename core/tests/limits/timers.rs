@@ -120,6 +120,15 @@ fn of_upstreams() {
     }
 }
 
+/// The time for TLS begins when the connection stands.
+#[test]
+fn of_handshakes() {
+    let secure = PROVIDER.replace("http:", "https:");
+    let fails = |line: &str| silence(snapshot(&format!("{line}\n{secure}")), asking(false));
+    assert_eq!(fails("timers.connect = \"1s\""), None);
+    assert_eq!(fails("timers.tls = \"1s\""), Some(504));
+}
+
 /// Whether a request fails within two seconds that nobody takes.
 fn unreachable(snapshot: Snapshot) -> bool {
     let mut world = World::new(snapshot);

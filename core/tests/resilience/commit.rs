@@ -12,6 +12,8 @@ use super::support::http;
 use super::support::talk::{self, Reply};
 use super::support::world::{Conn, End, Reach};
 
+/// A target is waited for although another one could answer.
+const PATIENT: &str = "timers.first_content_min = \"5m\"\n";
 const HEAD: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
 
 fn text(play: &Play, client: Conn) -> String {
@@ -21,7 +23,7 @@ fn text(play: &Play, client: Conn) -> String {
 #[test]
 fn after_a_long_hold_another_target_still_answers_unseen() {
     for dialect in DIALECTS {
-        let mut play = Play::new(CHAIN);
+        let mut play = Play::new(&format!("{PATIENT}{CHAIN}"));
         let client = play.ask(dialect, true);
         let (conn, port, _) = play.asked();
         assert_eq!(port, FIRST);
@@ -59,7 +61,7 @@ fn after_a_long_hold_another_target_still_answers_unseen() {
 #[test]
 fn after_a_long_hold_the_last_error_is_an_event() {
     for dialect in DIALECTS {
-        let mut play = Play::new(CHAIN);
+        let mut play = Play::new(&format!("{PATIENT}{CHAIN}"));
         let client = play.ask(dialect, true);
         play.asked();
         play.world.pass(Duration::from_secs(30));
@@ -82,7 +84,7 @@ fn after_a_long_hold_the_last_error_is_an_event() {
 
 #[test]
 fn the_hold_ends_too_where_the_first_target_was_never_reached() {
-    let mut play = Play::new(CHAIN);
+    let mut play = Play::new(&format!("{PATIENT}{CHAIN}"));
     play.world.reach = Reach::Refuses;
     let client = play.ask(Dialect::Anthropic, true);
     play.world.reach = Reach::Accepts;
@@ -144,6 +146,73 @@ fn an_answer_that_does_not_stream_is_rescued_at_any_byte() {
         play.back_off();
         assert_eq!(play.reply_well(false), FIRST);
         assert_eq!(http::only(play.world.written(client)).status(), 200);
+        play.world.finish();
+    }
+}
+
+/// Events are held until there are three with content.
+const HOLDING: &str = "
+    [retry]
+    hold_events = 3
+";
+
+/// A stream of Messages events: the start, and a piece of text for each of `texts`.
+fn begun(texts: &[&str]) -> String {
+    let pieces: String = texts
+        .iter()
+        .map(|text| piece(Dialect::Anthropic, text))
+        .collect();
+    format!("{HEAD}{}{pieces}", frame(Dialect::Anthropic))
+}
+
+#[test]
+fn an_opt_in_hold_lets_another_target_answer_after_content() {
+    for dialect in DIALECTS {
+        let mut play = Play::new(&format!("{HOLDING}{CHAIN}"));
+        let client = play.ask(dialect, true);
+        let (conn, _, _) = play.asked();
+        play.world.send(conn, begun(&["one ", "two "]));
+        assert_eq!(text(&play, client), "");
+        play.world.hang_up(conn, End::Reset);
+        play.back_off();
+        assert_eq!(play.reply(&error(503)), FIRST);
+        assert_eq!(play.reply_well(true), SECOND);
+        let answer = play.answer(client);
+        let said = talk::read(dialect, &answer, false);
+        assert!(said.is_complete);
+        assert_eq!(said.said().text, "well");
+        play.world.finish();
+    }
+}
+
+#[test]
+fn a_hold_ends_with_its_events_or_the_answer_or_the_patience() {
+    for dialect in DIALECTS {
+        let mut play = Play::new(&format!("{HOLDING}{CHAIN}"));
+        let client = play.ask(dialect, true);
+        let (conn, _, _) = play.asked();
+        play.world.send(conn, begun(&["one ", "two "]));
+        assert_eq!(text(&play, client), "");
+        play.world.send(conn, piece(Dialect::Anthropic, "three"));
+        let seen = text(&play, client);
+        assert!(seen.contains("one ") && seen.contains("three"), "{seen}");
+        play.world.hang_up(conn, End::Reset);
+        let answer = play.answer(client);
+        assert!(talk::read(dialect, &answer, false).error.is_some());
+        // A short answer is over before there are so many.
+        let client = play.ask(dialect, true);
+        play.back_off();
+        play.reply_well(true);
+        let said = talk::read(dialect, &play.answer(client), false);
+        assert_eq!(said.said().text, "well");
+        // And a client is not kept waiting in silence.
+        let client = play.ask(dialect, true);
+        let (conn, _, _) = play.asked();
+        play.world.send(conn, begun(&["one "]));
+        play.world.pass(Duration::from_secs(12));
+        let seen = text(&play, client);
+        assert!(seen.starts_with("HTTP/1.1 200") && !seen.contains("one "));
+        play.world.hang_up(conn, End::Reset);
         play.world.finish();
     }
 }

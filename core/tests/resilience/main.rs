@@ -10,12 +10,14 @@
 mod breaker;
 mod commit;
 mod conditions;
+mod deadlines;
 mod failover;
 #[allow(dead_code)] // Its other half is for the wire cases.
 #[path = "../wire_cases/fixtures.rs"]
 mod fixtures;
 mod headers;
 mod keys;
+mod last_resort;
 mod play;
 mod settings;
 mod shards;

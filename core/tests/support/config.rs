@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use tollgate_core::base::{JsonStr, Limits};
 use tollgate_core::config::{
-    Authorization, BaseUrl, Chain, Credentials, Key, Named, Pattern, Provider, Route, RouteTarget,
-    Snapshot, Upstream, UpstreamTimers,
+    Authorization, BaseUrl, Chain, Credentials, Key, Manner, Named, Pattern, Provider, Route,
+    RouteTarget, Snapshot, Upstream, UpstreamTimers,
 };
 use tollgate_core::dialect::{Dialect, ReasoningField, Traits};
 use tollgate_core::policy::breaker::BreakerLimits;
@@ -23,7 +23,7 @@ pub(crate) fn one(dialect: Dialect) -> Snapshot {
 
 /// The same, under other limits.
 pub(crate) fn with(dialect: Dialect, limits: Limits) -> Snapshot {
-    let timers = &limits.timers;
+    let timers = UpstreamTimers::of(&limits.timers);
     let authorization = match dialect {
         Dialect::Anthropic => Authorization::Field("x-api-key".into()),
         Dialect::OpenAiChat => Authorization::Bearer,
@@ -53,13 +53,6 @@ pub(crate) fn with(dialect: Dialect, limits: Limits) -> Snapshot {
         client_headers: ["anthropic-*", "x-claude-code-*"].map(Arc::from).to_vec(),
         tls: None,
         proxy: None,
-        timers: UpstreamTimers {
-            connect: timers.connect,
-            first_content: timers.first_content,
-            idle: timers.idle,
-            total: timers.total,
-            total_stream: timers.total_stream,
-        },
     };
     let upstream = Upstream {
         target: 0,
@@ -70,10 +63,11 @@ pub(crate) fn with(dialect: Dialect, limits: Limits) -> Snapshot {
         whole_name: false,
         extra: Vec::new(),
         headers: Vec::new(),
+        timers,
     };
     let route = Route {
         pattern: Pattern("*".into()),
-        target: RouteTarget::Chain(Arc::new(Chain::of(upstream))),
+        target: RouteTarget::Chain(Arc::new(Chain::of(upstream, Manner::default()))),
     };
     Snapshot {
         providers: vec![provider],

@@ -257,7 +257,9 @@ fn an_answer_that_never_ends_is_ended_by_the_total_time() {
         assert_timed_out(live, true, &format!("{client:?} {upstream:?} whole"));
         // A stream, where there is such a time.
         let mut snapshot = super::support::config::one(upstream);
-        snapshot.providers[0].timers.total_stream = Some(500 * SECOND);
+        super::support::config::target(&mut snapshot)
+            .timers
+            .total_stream = Some(500 * SECOND);
         let body = super::fixtures::request(client, true);
         let mut live = Live::with(snapshot, client, &body);
         live.head().feed(&frame(upstream));

@@ -362,7 +362,8 @@ fn faults_of_retries_and_breakers_are_all_told() {
             "6:12 \"8d\" is out of range: from 1ms to 7d | -",
             "7:18 `budget_percent` must be a whole number from 0 to 100 | -",
             "8:1 unknown key `retries` in [retry] | known are: attempts_max, repeats_max, \
-             budget_percent, backoff, backoff_max, wait_max",
+             budget_percent, backoff, backoff_max, wait_max, hold_events, hedge_percent, \
+             resume",
             "10:19 `failures_in_row` must be a whole number from 1 to 1000 | -",
             "11:19 `failure_percent` must be a whole number from 1 to 100 | -",
             "12:13 `calls_min` must be a whole number, not a float | -",
@@ -384,4 +385,55 @@ fn faults_of_retries_and_breakers_are_all_told() {
         "target_headers = \"off\"",
         "1:18 `target_headers` must be true or false, not a string | -",
     );
+}
+
+#[test]
+fn routes_say_how_they_are_answered_over_what_holds_for_all() {
+    let text = with_models(
+        r#"
+        plain = "groq/a"
+        own = { target = ["groq/a"], hold_events = 64, resume = false, message = "Out." }
+        [retry]
+        hold_events = 8
+        hedge_percent = 5
+        resume = true
+    "#,
+    );
+    let loaded = loaded(&text, &[]);
+    let snapshot = &loaded.snapshot;
+    let all = Manner {
+        hold_events: 8,
+        hedge_percent: 5,
+        resume: true,
+        message: None,
+    };
+    assert_eq!(chain_of(snapshot, "plain").manner, all);
+    assert_eq!(chain_of(snapshot, "groq/x").manner, all);
+    let own = Manner {
+        hold_events: 64,
+        resume: false,
+        message: Some("Out.".into()),
+        ..all
+    };
+    assert_eq!(chain_of(snapshot, "own").manner, own);
+    for (settings, expected) in [
+        (
+            "hold_events = 0",
+            "5:40 `hold_events` must be a whole number from 1 to 1000000 | -",
+        ),
+        (
+            "hedge_percent = 101",
+            "5:42 `hedge_percent` must be a whole number from 0 to 100 | -",
+        ),
+        ("message = \"\"", "5:36 `message` must not be empty | -"),
+        (
+            "resume = 1",
+            "5:35 `resume` must be true or false, not an integer | -",
+        ),
+    ] {
+        one(
+            &with_models(&format!("a = {{ target = \"groq/x\", {settings} }}")),
+            expected,
+        );
+    }
 }

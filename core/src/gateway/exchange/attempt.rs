@@ -51,6 +51,8 @@ impl Shard {
         exchange.step(Step::Prepared);
         let is_local = matches!(prepared.destination, Destination::Demo(_));
         exchange.prepared = Some(prepared);
+        exchange.is_awaited();
+        exchange.rearm(&mut self.ctx);
         if is_local {
             self.attempt_local(id);
         } else {
@@ -67,10 +69,12 @@ impl Shard {
         let Some(provider) = exchange.provider() else {
             return;
         };
-        let timers = provider.timers.clone();
         exchange.access.provider = Some(Arc::clone(&provider.name));
         let dropped = exchange.prompt().map(|prompt| prompt.dropped.clone());
         exchange.access.dropped = dropped.unwrap_or_default();
+        let Some(timers) = exchange.timers().cloned() else {
+            return;
+        };
         // The time for the whole answer is that of the target which was asked first.
         let total = if exchange.access.stream {
             timers.total_stream
@@ -78,9 +82,7 @@ impl Shard {
             Some(timers.total)
         };
         if let Some(total) = total.filter(|_| exchange.plan.attempts == 1) {
-            exchange
-                .deadlines
-                .set(Phase::Total, exchange.started + total);
+            exchange.is_due(exchange.started + total);
         }
         exchange.deadlines.set(Phase::Connect, now + timers.connect);
         exchange.rearm(&mut self.ctx);
@@ -284,8 +286,11 @@ impl Shard {
         }
         upstream.flush(&mut self.ctx);
         upstream.socket.read(&mut self.ctx.outbox);
+        let target = self.targets.get(prompt.upstream.target);
+        let latency = target.map(|target| &target.latency);
+        let deadline = self.ctx.now.mono + exchange.first_content_time(latency);
         exchange.deadlines.clear(Phase::Connect);
-        let deadline = self.ctx.now.mono + provider.timers.first_content;
+        exchange.deadlines.clear(Phase::Tls);
         exchange.deadlines.set(Phase::FirstContent, deadline);
         // Of the client's patience no attempt that follows takes more.
         let is_held = exchange.deadlines.is_set(Phase::Hold) || exchange.opened.is_some();
@@ -328,7 +333,7 @@ impl Shard {
             exchange.step(Step::Stale);
             exchange.attempt.needs_fresh = true;
             exchange.attempt.upstream = None;
-            if let Some(connect) = exchange.provider().map(|provider| provider.timers.connect) {
+            if let Some(connect) = exchange.timers().map(|timers| timers.connect) {
                 exchange
                     .deadlines
                     .set(Phase::Connect, self.ctx.now.mono + connect);
@@ -377,6 +382,7 @@ impl Shard {
                 Phase::Total => self.too_late(id),
                 Phase::Backoff => self.choose(id),
                 Phase::Connect => self.timed_out(id, "the upstream could not be reached in time"),
+                Phase::Tls => self.timed_out(id, "the upstream's TLS handshake took too long"),
                 Phase::FirstContent => {
                     self.timed_out(id, "the upstream sent no content in time");
                 }

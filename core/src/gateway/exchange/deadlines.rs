@@ -9,8 +9,10 @@ pub(in crate::gateway) enum Phase {
     Total,
     /// A target is asked again, or a key may be free.
     Backoff,
-    /// Resolving, connecting, the handshake.
+    /// Resolving and connecting.
     Connect,
+    /// The TLS handshake.
+    Tls,
     /// The first content of the answer.
     FirstContent,
     /// The next data event.
@@ -27,10 +29,11 @@ pub(in crate::gateway) enum Phase {
     Decode,
 }
 
-const PHASES: [Phase; 10] = [
+const PHASES: [Phase; 11] = [
     Phase::Total,
     Phase::Backoff,
     Phase::Connect,
+    Phase::Tls,
     Phase::FirstContent,
     Phase::Idle,
     Phase::Ending,

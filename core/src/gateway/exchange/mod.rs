@@ -7,6 +7,7 @@
 mod attempt;
 pub(super) mod deadlines;
 mod gather;
+mod patience;
 pub(super) mod plan;
 mod receive;
 mod relay;
@@ -58,6 +59,8 @@ pub(super) struct Exchange {
     pub(super) clock: AlarmClock,
     /// When the head had come.
     pub(super) started: Instant,
+    /// Until when the whole answer must be there: as the client or the config says.
+    pub(super) due: Instant,
     /// What will be recorded; filled in on the way.
     pub(super) access: Box<Access>,
 }

@@ -4,6 +4,7 @@
 //! will do. Once content has gone out there is no plan any more: what fails then is told in the
 //! stream.
 
+mod asked;
 mod candidates;
 mod learn;
 
@@ -18,17 +19,17 @@ use super::super::io::{Message, Work};
 use super::super::prepare::{Destination, Encode, Prompt, Routed};
 use super::super::provider::ProviderState;
 use super::super::target::TargetState;
+use super::Answer;
 use super::deadlines::Phase;
 use super::state::{State, Step};
-use super::{Answer, Exchange};
 use crate::base::{ExchangeId, Instant};
-use crate::config::{Credentials, Key, Provider, Snapshot, Upstream};
+use crate::config::{Provider, Snapshot, Upstream};
 use crate::ir::{Blame, Class, Failure};
 use crate::policy::balance::Session;
 use crate::policy::breaker::{Admission, Verdict};
 use crate::policy::keys::NoKey;
 use crate::policy::retry::{self, Next};
-use crate::record::{Attempted, Outcome};
+use crate::record::Outcome;
 use crate::wire::http1::Fields;
 
 /// How far the plan of a request has come.
@@ -48,6 +49,8 @@ pub(in crate::gateway) struct Plan {
     first: Option<Box<Told>>,
     /// Whether the last attempt's failure said when to come back.
     is_told_when: bool,
+    /// Whether the client is told the route's message, since no target could answer.
+    pub(in crate::gateway) is_message: bool,
     /// Since when it has waited for a key.
     waits_since: Option<Instant>,
 }
@@ -406,7 +409,7 @@ impl Shard {
             return;
         };
         let since = *exchange.plan.waits_since.get_or_insert(now);
-        let patience = since + exchange.snapshot.retry.wait_max;
+        let patience = (since + exchange.snapshot.retry.wait_max).min(exchange.due);
         // How long a limit holds that was met just now is only guessed if nobody said.
         let is_guess = exchange.plan.first.is_some() && !exchange.plan.is_told_when;
         let is_soon = until.is_some_and(|until| until <= patience) || busy.is_some();
@@ -483,6 +486,7 @@ impl Shard {
         exchange.attempt.needs_fresh = false;
         for phase in [
             Phase::Connect,
+            Phase::Tls,
             Phase::FirstContent,
             Phase::Idle,
             Phase::Ending,
@@ -519,12 +523,7 @@ impl Shard {
                 self.give_up(id, None);
                 return;
             }
-            Next::Target => {
-                exchange.plan.rule_out(target);
-                if class == Class::ContextLength {
-                    exchange.overflowed();
-                }
-            }
+            Next::Target => exchange.rule_out(target, class),
             Next::Key => {
                 // A limit may be waited out, and another key may be had.
                 let is_limit = class == Class::RateLimit;
@@ -550,17 +549,14 @@ impl Shard {
         let Some(exchange) = self.exchanges.get_mut(id) else {
             return true;
         };
+        let has_others = exchange.has_other_than(target);
         let retry = &exchange.snapshot.retry;
         let plan = &mut exchange.plan;
         let backoff = retry.backoff(plan.repeats, &mut self.ctx.rng);
         let wait = backoff.max(asked.unwrap_or_default());
-        let has_others = exchange.prepared.as_deref().is_some_and(|prepared| {
-            matches!(&prepared.destination, Destination::Chain(routed)
-            if routed.chain.upstreams().any(|it| {
-                Some(it.target) != target && !plan.out.contains(&it.target)
-            }))
-        });
-        let is_long = wait > retry.wait_max || (has_others && asked > Some(retry.backoff_max));
+        let is_long = wait > retry.wait_max
+            || now + wait >= exchange.due
+            || (has_others && asked > Some(retry.backoff_max));
         let may_repeat = !is_long
             && plan.repeats < retry.repeats_max
             && plan.attempts < retry.attempts_max
@@ -606,6 +602,15 @@ impl Shard {
             return;
         };
         let first = exchange.plan.first.take();
+        let why = first.as_ref().map(|told| &told.failure);
+        if let Some(why) = why.or(failure.as_deref())
+            && let Some(text) = exchange.manner().and_then(|it| it.message.clone())
+            && matches!(why.blame, Blame::Key | Blame::Upstream)
+        {
+            let why = why.clone();
+            self.tell_message(id, &text, &why);
+            return;
+        }
         match (first, failure) {
             (Some(mut told), failure) => {
                 // When to come back is known better by now.
@@ -723,58 +728,6 @@ impl Plan {
     /// not answer.
     fn remember(&mut self, told: Told) {
         self.first.get_or_insert_with(|| Box::new(told));
-    }
-}
-
-impl Exchange {
-    pub(in crate::gateway) fn routed(&self) -> Option<&Routed> {
-        match &self.prepared.as_deref()?.destination {
-            Destination::Chain(routed) => Some(routed),
-            Destination::Demo(_) => None,
-        }
-    }
-
-    pub(in crate::gateway) fn routed_mut(&mut self) -> Option<&mut Routed> {
-        match &mut self.prepared.as_deref_mut()?.destination {
-            Destination::Chain(routed) => Some(routed),
-            Destination::Demo(_) => None,
-        }
-    }
-
-    /// The key with which the provider is asked.
-    pub(in crate::gateway) fn key(&self) -> Option<&Key> {
-        let seat = self.plan.seat?;
-        match &self.snapshot.providers.get(seat.provider)?.credentials {
-            Credentials::Keys(keys) => keys.get(seat.key?),
-            Credentials::Client | Credentials::None => None,
-        }
-    }
-
-    /// The number of the target that is asked.
-    fn target(&self) -> Option<usize> {
-        self.plan.seat.map(|seat| seat.target)
-    }
-
-    /// The target that is asked, for people: `provider/model`.
-    pub(in crate::gateway) fn target_name(&self) -> Option<String> {
-        let provider = self.provider()?;
-        let model = self.prompt()?.model.unescape();
-        Some(format!("{}/{model}", provider.name))
-    }
-
-    /// Takes note of an attempt that ended, for the record.
-    pub(in crate::gateway) fn note_attempt(&mut self, now: Instant, failed: Option<Class>) {
-        let Some(seat) = self.plan.seat else {
-            return;
-        };
-        let attempted = Attempted {
-            provider: provider_name(&self.snapshot, seat.provider),
-            model: self.prompt().map(|prompt| prompt.model.clone()),
-            key: self.key().map(|key| Arc::clone(&key.fingerprint)),
-            duration: now.since(seat.since),
-            failed,
-        };
-        self.access.attempts.push(attempted);
     }
 }
 

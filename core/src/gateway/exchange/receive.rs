@@ -16,10 +16,11 @@ use super::super::io::Work;
 use super::super::prepare::Prepare;
 use super::deadlines::Deadlines;
 use super::gather::Gather;
+use super::patience;
 use super::plan::Plan;
 use super::state::{State, Step};
 use super::{Answer, Attempt, Exchange, Inbound};
-use crate::base::ExchangeId;
+use crate::base::{ExchangeId, Instant};
 use crate::ir::{Blame, Class, Failure, Usage};
 use crate::policy::balance::Session;
 use crate::record::{Access, Outcome};
@@ -272,6 +273,11 @@ impl Exchange {
             }
         }
         self.judge_caller(&head);
+        match patience::told(&head.fields) {
+            Ok(None) => {}
+            Ok(Some(patience)) => self.is_due(self.started + patience),
+            Err(failure) => self.refuse(*failure),
+        }
         if let Some(Endpoint::Generate(_)) = self.request.endpoint {
             self.judge_body(&head, ctx);
         }
@@ -408,6 +414,7 @@ fn new_exchange(id: ExchangeId, client: &Client, head: RequestHead, ctx: &mut Ct
         deadlines: Deadlines::new(),
         clock: AlarmClock::default(),
         started: ctx.now.mono,
+        due: Instant::FAR,
         access: Box::new(access),
     }
 }

@@ -218,17 +218,18 @@ impl Shard {
         if progress.data_events > before.data_events && exchange.deadlines.is_set(Phase::Idle) {
             exchange.await_data(now);
         }
+        let hold_events = exchange.manner().map_or(1, |it| it.hold_events);
         if progress.has_content && !before.has_content {
             exchange.access.first_content = Some(now - exchange.started);
             exchange.deadlines.clear(Phase::FirstContent);
-            exchange.deadlines.clear(Phase::Hold);
             exchange.await_data(now);
-            // Before a failure is looked at: what comes of content and an error must not depend on
-            // whether one read brought them both.
             self.content_came(id);
-            self.commit(id);
-        } else if is_too_much_to_hold {
-            // Comments and pings without end: from here on the client's pace bounds them.
+        }
+        // Before a failure is looked at: what comes of content and an error must not depend on
+        // whether one read brought them both. Of comments and pings without end so much is held,
+        // then the client's pace bounds them.
+        let is_enough = progress.content_events >= hold_events || progress.is_complete;
+        if is_enough || is_too_much_to_hold {
             self.commit(id);
         }
         if let Some(failure) = failure {
@@ -496,7 +497,7 @@ impl Shard {
 impl Exchange {
     /// Gives the upstream its time for the next data.
     fn await_data(&mut self, now: Instant) {
-        if let Some(idle) = self.provider().map(|provider| provider.timers.idle) {
+        if let Some(idle) = self.timers().map(|timers| timers.idle) {
             self.deadlines.set(Phase::Idle, now + idle);
         }
     }

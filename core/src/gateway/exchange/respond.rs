@@ -210,6 +210,7 @@ impl Shard {
             Answer::Stream(streaming) if streaming.is_committed || streaming.is_collected => return,
             Answer::Stream(streaming) => {
                 streaming.is_committed = true;
+                exchange.deadlines.clear(Phase::Hold);
                 streaming.fields.take()
             }
             Answer::Local(_) => None,

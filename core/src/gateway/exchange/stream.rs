@@ -82,8 +82,18 @@ pub(in crate::gateway) struct Progress {
     pub(in crate::gateway) is_complete: bool,
     /// The model has finished; only usage and the end are missing.
     pub(in crate::gateway) has_finish: bool,
+    /// Events with content so far.
+    pub(in crate::gateway) content_events: u32,
     /// Data events so far, comments and pings not counted.
     pub(in crate::gateway) data_events: u64,
+}
+
+impl Progress {
+    /// An event was read that has content, or has not.
+    fn content(&mut self, is_content: bool) {
+        self.has_content |= is_content;
+        self.content_events = self.content_events.saturating_add(u32::from(is_content));
+    }
 }
 
 impl StreamRelay {
@@ -368,7 +378,8 @@ impl StreamRelay {
             }
             return;
         }
-        self.status.has_content |= seen.content || seen.terminal;
+        self.status.content(seen.content);
+        self.status.has_content |= seen.terminal;
         self.status.is_complete |= seen.terminal;
         self.status.has_finish |= watch.has_finish();
         self.status.data_events += u64::from(!seen.ping);
@@ -447,11 +458,11 @@ fn note(delta: &Delta, status: &mut Progress, watched: &mut Watched) {
     }
     match delta {
         Delta::Start(start) => watched.model = start.model.as_ref().map(|model| model.detach()),
-        Delta::BlockStart { kind, .. } => status.has_content |= is_content(kind),
+        Delta::BlockStart { kind, .. } => status.content(is_content(kind)),
         Delta::Append {
             piece: Piece::Text(text),
             ..
-        } => status.has_content |= !text.is_empty(),
+        } => status.content(!text.is_empty()),
         Delta::Append { .. } | Delta::BlockStop { .. } | Delta::Logprobs { .. } => {}
         Delta::Finish { choice, finish } => {
             status.has_finish = true;

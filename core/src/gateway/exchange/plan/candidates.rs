@@ -7,6 +7,7 @@ use super::super::super::prepare::{Prepared, Routed, ranked};
 use super::super::Exchange;
 use super::Plan;
 use crate::config::Upstream;
+use crate::dialect::Traits;
 use crate::ir::{Class, Failure};
 
 /// The targets that a request may go to.
@@ -53,8 +54,7 @@ impl<'r> Candidates<'r> {
         overflowed: Option<u64>,
     ) {
         let traits = traits_at(upstream, name);
-        let is_too_small = |window| overflowed.is_some_and(|overflowed| window <= overflowed);
-        if traits.context_window.is_some_and(is_too_small) {
+        if is_overflowed(&traits, overflowed) {
             return;
         }
         match needs.lacking(&traits) {
@@ -80,12 +80,30 @@ impl<'r> Candidates<'r> {
 }
 
 impl Exchange {
-    /// The prompt is too long for the target that was asked, and so it is for those with no larger
-    /// window.
-    pub(super) fn overflowed(&mut self) {
-        let window = self
-            .prompt()
-            .and_then(|it| it.upstream.traits.context_window);
-        self.plan.overflowed = self.plan.overflowed.max(window);
+    /// Whether `upstream` has what the request needs, and has not failed it.
+    pub(super) fn could_ask(&self, upstream: &Arc<Upstream>) -> bool {
+        self.prepared.as_deref().is_some_and(|prepared| {
+            let traits = traits_at(upstream, &prepared.model.unescape());
+            !self.plan.out.contains(&upstream.target)
+                && !is_overflowed(&traits, self.plan.overflowed)
+                && prepared.needs.lacking(&traits).is_none()
+        })
     }
+
+    /// The target that was asked is not asked again, and where the prompt was too long for it, nor
+    /// are those with no larger window.
+    pub(super) fn rule_out(&mut self, target: Option<usize>, class: Class) {
+        if class == Class::ContextLength {
+            let prompt = self.prompt();
+            let window = prompt.and_then(|it| it.upstream.traits.context_window);
+            self.plan.overflowed = self.plan.overflowed.max(window);
+        }
+        self.plan.rule_out(target);
+    }
+}
+
+/// Whether the window is not larger than one that was too small.
+fn is_overflowed(traits: &Traits, overflowed: Option<u64>) -> bool {
+    let known = traits.context_window.zip(overflowed);
+    known.is_some_and(|(window, overflowed)| window <= overflowed)
 }

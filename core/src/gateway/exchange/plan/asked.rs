@@ -1,0 +1,82 @@
+//! Who is asked for an exchange, and who still could be.
+
+use std::sync::Arc;
+
+use super::super::super::prepare::{Destination, Routed};
+use super::super::Exchange;
+use super::provider_name;
+use crate::base::Instant;
+use crate::config::{Credentials, Key, Manner, Upstream};
+use crate::ir::Class;
+use crate::record::Attempted;
+
+impl Exchange {
+    pub(in crate::gateway) fn routed(&self) -> Option<&Routed> {
+        match &self.prepared.as_deref()?.destination {
+            Destination::Chain(routed) => Some(routed),
+            Destination::Demo(_) => None,
+        }
+    }
+
+    /// How the request's route wants it answered.
+    pub(in crate::gateway) fn manner(&self) -> Option<&Manner> {
+        self.routed().map(|routed| &routed.chain.manner)
+    }
+
+    pub(in crate::gateway) fn routed_mut(&mut self) -> Option<&mut Routed> {
+        match &mut self.prepared.as_deref_mut()?.destination {
+            Destination::Chain(routed) => Some(routed),
+            Destination::Demo(_) => None,
+        }
+    }
+
+    /// The key with which the provider is asked.
+    pub(in crate::gateway) fn key(&self) -> Option<&Key> {
+        let seat = self.plan.seat?;
+        match &self.snapshot.providers.get(seat.provider)?.credentials {
+            Credentials::Keys(keys) => keys.get(seat.key?),
+            Credentials::Client | Credentials::None => None,
+        }
+    }
+
+    /// Whether another target than the one that is asked could still be.
+    pub(in crate::gateway) fn has_other_target(&self) -> bool {
+        self.plan.attempts < self.snapshot.retry.attempts_max && self.has_other_than(self.target())
+    }
+
+    pub(super) fn has_other_than(&self, target: Option<usize>) -> bool {
+        let others = |it: &Arc<Upstream>| Some(it.target) != target && self.could_ask(it);
+        self.routed()
+            .is_some_and(|routed| routed.chain.upstreams().any(others))
+    }
+
+    /// The number of the target that is asked.
+    pub(super) fn target(&self) -> Option<usize> {
+        self.plan.seat.map(|seat| seat.target)
+    }
+
+    /// The target that is asked, for people: `provider/model`.
+    pub(in crate::gateway) fn target_name(&self) -> Option<String> {
+        if self.plan.is_message {
+            return Some("tollgate/message".to_owned());
+        }
+        let provider = self.provider()?;
+        let model = self.prompt()?.model.unescape();
+        Some(format!("{}/{model}", provider.name))
+    }
+
+    /// Takes note of an attempt that ended, for the record.
+    pub(in crate::gateway) fn note_attempt(&mut self, now: Instant, failed: Option<Class>) {
+        let Some(seat) = self.plan.seat else {
+            return;
+        };
+        let attempted = Attempted {
+            provider: provider_name(&self.snapshot, seat.provider),
+            model: self.prompt().map(|prompt| prompt.model.clone()),
+            key: self.key().map(|key| Arc::clone(&key.fingerprint)),
+            duration: now.since(seat.since),
+            failed,
+        };
+        self.access.attempts.push(attempted);
+    }
+}
