@@ -67,13 +67,16 @@
 //! `"provider"` to keep the name that was asked for, or `"demo"`. An array of targets is a chain:
 //! what the first cannot answer, the next is asked. An array within it is a step of several targets
 //! that share its conversations by `weight`; a target may be a table with `target`, `weight` (1 to
-//! 100), `max_tokens`, `traits`, `parameters` and `headers`. In place of it all a table:
+//! 100), `max_tokens`, `traits`, `parameters` and `headers`. A step may be a table with `targets`
+//! and `balance`: the strategy by which new sessions are placed, one of
+//! [`Strategy::NAMES`](crate::policy::balance::Strategy::NAMES). In place of it all a table:
 //! - `target`: required; a target or a chain.
 //! - `max_tokens`: short for the trait of this name.
 //! - `traits`: a table, see below.
 //! - `parameters`: members to set in the body of every request.
 //! - `headers`: headers to send with it.
 //! - `listed`: whether `GET /v1/models` shows the name. By default if it is no pattern.
+//! - `balance`: the strategy of all steps that name none.
 //!
 //! A name is looked up in this order, the first match wins: `[models]` from top to bottom;
 //! `provider/model`; `demo`; the providers' `models`, provider by provider.

@@ -12,6 +12,7 @@ use super::traits::traits_for;
 use super::value;
 use crate::base::{JsonStr, Limits, RawJson};
 use crate::dialect::{Dialect, Traits};
+use crate::policy::balance::Strategy;
 use crate::policy::breaker::BreakerLimits;
 use crate::policy::keys::KeyLimits;
 use crate::policy::retry::RetryLimits;
@@ -187,9 +188,14 @@ pub struct Chain {
     pub manner: Manner,
 }
 
-/// Targets of equal rank: requests are spread over them, those of one session to the same. At least
-/// one.
-pub type Step = Vec<Member>;
+/// Targets of equal rank: requests are spread over them, those of one session to the same.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// At least one.
+    pub members: Vec<Member>,
+    /// How requests are spread.
+    pub strategy: Strategy,
+}
 
 /// A target with its share.
 #[derive(Clone, Debug)]
@@ -314,17 +320,21 @@ impl Chain {
     pub fn of(upstream: Upstream, manner: Manner) -> Chain {
         let upstream = Arc::new(upstream);
         Chain {
-            steps: vec![vec![Member {
-                upstream,
-                weight: 1,
-            }]],
+            steps: vec![Step {
+                members: vec![Member {
+                    upstream,
+                    weight: 1,
+                }],
+                strategy: Strategy::default(),
+            }],
             manner,
         }
     }
 
     /// All its targets, in order.
     pub fn upstreams(&self) -> impl Iterator<Item = &Arc<Upstream>> {
-        self.steps.iter().flatten().map(|member| &member.upstream)
+        let members = self.steps.iter().flat_map(|step| &step.members);
+        members.map(|member| &member.upstream)
     }
 }
 

@@ -40,6 +40,7 @@ use self::upstream::Upstream;
 use crate::base::timer::Timers;
 use crate::base::{Arena, ExchangeId, Instant, ListenerId, Now, Rng, Seed, ShardId};
 use crate::config::Snapshot;
+use crate::policy::affinity::Affinity;
 use crate::wire::http1::HttpDate;
 use crate::wire::json::Tape;
 
@@ -67,6 +68,8 @@ pub struct Shard {
     exchanges: Arena<ExchangeId, Exchange>,
     providers: Vec<ProviderState>,
     targets: Vec<TargetState>,
+    /// Where sessions are whose target is not told by their hash.
+    affinity: Affinity,
     balance: Balance,
     listeners: u16,
     /// Listeners without an `Accept` in flight: a limit was met.
@@ -109,6 +112,7 @@ impl Shard {
             exchanges: Arena::new(),
             providers,
             targets,
+            affinity: Affinity::default(),
             balance: Balance::new(options.id, options.shards),
             listeners: options.listeners,
             idle_listeners: Vec::new(),

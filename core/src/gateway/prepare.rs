@@ -249,7 +249,8 @@ fn first_of<'c>(
 
 /// The members of a step, in the order in which `session` asks them.
 pub(super) fn ranked(step: Option<&Step>, session: Session) -> impl Iterator<Item = &Member> {
-    let mut members: Vec<&Member> = step.into_iter().flatten().collect();
+    let members = step.into_iter().flat_map(|step| &step.members);
+    let mut members: Vec<&Member> = members.collect();
     if members.len() > 1 {
         members.sort_by_key(|member| {
             let number = member.upstream.target as u64;

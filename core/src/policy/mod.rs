@@ -1,5 +1,6 @@
 //! Decisions about attempts: facts and time in, a decision out.
 
+pub mod affinity;
 pub mod balance;
 pub mod breaker;
 mod date;

@@ -21,5 +21,6 @@ mod last_resort;
 mod play;
 mod settings;
 mod shards;
+mod strategies;
 #[path = "../support/mod.rs"]
 mod support;

@@ -7,6 +7,7 @@
 mod asked;
 mod candidates;
 mod learn;
+mod placing;
 
 use core::time::Duration;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use self::candidates::Candidates;
+use self::placing::Placing;
 use super::super::Shard;
 use super::super::io::{Message, Work};
 use super::super::prepare::{Destination, Encode, Prompt, Routed};
@@ -138,6 +140,7 @@ impl Shard {
             match self.find(id) {
                 Found::Seat(upstream, key) => {
                     self.sit(id, &upstream, key);
+                    self.stick(id, &upstream);
                     if self.encoded_for(id, &upstream) {
                         return;
                     }
@@ -176,7 +179,13 @@ impl Shard {
             waits: None,
             refused: None,
         };
-        let candidates = Candidates::of(prepared, routed, &exchange.plan);
+        let placing = Placing {
+            targets: &self.targets,
+            affinity: &self.affinity,
+            now: search.now,
+        };
+        let placing = search.is_current.then_some(placing);
+        let candidates = Candidates::of(prepared, routed, &exchange.plan, placing);
         for &upstream in &candidates.targets {
             let Some(provider) = exchange.snapshot.providers.get(upstream.provider) else {
                 continue;

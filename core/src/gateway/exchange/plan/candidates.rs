@@ -6,7 +6,8 @@ use super::super::super::needs::{Lack, Needs, traits_at};
 use super::super::super::prepare::{Prepared, Routed, ranked};
 use super::super::Exchange;
 use super::Plan;
-use crate::config::Upstream;
+use super::placing::{Placing, is_placed};
+use crate::config::{Member, Upstream};
 use crate::dialect::Traits;
 use crate::ir::{Class, Failure};
 
@@ -25,14 +26,25 @@ impl<'r> Candidates<'r> {
     /// The targets of `routed` that have what the request needs, and have not failed it. If all
     /// that is left has too small a window, the one with the largest: how long the prompt is is
     /// only estimated, and clients read in its own words what they must leave out.
-    pub(super) fn of(prepared: &Prepared, routed: &'r Routed, plan: &Plan) -> Candidates<'r> {
+    ///
+    /// Without `placing` nothing is known of these targets.
+    pub(super) fn of(
+        prepared: &Prepared,
+        routed: &'r Routed,
+        plan: &Plan,
+        placing: Option<Placing<'_>>,
+    ) -> Candidates<'r> {
         let mut candidates = Candidates::default();
         let name = prepared.model.unescape();
         for step in &routed.chain.steps {
-            for member in ranked(Some(step), prepared.session) {
+            let mut add = |member: &'r Member| {
                 if !plan.out.contains(&member.upstream.target) {
                     candidates.add(&member.upstream, &name, &prepared.needs, plan.overflowed);
                 }
+            };
+            match placing.filter(|_| is_placed(step)) {
+                Some(placing) => placing.order(step, prepared.session).for_each(&mut add),
+                None => ranked(Some(step), prepared.session).for_each(&mut add),
             }
         }
         if candidates.targets.is_empty() {
