@@ -5,9 +5,10 @@ use std::sync::Arc;
 use tollgate_core::base::{Limits, Rng, Seed};
 use tollgate_core::config::{
     Authorization, BaseUrl, Chain, Credentials, Key, ListedModel, Manner, Member, Pattern,
-    Provider, Route, RouteTarget, Snapshot, Upstream, UpstreamTimers,
+    Provider, Route, RouteTarget, Snapshot, Step, Upstream, UpstreamTimers,
 };
 use tollgate_core::dialect::{Dialect, Traits};
+use tollgate_core::policy::balance::Strategy;
 use tollgate_core::policy::breaker::BreakerLimits;
 use tollgate_core::policy::keys::KeyLimits;
 use tollgate_core::policy::retry::RetryLimits;
@@ -102,6 +103,7 @@ fn provider(index: usize) -> Provider {
         },
         credentials: Credentials::None,
         key_limits: KeyLimits::default(),
+        concurrent: None,
         authorization: match dialect {
             Dialect::Anthropic => Authorization::Field("x-api-key".into()),
             Dialect::OpenAiChat => Authorization::Bearer,
@@ -143,6 +145,9 @@ fn chain(first: usize, targets: &mut usize, limits: &Limits, rng: &mut Rng) -> C
         }
     }
     let manner = Manner::default();
+    let (_, strategy) = Strategy::NAMES[*targets % Strategy::NAMES.len()];
+    let step = |members| Step { members, strategy };
+    let steps = steps.into_iter().map(step).collect();
     Chain { steps, manner }
 }
 
@@ -156,6 +161,7 @@ fn upstream(provider: usize, target: usize, limits: &Limits) -> Upstream {
         whole_name: false,
         extra: Vec::new(),
         headers: Vec::new(),
+        concurrent: None,
         timers: UpstreamTimers::of(&limits.timers),
     }
 }

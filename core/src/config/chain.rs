@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use toml::de::{DeTable, DeValue};
 
+use super::bounds;
 use super::diagnose::{Findings, nearest};
 use super::json::raw_json;
 use super::manner::Manner;
@@ -29,6 +30,7 @@ pub(super) struct Settings {
     set: TraitsSet,
     extra: Vec<(JsonStr, RawJson)>,
     headers: Vec<(Arc<str>, Arc<str>)>,
+    concurrent: Option<u32>,
     timers: TimersSet,
 }
 
@@ -47,6 +49,7 @@ impl Settings {
         }
         settings.set.max_tokens = max_tokens.or(settings.set.max_tokens);
         read_headers(name, section, &mut settings.headers, findings);
+        settings.concurrent = bounds::concurrent(section, "concurrent", findings);
         let title = format!("the timers of `{name}`");
         settings.timers = TimersSet::read(section, title, findings);
         let title = format!("the parameters of `{name}`");
@@ -65,6 +68,7 @@ impl Settings {
     /// These settings, and where they say nothing those of all targets of the name.
     fn over(mut self, all: &Settings) -> Settings {
         self.set = self.set.over(&all.set);
+        self.concurrent = self.concurrent.or(all.concurrent);
         self.timers = self.timers.over(&all.timers);
         for (name, value) in &all.extra {
             if !self.extra.iter().any(|(own, _)| own == name) {
@@ -278,6 +282,7 @@ impl<'p> Targets<'p> {
             whole_name,
             extra: settings.extra,
             headers: settings.headers,
+            concurrent: settings.concurrent,
             timers: settings.timers.apply(&provider.timers),
         };
         if let Some(model) = model {

@@ -29,7 +29,8 @@
 //!
 //! Who may call; without any, everybody. `name` (required, for logs), and one of `key_env` (a
 //! variable that holds the key), `key_file` (a file that does), `key_sha256` (its hash in
-//! hexadecimal) and `key`. Only hashes are kept.
+//! hexadecimal) and `key`. Only hashes are kept. How its requests are served beside others: the
+//! fields of [`Terms`], by name (`priority`: `"high"`, `"normal"`, `"low"`).
 //!
 //! ## `[providers.NAME]`
 //!
@@ -46,6 +47,8 @@
 //! - `key_limits`: a table with what the provider allows each key: the fields of
 //!   [`KeyLimits`](crate::policy::keys::KeyLimits), by name. By default what is known of it. Each
 //!   worker counts alone.
+//! - `concurrent`: requests to it at the same time, whatever the key and the model. By default any
+//!   number.
 //! - `credentials`, instead of a key: `"client"` passes on the clients' own, `"none"` sends none.
 //!   Servers on this machine need none.
 //! - `authorization`: `"bearer"`, or the header that carries the key. By default `"x-api-key"` for
@@ -67,14 +70,15 @@
 //! `"provider"` to keep the name that was asked for, or `"demo"`. An array of targets is a chain:
 //! what the first cannot answer, the next is asked. An array within it is a step of several targets
 //! that share its conversations by `weight`; a target may be a table with `target`, `weight` (1 to
-//! 100), `max_tokens`, `traits`, `parameters` and `headers`. A step may be a table with `targets`
-//! and `balance`: the strategy by which new sessions are placed, one of
+//! 100), `concurrent`, `max_tokens`, `traits`, `parameters` and `headers`. A step may be a table with
+//! `targets` and `balance`: the strategy by which new sessions are placed, one of
 //! [`Strategy::NAMES`](crate::policy::balance::Strategy::NAMES). In place of it all a table:
 //! - `target`: required; a target or a chain.
 //! - `max_tokens`: short for the trait of this name.
 //! - `traits`: a table, see below.
 //! - `parameters`: members to set in the body of every request.
 //! - `headers`: headers to send with it.
+//! - `concurrent`: requests to each of its targets at the same time. By default any number.
 //! - `listed`: whether `GET /v1/models` shows the name. By default if it is no pattern.
 //! - `balance`: the strategy of all steps that name none.
 //!
@@ -92,10 +96,12 @@
 //! nor provider sets is told by the model's name ([`traits_for`]), else by what is known of the
 //! provider.
 //!
-//! ## `[retry]` and `[breaker]`
+//! ## `[retry]`, `[breaker]` and `[queue]`
 //!
-//! The fields of [`RetryLimits`](crate::policy::retry::RetryLimits) and
-//! [`BreakerLimits`](crate::policy::breaker::BreakerLimits), by name.
+//! The fields of [`RetryLimits`](crate::policy::retry::RetryLimits),
+//! [`BreakerLimits`](crate::policy::breaker::BreakerLimits) and
+//! [`QueueLimits`](crate::policy::queue::QueueLimits), by name. Limits of requests at the same time
+//! are divided among the workers.
 //!
 //! ## `[limits]` and `[timers]`
 //!
@@ -142,7 +148,8 @@ pub use manner::Manner;
 pub use models::DEMO;
 pub use snapshot::{
     Authorization, BaseUrl, Caller, Chain, Credentials, Key, ListedModel, Member, Named, Pattern,
-    Provider, Proxy, Resolved, Route, RouteTarget, Secret, Snapshot, Step, Upstream, WEIGHT_MAX,
+    Provider, Proxy, Resolved, Route, RouteTarget, Secret, Snapshot, Step, Terms, Upstream,
+    WEIGHT_MAX,
 };
 pub use timers::UpstreamTimers;
 pub use traits::{NameTraits, hides_reasoning, traits_for};
@@ -331,6 +338,9 @@ fn read(
     }
     if let Some(section) = top.table("breaker", "[breaker]".to_owned(), findings) {
         bounds::breaker(section, &mut snapshot.breaker, findings);
+    }
+    if let Some(section) = top.table("queue", "[queue]".to_owned(), findings) {
+        bounds::queue(section, &mut snapshot.queue, findings);
     }
     models::routes(models.as_ref(), &providers, &mut snapshot, findings);
     warn_about_credentials(&snapshot, &mut findings.warnings);

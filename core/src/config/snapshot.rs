@@ -15,6 +15,7 @@ use crate::dialect::{Dialect, Traits};
 use crate::policy::balance::Strategy;
 use crate::policy::breaker::BreakerLimits;
 use crate::policy::keys::KeyLimits;
+use crate::policy::queue::{Priority, QueueLimits};
 use crate::policy::retry::RetryLimits;
 use crate::wire::tls;
 
@@ -37,6 +38,8 @@ pub struct Snapshot {
     pub manner: Manner,
     /// When a target that fails is left alone.
     pub breaker: BreakerLimits,
+    /// How many requests may wait, and how many of one client go on at once.
+    pub queue: QueueLimits,
     /// Whether answers tell the target that they come from, and how many were asked
     /// (`x-tollgate-target`, `x-tollgate-attempts`).
     pub target_headers: bool,
@@ -55,6 +58,8 @@ pub struct Provider {
     pub credentials: Credentials,
     /// What it allows each key.
     pub key_limits: KeyLimits,
+    /// Requests to it at the same time, whatever the key and the model; further ones wait.
+    pub concurrent: Option<u32>,
     /// How credentials are sent.
     pub authorization: Authorization,
     /// Fields to send with every request, whatever the client sent.
@@ -232,6 +237,8 @@ pub struct Upstream {
     pub extra: Vec<(JsonStr, RawJson)>,
     /// Fields to send.
     pub headers: Vec<(Arc<str>, Arc<str>)>,
+    /// Requests to it at the same time; further ones wait.
+    pub concurrent: Option<u32>,
     /// How long each phase may take.
     pub timers: UpstreamTimers,
 }
@@ -269,6 +276,34 @@ pub struct Caller {
     pub name: Arc<str>,
     /// SHA-256 of the key; the key itself is not kept.
     pub key_sha256: [u8; 32],
+    /// How it is served beside others.
+    pub terms: Terms,
+}
+
+/// How the requests of a caller are served.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Terms {
+    /// Its share of what others wait for too, in relation to callers of the same priority; 1 to
+    /// [`WEIGHT_MAX`].
+    pub weight: u32,
+    /// Whether its requests wait for those of others, or others for them.
+    pub priority: Priority,
+    /// Its requests at the same time; further ones wait.
+    pub concurrent: Option<u32>,
+    /// Whether its requests that do not stream, and that ask the same at the same time, share one
+    /// answer.
+    pub coalesce: bool,
+}
+
+impl Default for Terms {
+    fn default() -> Terms {
+        Terms {
+            weight: 1,
+            priority: Priority::Normal,
+            concurrent: None,
+            coalesce: false,
+        }
+    }
 }
 
 impl Pattern {
@@ -344,6 +379,7 @@ impl Caller {
         Caller {
             name: name.into(),
             key_sha256: Sha256::digest(key.as_bytes()).into(),
+            terms: Terms::default(),
         }
     }
 }

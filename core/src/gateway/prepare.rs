@@ -80,6 +80,22 @@ pub struct Prompt {
 }
 
 impl Prepared {
+    /// The same request, to be written for another target; `None` where it has none.
+    pub(super) fn again(&self) -> Option<Prepared> {
+        let Destination::Chain(routed) = &self.destination else {
+            return None;
+        };
+        Some(Prepared {
+            model: self.model.clone(),
+            destination: Destination::Chain(Routed {
+                chain: Arc::clone(&routed.chain),
+                source: routed.source.clone(),
+                prompt: None,
+            }),
+            ..*self
+        })
+    }
+
     /// Frees the body: it will not be sent again.
     pub(super) fn forget_body(&mut self) {
         match &mut self.destination {

@@ -77,8 +77,31 @@ pub struct Attempted {
     pub key: Option<Arc<str>>,
     /// How long it took, from the decision to ask until its end.
     pub duration: Duration,
-    /// How it failed; `None` if it answered, or the client left.
-    pub failed: Option<Class>,
+    /// How it ended.
+    pub ending: Ending,
+    /// What it took as far as it was told, if it did not answer.
+    pub usage: Usage,
+}
+
+impl Attempted {
+    /// How it failed, if it did.
+    pub const fn failed(&self) -> Option<Class> {
+        match self.ending {
+            Ending::Failed(class) => Some(class),
+            Ending::Answered | Ending::CalledOff => None,
+        }
+    }
+}
+
+/// How an attempt ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Ending {
+    /// It is the one that answered.
+    Answered,
+    /// It was called off: another one was faster, or the client left.
+    CalledOff,
+    /// It failed.
+    Failed(Class),
 }
 
 /// How a request ended.

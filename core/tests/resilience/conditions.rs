@@ -140,7 +140,7 @@ fn where_every_window_is_too_small_the_largest_is_asked() {
         assert!(message.contains(words), "{message}");
         let attempts = &play.world.finish()[0].attempts;
         assert_eq!(attempts.len(), 1);
-        assert_eq!(attempts[0].failed, Some(Class::ContextLength));
+        assert_eq!(attempts[0].failed(), Some(Class::ContextLength));
     }
 }
 

@@ -7,6 +7,7 @@
     reason = "fixtures are written in place"
 )]
 
+mod admission;
 mod breaker;
 mod commit;
 mod conditions;
@@ -16,6 +17,7 @@ mod failover;
 #[path = "../wire_cases/fixtures.rs"]
 mod fixtures;
 mod headers;
+mod hedging;
 mod keys;
 mod last_resort;
 mod play;

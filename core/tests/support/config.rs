@@ -48,6 +48,7 @@ pub(crate) fn with(dialect: Dialect, limits: Limits) -> Snapshot {
         },
         credentials: Credentials::Keys(vec![Key::new("sk-of-the-provider")]),
         key_limits: KeyLimits::default(),
+        concurrent: None,
         authorization,
         headers,
         client_headers: ["anthropic-*", "x-claude-code-*"].map(Arc::from).to_vec(),
@@ -63,6 +64,7 @@ pub(crate) fn with(dialect: Dialect, limits: Limits) -> Snapshot {
         whole_name: false,
         extra: Vec::new(),
         headers: Vec::new(),
+        concurrent: None,
         timers,
     };
     let route = Route {

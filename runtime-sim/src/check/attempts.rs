@@ -126,10 +126,10 @@ impl Asked<'_> {
         };
         let is_complete = self.record.outcome == Outcome::Complete;
         let is_answered = |sent: &Sent| is_same(last, sent) && is_delivered(sent, self.delivered);
-        if is_complete && (last.failed.is_some() || !self.sent.iter().any(is_answered)) {
+        if is_complete && (last.failed().is_some() || !self.sent.iter().any(is_answered)) {
             return self.fail("complete, but not by the last attempt");
         }
-        for told in attempts.iter().filter(|told| is_limit(told.failed)) {
+        for told in attempts.iter().filter(|told| is_limit(told.failed())) {
             // An answer that came before its request was whole is no journal's.
             if !self.sent.iter().any(|sent| is_same(told, sent)) {
                 return self.fail("an upstream is blamed that was not asked");
@@ -224,7 +224,7 @@ fn closed_by<'j>(
     };
     let (name, ..) = PROVIDERS[sent.asked.provider];
     let noted = records.get(marker)?.attempts.iter().filter(|told| {
-        *told.provider == *name && told.key == sent.asked.key && told.failed == Some(class)
+        *told.provider == *name && told.key == sent.asked.key && told.failed() == Some(class)
     });
     let alike = attempts.iter().filter(|other| {
         other.limit.is_some_and(|it| it.status == limit.status)

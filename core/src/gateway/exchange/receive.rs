@@ -14,10 +14,12 @@ use super::super::ctx::{AlarmClock, ClientId, Ctx};
 use super::super::endpoint::{self, Endpoint, Glimpse, NoEndpoint};
 use super::super::io::Work;
 use super::super::prepare::Prepare;
+use super::claim::Claim;
 use super::deadlines::Deadlines;
 use super::gather::Gather;
 use super::patience;
 use super::plan::Plan;
+use super::race::Race;
 use super::state::{State, Step};
 use super::{Answer, Attempt, Exchange, Inbound};
 use crate::base::{ExchangeId, Instant};
@@ -180,7 +182,7 @@ impl Shard {
         }
         if self
             .ctx
-            .perform(Work::Prepare(Box::new(prepare)), exchange_id)
+            .perform(Work::Prepare(Box::new(prepare)), exchange_id, 0)
             .is_none()
         {
             let message = "the gateway works on as many large requests as it may";
@@ -293,7 +295,10 @@ impl Exchange {
             return;
         }
         match auth::caller(&self.snapshot.callers, &head.fields) {
-            Ok(caller) => self.access.caller = caller,
+            Ok(caller) => {
+                self.claim = Claim::new(&self.snapshot, caller, self.access.peer);
+                self.access.caller = caller.map(|caller| Arc::clone(&caller.name));
+            }
             Err(message) => {
                 self.refuse(Failure::new(Class::Authentication, message).blame(Blame::Client));
             }
@@ -409,7 +414,9 @@ fn new_exchange(id: ExchangeId, client: &Client, head: RequestHead, ctx: &mut Ct
         prepared: None,
         attempt: Attempt::default(),
         answer: Answer::None,
+        claim: Claim::new(&ctx.snapshot, None, client.peer),
         plan: Plan::default(),
+        race: Race::Alone,
         opened: None,
         deadlines: Deadlines::new(),
         clock: AlarmClock::default(),

@@ -76,6 +76,7 @@ impl Shard {
                 ResponseBody::Chunked | ResponseBody::CloseDelimited | ResponseBody::None => 0,
             };
             exchange.deadlines.clear(Phase::FirstContent);
+            exchange.deadlines.clear(Phase::Hedge);
             exchange.await_data(self.ctx.now.mono);
             Answer::Whole(Box::new(Holding {
                 status,
@@ -220,9 +221,13 @@ impl Shard {
         }
         let hold_events = exchange.manner().map_or(1, |it| it.hold_events);
         if progress.has_content && !before.has_content {
-            exchange.access.first_content = Some(now - exchange.started);
-            exchange.deadlines.clear(Phase::FirstContent);
-            exchange.await_data(now);
+            self.race_won(id);
+            if let Some(exchange) = self.exchanges.get_mut(id) {
+                exchange.access.first_content = Some(now - exchange.started);
+                exchange.deadlines.clear(Phase::FirstContent);
+                exchange.deadlines.clear(Phase::Hedge);
+                exchange.await_data(now);
+            }
             self.content_came(id);
         }
         // Before a failure is looked at: what comes of content and an error must not depend on
@@ -322,6 +327,12 @@ impl Shard {
         };
         exchange.attempt.upstream = None;
         match &mut exchange.answer {
+            Answer::Stream(streaming) if streaming.relay.progress().has_finish => {
+                // Nothing but the end is missing.
+                let before = streaming.relay.progress();
+                streaming.relay.end_of_body();
+                self.relayed(id, before);
+            }
             Answer::Stream(streaming) if streaming.is_committed => {
                 streaming.relay.fail(failure.clone());
                 self.relay_failed(id, failure);
@@ -371,7 +382,7 @@ impl Shard {
         exchange.deadlines.clear(Phase::Idle);
         if self
             .ctx
-            .perform(Work::Finish(Box::new(finish)), id)
+            .perform(Work::Finish(Box::new(finish)), id, exchange.plan.attempts)
             .is_none()
         {
             let message = "the gateway works on as many large answers as it may";
@@ -399,6 +410,10 @@ impl Shard {
                 self.attempt_over(id, Told::new(*failure));
                 return;
             }
+        };
+        self.race_won(id);
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return;
         };
         exchange.access.usage = finished.watched.usage;
         exchange.access.answered_by = finished.watched.model;

@@ -107,6 +107,10 @@ impl Shard {
         let Some(exchange) = self.exchanges.get_mut(id) else {
             return;
         };
+        if exchange.is_rival() {
+            self.call_off(id);
+            return;
+        }
         let Told { failure, answer } = told;
         if let Answer::Stream(streaming) = &exchange.answer
             && streaming.is_committed

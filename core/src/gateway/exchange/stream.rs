@@ -217,8 +217,15 @@ impl StreamRelay {
             return;
         }
         match &mut self.way {
-            Way::Pass { watch, .. } => match watch.end_of_body() {
-                None => self.status.is_complete = true,
+            Way::Pass { watch, own } => match watch.end_of_body() {
+                None => {
+                    if core::mem::take(&mut self.is_cut) {
+                        self.output.put(b"\n\n");
+                    }
+                    // There are clients that wait for it.
+                    own.end_mark(&mut self.output);
+                    self.status.is_complete = true;
+                }
                 Some(failure) => self.fail(failure),
             },
             Way::Read {

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use serde::Serialize;
 use tollgate_core::base::ShardId;
 use tollgate_core::ir::Usage;
-use tollgate_core::record::{Access, Attempted, Outcome};
+use tollgate_core::record::{Access, Attempted, Ending, Outcome};
 
 use super::super::time::Timestamp;
 use super::{blame_name, class_name, finish_name};
@@ -69,6 +69,10 @@ struct Attempt<'a> {
     duration_ms: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     failed: Option<&'static str>,
+    #[serde(skip_serializing_if = "core::ops::Not::not")]
+    called_off: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    usage: Option<Tokens>,
 }
 
 /// Token counts; those that were not told are left out.
@@ -171,14 +175,17 @@ impl<'a> Attempt<'a> {
             model,
             key,
             duration,
-            failed,
+            ending,
+            usage,
         } = attempted;
         Attempt {
             provider,
             model: model.as_ref().map(|model| model.unescape()),
             key: key.as_deref(),
             duration_ms: millis(*duration),
-            failed: failed.map(class_name),
+            failed: attempted.failed().map(class_name),
+            called_off: *ending == Ending::CalledOff,
+            usage: (*usage != Usage::default()).then(|| Tokens::new(usage)),
         }
     }
 }

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use super::super::super::prepare::{Destination, Routed};
-use super::super::Exchange;
+use super::super::deadlines::Phase;
+use super::super::{Answer, Exchange};
 use super::provider_name;
 use crate::base::Instant;
 use crate::config::{Credentials, Key, Manner, Upstream};
-use crate::ir::Class;
-use crate::record::Attempted;
+use crate::ir::Usage;
+use crate::record::{Attempted, Ending};
 
 impl Exchange {
     pub(in crate::gateway) fn routed(&self) -> Option<&Routed> {
@@ -51,7 +52,7 @@ impl Exchange {
     }
 
     /// The number of the target that is asked.
-    pub(super) fn target(&self) -> Option<usize> {
+    pub(in crate::gateway::exchange) fn target(&self) -> Option<usize> {
         self.plan.seat.map(|seat| seat.target)
     }
 
@@ -65,8 +66,28 @@ impl Exchange {
         Some(format!("{}/{model}", provider.name))
     }
 
+    /// Nothing of the attempt that failed goes on. Says whether it waited for a provider's
+    /// addresses.
+    pub(super) fn end_attempt(&mut self) -> bool {
+        if let Answer::Stream(streaming) = core::mem::take(&mut self.answer) {
+            self.access.usage = streaming.relay.watched().usage;
+        }
+        for phase in [
+            Phase::Connect,
+            Phase::Tls,
+            Phase::Hedge,
+            Phase::FirstContent,
+            Phase::Idle,
+            Phase::Ending,
+        ] {
+            self.deadlines.clear(phase);
+        }
+        self.attempt.needs_fresh = false;
+        core::mem::take(&mut self.attempt.is_waiting)
+    }
+
     /// Takes note of an attempt that ended, for the record.
-    pub(in crate::gateway) fn note_attempt(&mut self, now: Instant, failed: Option<Class>) {
+    pub(in crate::gateway) fn note_attempt(&mut self, now: Instant, ending: Ending) {
         let Some(seat) = self.plan.seat else {
             return;
         };
@@ -75,7 +96,11 @@ impl Exchange {
             model: self.prompt().map(|prompt| prompt.model.clone()),
             key: self.key().map(|key| Arc::clone(&key.fingerprint)),
             duration: now.since(seat.since),
-            failed,
+            ending,
+            usage: match ending {
+                Ending::Answered => Usage::default(),
+                Ending::CalledOff | Ending::Failed(_) => self.access.usage,
+            },
         };
         self.access.attempts.push(attempted);
     }

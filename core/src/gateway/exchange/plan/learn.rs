@@ -5,7 +5,6 @@ use core::time::Duration;
 
 use super::super::super::Shard;
 use super::super::Exchange;
-use super::Seat;
 use crate::base::{ExchangeId, UnixMillis};
 use crate::ir::Class;
 use crate::policy::limits;
@@ -13,8 +12,9 @@ use crate::wire::http1::Fields;
 
 impl Shard {
     /// The target took too long: that is how long it takes, at least.
-    pub(super) fn waited_in_vain(&mut self, seat: Option<Seat>) {
+    pub(in crate::gateway::exchange) fn waited_in_vain(&mut self, id: ExchangeId) {
         let now = self.ctx.now.mono;
+        let seat = self.exchanges.get(id).and_then(|it| it.plan.seat);
         let seat = seat.filter(|seat| seat.generation == Some(self.ctx.generation));
         if let Some(seat) = seat
             && let Some(state) = self.targets.get_mut(seat.target)

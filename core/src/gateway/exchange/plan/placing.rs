@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use super::super::super::Shard;
 use super::super::super::target::TargetState;
+use super::super::race::Race;
 use crate::base::{ExchangeId, Instant};
-use crate::config::{Member, Step, Upstream};
+use crate::config::{Member, Step};
 use crate::policy::affinity::Affinity;
 use crate::policy::balance::{self, Load, Session, Strategy};
 
@@ -52,9 +53,14 @@ impl Placing<'_> {
 }
 
 impl Shard {
-    /// The session stays with `upstream`, as long as that can answer.
-    pub(super) fn stick(&mut self, id: ExchangeId, upstream: &Upstream) {
+    /// The session stays with the target that is asked, as long as that can answer; a rival's only
+    /// if it wins.
+    pub(in crate::gateway::exchange) fn stick(&mut self, id: ExchangeId) {
         let Some(exchange) = self.exchanges.get(id) else {
+            return;
+        };
+        let target = exchange.target();
+        let Some(target) = target.filter(|_| !matches!(exchange.race, Race::RivalOf(_))) else {
             return;
         };
         let prepared = exchange.prepared.as_deref();
@@ -65,11 +71,11 @@ impl Shard {
         };
         let is_here = |step: &&Step| {
             let mut members = step.members.iter();
-            is_placed(step) && members.any(|it| it.upstream.target == upstream.target)
+            is_placed(step) && members.any(|it| it.upstream.target == target)
         };
         let step = routed.chain.steps.iter().find(is_here);
         let place = step.and_then(|step| place(step, prepared.session, &self.targets));
-        if let (Some(place), Some(state)) = (place, self.targets.get(upstream.target)) {
+        if let (Some(place), Some(state)) = (place, self.targets.get(target)) {
             self.affinity.keep(place, state.name(), self.ctx.now.mono);
         }
     }
