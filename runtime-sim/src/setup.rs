@@ -5,9 +5,10 @@ use std::sync::Arc;
 use tollgate_core::base::{Limits, Rng, Seed};
 use tollgate_core::config::{
     Authorization, BaseUrl, Chain, Credentials, Key, ListedModel, Manner, Member, Pattern,
-    Provider, Route, RouteTarget, Snapshot, Upstream, UpstreamTimers,
+    Provider, Route, RouteTarget, Snapshot, Step, Upstream, UpstreamTimers,
 };
 use tollgate_core::dialect::{Dialect, Traits};
+use tollgate_core::policy::balance::Strategy;
 use tollgate_core::policy::breaker::BreakerLimits;
 use tollgate_core::policy::keys::KeyLimits;
 use tollgate_core::policy::retry::RetryLimits;
@@ -178,6 +179,9 @@ fn chain(first: usize, targets: &mut usize, limits: &Limits, rng: &mut Rng) -> C
         }
     }
     let manner = Manner::default();
+    let (_, strategy) = Strategy::NAMES[*targets % Strategy::NAMES.len()];
+    let step = |members| Step { members, strategy };
+    let steps = steps.into_iter().map(step).collect();
     Chain { steps, manner }
 }
 

@@ -68,6 +68,12 @@ pub struct Traits {
     pub sampling: bool,
     /// Whether the model goes on from where the conversation's last message, its own, breaks off.
     pub prefill: bool,
+    /// Tokens that a prompt may have; `None` where nobody told.
+    pub context_window: Option<u64>,
+    /// Whether prompts may have images.
+    pub images: bool,
+    /// Whether it can be given tools.
+    pub tools: bool,
 }
 
 impl Default for Traits {
@@ -82,6 +88,9 @@ impl Default for Traits {
             developer_role: false,
             sampling: true,
             prefill: false,
+            context_window: None,
+            images: true,
+            tools: true,
         }
     }
 }

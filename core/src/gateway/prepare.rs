@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
+use super::needs::{Needs, traits_at};
 use crate::base::{JsonStr, OutBuf};
 use crate::config::{Chain, Member, Resolved, Snapshot, Step, Upstream};
 use crate::dialect::{Dialect, Target};
@@ -15,8 +16,6 @@ use crate::policy::balance::{self, Session};
 use crate::wire::coding::{self, CodingError, Codings};
 use crate::wire::json::{Tape, Value};
 
-/// Bytes of a prompt per token, roughly, for the estimate that precedes the provider's own count.
-const BYTES_PER_TOKEN: u64 = 4;
 /// As much of each of a prompt's first parts tells conversations apart.
 const PREFIX_BYTES: usize = 256;
 
@@ -41,6 +40,7 @@ pub struct Prepared {
     /// Whether a streaming Chat client asked for the usage chunk.
     pub(super) stream_usage: bool,
     pub(super) input_tokens_estimate: u64,
+    pub(super) needs: Needs,
     /// Whether the model is told to think before it answers.
     pub(super) asks_reasoning: bool,
     /// What this request has in common with the others of its conversation.
@@ -206,14 +206,14 @@ impl Prepare {
         let name = model.unescape();
         let resolved = resolve(&self.snapshot, &name)?;
         let session = self.session.unwrap_or_else(|| session_of(root));
+        let needs = Needs::of(root);
         let destination = match resolved {
             Resolved::Demo => {
                 let request = self.dialect.decode_request(root)?;
                 Destination::Demo(Box::new(request))
             }
             Resolved::Chain(chain) => {
-                let first = ranked(chain.steps.first(), session).next();
-                let upstream = first.map(|member| &member.upstream);
+                let upstream = first_of(chain, session, &needs, &name);
                 let upstream = upstream.ok_or_else(|| internal("the route leads nowhere"))?;
                 let prompt = encode(
                     &self.snapshot,
@@ -241,7 +241,8 @@ impl Prepare {
             stream: root.get("stream").and_then(Value::as_bool).unwrap_or(false),
             stream_usage: stream_usage(root),
             model,
-            input_tokens_estimate: (body.len() as u64 / BYTES_PER_TOKEN).max(1),
+            input_tokens_estimate: needs.prompt_tokens,
+            needs,
             asks_reasoning: asks_reasoning(root),
             session,
             body_sha256: self.may_share.then(|| Sha256::digest(body).into()),
@@ -261,9 +262,28 @@ impl Prepare {
     }
 }
 
+/// The target that will be asked first, as long as nothing is wrong with it.
+fn first_of<'c>(
+    chain: &'c Chain,
+    session: Session,
+    needs: &Needs,
+    name: &str,
+) -> Option<&'c Arc<Upstream>> {
+    let all = || {
+        chain
+            .steps
+            .iter()
+            .flat_map(|step| ranked(Some(step), session))
+    };
+    let fits = |it: &&Member| needs.lacking(&traits_at(&it.upstream, name)).is_none();
+    let first = all().find(fits).or_else(|| all().next());
+    first.map(|member| &member.upstream)
+}
+
 /// The members of a step, in the order in which `session` asks them.
 pub(super) fn ranked(step: Option<&Step>, session: Session) -> impl Iterator<Item = &Member> {
-    let mut members: Vec<&Member> = step.into_iter().flatten().collect();
+    let members = step.into_iter().flat_map(|step| &step.members);
+    let mut members: Vec<&Member> = members.collect();
     if members.len() > 1 {
         members.sort_by_key(|member| {
             let number = member.upstream.target as u64;

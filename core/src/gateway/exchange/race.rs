@@ -108,6 +108,7 @@ impl Shard {
         if let Some(client) = self.clients.get_mut(exchange.client) {
             client.exchange = Some(id);
         }
+        self.stick(id);
     }
 
     /// Ends an exchange that nobody waits for any more.

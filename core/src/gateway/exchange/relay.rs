@@ -58,6 +58,7 @@ impl Shard {
             self.upstream_failed(upstream, Failure::new(Class::BadGateway, message));
             return;
         }
+        let rest = exchange.limit_told(status, &head.fields, self.ctx.now.wall);
         let is_stream = status < 300 && is_event_stream(&head, exchange.access.stream);
         if status < 300 && !is_stream && exchange.plan.said.is_some() {
             let message = "the upstream does not stream what it was to continue";
@@ -94,6 +95,9 @@ impl Shard {
         exchange.rearm(&mut self.ctx);
         if status < 300 {
             self.accepted_by_upstream(id);
+        }
+        if let Some(rest) = rest {
+            self.rest_key(id, rest);
         }
     }
 

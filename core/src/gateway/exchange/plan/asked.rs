@@ -45,29 +45,14 @@ impl Exchange {
         self.plan.attempts < self.snapshot.retry.attempts_max && self.has_other_than(self.target())
     }
 
-    /// Whether `upstream` can go on from where an answer broke off, if one did.
-    pub(super) fn can_continue_at(&self, upstream: &Arc<Upstream>) -> bool {
-        let Some(prepared) = self
-            .prepared
-            .as_deref()
-            .filter(|_| self.plan.said.is_some())
-        else {
-            return true;
-        };
-        let name = prepared.model.unescape();
-        let (upstream, _) = self.snapshot.model_at(upstream, &name);
-        upstream.traits.prefill
-    }
-
-    /// Whether the target that is asked can, as the one before.
+    /// Whether the target that is asked could go on from where an answer broke off, if one did.
     pub(super) fn may_continue_here(&self) -> bool {
         let can = |prompt: &Prompt| prompt.upstream.traits.prefill;
         self.plan.said.is_none() || self.prompt().is_some_and(can)
     }
 
     pub(super) fn has_other_than(&self, target: Option<usize>) -> bool {
-        let others =
-            |it: &Arc<Upstream>| Some(it.target) != target && !self.plan.out.contains(&it.target);
+        let others = |it: &Arc<Upstream>| Some(it.target) != target && self.could_ask(it);
         self.routed()
             .is_some_and(|routed| routed.chain.upstreams().any(others))
     }
