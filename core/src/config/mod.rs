@@ -81,6 +81,10 @@
 //! - `concurrent`: requests to each of its targets at the same time. By default any number.
 //! - `listed`: whether `GET /v1/models` shows the name. By default if it is no pattern.
 //! - `balance`: the strategy of all steps that name none.
+//! - `timers`: as those of a provider.
+//! - `hold_events`, `hedge_percent`, `resume`: as in `[retry]`, for this name.
+//! - `message`: what the client is told, as a model's answer, when no target can answer. By default
+//!   the first error.
 //!
 //! A name is looked up in this order, the first match wins: `[models]` from top to bottom;
 //! `provider/model`; `demo`; the providers' `models`, provider by provider.
@@ -92,13 +96,14 @@
 //! `"max_completion_tokens"`), `cache_control`, `reasoning_field` (`"none"`, `"reasoning"`,
 //! `"reasoning_content"`, `"reasoning_details"`), `stream_options`, `developer_role`, `sampling`;
 //! and what a request is passed on for if it needs more: `context_window` (tokens of a prompt),
-//! `images`, `tools`. They are the fields of [`Traits`](crate::dialect::Traits). What neither model
-//! nor provider sets is told by the model's name ([`traits_for`]), else by what is known of the
-//! provider.
+//! `images`, `tools`; `prefill`, without which it continues no answer. They are the fields of
+//! [`Traits`](crate::dialect::Traits). What neither model nor provider sets is told by the model's
+//! name ([`traits_for`]), else by what is known of the provider.
 //!
 //! ## `[retry]`, `[breaker]` and `[queue]`
 //!
-//! The fields of [`RetryLimits`](crate::policy::retry::RetryLimits),
+//! The fields of [`RetryLimits`](crate::policy::retry::RetryLimits) and of [`Manner`] (but for
+//! `message`, which is a name's),
 //! [`BreakerLimits`](crate::policy::breaker::BreakerLimits) and
 //! [`QueueLimits`](crate::policy::queue::QueueLimits), by name. Limits of requests at the same time
 //! are divided among the workers.
