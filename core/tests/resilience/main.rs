@@ -10,6 +10,7 @@
 mod admission;
 mod breaker;
 mod commit;
+mod crowds;
 mod deadlines;
 mod failover;
 #[allow(dead_code)] // Its other half is for the wire cases.
