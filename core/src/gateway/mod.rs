@@ -17,6 +17,7 @@ mod exchange;
 pub mod io;
 mod lines;
 mod local;
+mod needs;
 mod outbox;
 mod prepare;
 mod provider;
@@ -43,6 +44,7 @@ use self::upstream::Upstream;
 use crate::base::timer::Timers;
 use crate::base::{Arena, ExchangeId, Instant, ListenerId, Now, Rng, Seed, ShardId};
 use crate::config::Snapshot;
+use crate::policy::affinity::Affinity;
 use crate::wire::http1::HttpDate;
 use crate::wire::json::Tape;
 
@@ -70,6 +72,8 @@ pub struct Shard {
     exchanges: Arena<ExchangeId, Exchange>,
     providers: Vec<ProviderState>,
     targets: Vec<TargetState>,
+    /// Where sessions are whose target is not told by their hash.
+    affinity: Affinity,
     balance: Balance,
     listeners: u16,
     /// Listeners without an `Accept` in flight: a limit was met.
@@ -117,6 +121,7 @@ impl Shard {
             exchanges: Arena::new(),
             providers,
             targets,
+            affinity: Affinity::default(),
             lines,
             flights: Flights::default(),
             balance: Balance::new(options.id, options.shards),
@@ -196,11 +201,14 @@ impl Shard {
             .exchanges
             .iter()
             .map(|(_, exchange)| exchange.held_bytes());
+        let at_targets = self.targets.iter().map(|state| state.in_flight);
+        let at_keys = self.providers.iter().map(|state| state.keys.in_flight());
         Usage {
             clients: self.clients.len(),
             upstreams: self.upstreams.len(),
             exchanges: self.exchanges.len(),
             waiting: self.lines.waiting(),
+            permits: at_targets.chain(at_keys).map(|it| it as usize).sum(),
             timers: self.ctx.timers.len(),
             tickets: self.ctx.tickets.len(),
             bodies_bytes: self.ctx.bodies_bytes,
@@ -395,6 +403,8 @@ pub struct Usage {
     pub exchanges: usize,
     /// Of these, requests that wait for a key, a target, or others of their client.
     pub waiting: usize,
+    /// Places that they take at targets and keys.
+    pub permits: usize,
     /// Armed timers.
     pub timers: usize,
     /// Work at the host.

@@ -14,6 +14,7 @@ mod race;
 mod receive;
 mod relay;
 mod respond;
+pub(super) mod resume;
 mod settle;
 pub(super) mod share;
 pub(super) mod state;

@@ -108,6 +108,7 @@ impl Shard {
         if let Some(client) = self.clients.get_mut(exchange.client) {
             client.exchange = Some(id);
         }
+        self.stick(id);
     }
 
     /// Ends an exchange that nobody waits for any more.
@@ -134,7 +135,8 @@ impl Exchange {
     pub(super) fn hedge_time(&self, latency: Option<&Latency>) -> Option<core::time::Duration> {
         let is_wanted = self.manner().is_some_and(|manner| manner.hedge_percent > 0);
         let is_alone = matches!(self.race, Race::Alone);
-        if !is_wanted || !is_alone || !self.access.stream || !self.has_other_target() {
+        let is_begun = self.plan.said.is_some();
+        if !is_wanted || is_begun || !is_alone || !self.access.stream || !self.has_other_target() {
             return None;
         }
         latency?.quantile(LATE_PERCENT)
