@@ -11,6 +11,7 @@ mod admission;
 mod breaker;
 mod commit;
 mod conditions;
+mod crowds;
 mod deadlines;
 mod failover;
 #[allow(dead_code)] // Its other half is for the wire cases.
