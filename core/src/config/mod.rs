@@ -63,6 +63,7 @@
 //! - `timers`: a table with `connect`, `tls`, `first_content`, `first_content_min`, `idle`, `total`
 //!   and `total_stream`. By default those of `[timers]`.
 //! - `traits`: a table, see below.
+//! - `retry` and `breaker`: tables like those below, over what they say, but for `attempts_max`.
 //!
 //! ## `[models]`
 //!
@@ -70,8 +71,8 @@
 //! `"provider"` to keep the name that was asked for, or `"demo"`. An array of targets is a chain:
 //! what the first cannot answer, the next is asked. An array within it is a step of several targets
 //! that share its conversations by `weight`; a target may be a table with `target`, `weight` (1 to
-//! 100), `concurrent`, `max_tokens`, `traits`, `parameters` and `headers`. A step may be a table with
-//! `targets` and `balance`: the strategy by which new sessions are placed, one of
+//! 100), `concurrent`, `max_tokens`, `traits`, `parameters` and `headers`. A step may be a table
+//! with `targets` and `balance`: the strategy by which new sessions are placed, one of
 //! [`Strategy::NAMES`](crate::policy::balance::Strategy::NAMES). In place of it all a table:
 //! - `target`: required; a target or a chain.
 //! - `max_tokens`: short for the trait of this name.
@@ -309,9 +310,12 @@ fn read(
         .and_then(|value| value.get_ref().as_array());
     let has_callers = given.is_some_and(|callers| callers.iter().next().is_some());
     let listeners = listen::listeners(&mut top, has_callers, findings);
-    let limits = limits(&mut top, findings);
-    let timers = UpstreamTimers::of(&limits.timers);
-    let mut shared = Shared::new(surroundings, timers, &mut findings.warnings);
+    let mut snapshot = Snapshot {
+        callers,
+        target_headers,
+        ..bounded(&mut top, findings)
+    };
+    let mut shared = Shared::new(surroundings, &snapshot, &mut findings.warnings);
     let mut providers: Vec<Configured> = Vec::new();
     let section = top.table("providers", "[providers]".to_owned(), findings);
     if let Some(section) = &section {
@@ -325,23 +329,7 @@ fn read(
     }
     let models = top.table("models", "[models]".to_owned(), findings);
     let known = providers.iter().map(|known| known.provider.clone());
-    let mut snapshot = Snapshot {
-        providers: known.collect(),
-        callers,
-        limits,
-        target_headers,
-        ..Snapshot::default()
-    };
-    if let Some(section) = top.table("retry", "[retry]".to_owned(), findings) {
-        let (retry, manner) = (&mut snapshot.retry, &mut snapshot.manner);
-        bounds::retry(section, retry, manner, findings);
-    }
-    if let Some(section) = top.table("breaker", "[breaker]".to_owned(), findings) {
-        bounds::breaker(section, &mut snapshot.breaker, findings);
-    }
-    if let Some(section) = top.table("queue", "[queue]".to_owned(), findings) {
-        bounds::queue(section, &mut snapshot.queue, findings);
-    }
+    snapshot.providers = known.collect();
     models::routes(models.as_ref(), &providers, &mut snapshot, findings);
     warn_about_credentials(&snapshot, &mut findings.warnings);
     top.finish(findings);
@@ -354,6 +342,25 @@ fn read(
         notes,
         warnings: Vec::new(),
     }
+}
+
+/// A snapshot that has its bounds, and nothing else.
+fn bounded(top: &mut Section<'_, '_>, findings: &mut Findings<'_>) -> Snapshot {
+    let mut snapshot = Snapshot {
+        limits: limits(top, findings),
+        ..Snapshot::default()
+    };
+    if let Some(section) = top.table("retry", "[retry]".to_owned(), findings) {
+        let (retry, manner) = (&mut snapshot.retry, &mut snapshot.manner);
+        bounds::retry(section, retry, manner, findings);
+    }
+    if let Some(section) = top.table("breaker", "[breaker]".to_owned(), findings) {
+        bounds::breaker(section, &mut snapshot.breaker, findings);
+    }
+    if let Some(section) = top.table("queue", "[queue]".to_owned(), findings) {
+        bounds::queue(section, &mut snapshot.queue, findings);
+    }
+    snapshot
 }
 
 fn limits(top: &mut Section<'_, '_>, findings: &mut Findings<'_>) -> Limits {

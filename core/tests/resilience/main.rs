@@ -21,6 +21,7 @@ mod hedging;
 mod keys;
 mod last_resort;
 mod play;
+mod providers;
 mod settings;
 mod shards;
 mod strategies;
