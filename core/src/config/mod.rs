@@ -71,8 +71,8 @@
 //! `"provider"` to keep the name that was asked for, or `"demo"`. An array of targets is a chain:
 //! what the first cannot answer, the next is asked. An array within it is a step of several targets
 //! that share its conversations by `weight`; a target may be a table with `target`, `weight` (1 to
-//! 100), `concurrent`, `max_tokens`, `traits`, `parameters` and `headers`. A step may be a table
-//! with `targets` and `balance`: the strategy by which new sessions are placed, one of
+//! 100), `concurrent`, `max_tokens`, `traits`, `timers`, `parameters` and `headers`. A step may be
+//! a table with `targets` and `balance`: the strategy by which new sessions are placed, one of
 //! [`Strategy::NAMES`](crate::policy::balance::Strategy::NAMES). In place of it all a table:
 //! - `target`: required; a target or a chain.
 //! - `max_tokens`: short for the trait of this name.

@@ -257,6 +257,8 @@ pub struct Named {
     pub thinking: bool,
     /// `sampling` does.
     pub sampling: bool,
+    /// `prefill` does.
+    pub prefill: bool,
     /// `context_window` does.
     pub context_window: bool,
     /// `images` does.
@@ -436,6 +438,9 @@ impl Upstream {
         }
         if self.named.sampling {
             traits.sampling = told.sampling.unwrap_or(traits.sampling);
+        }
+        if self.named.prefill {
+            traits.prefill = told.prefill.unwrap_or(traits.prefill);
         }
         if self.named.context_window {
             traits.context_window = told.context_window.or(traits.context_window);

@@ -6,6 +6,7 @@ use crate::dialect::{Dialect, ReasoningField, ThinkingStyle, TokenLimitField};
 use core::time::Duration;
 use std::sync::Arc;
 
+mod admission;
 mod balance;
 mod faults;
 mod policies;

@@ -18,6 +18,8 @@ pub struct NameTraits {
     pub output_tokens_default: Option<u64>,
     /// Whether it takes `temperature`, `top_p` and `top_k`.
     pub sampling: Option<bool>,
+    /// Whether it goes on from where the last message breaks off.
+    pub prefill: Option<bool>,
     /// Tokens that a prompt may have.
     pub context_window: Option<u64>,
     /// Whether prompts may have images.
@@ -32,7 +34,8 @@ pub struct NameTraits {
 /// one. Of some other models what they cannot do is known, by the ends of their names.
 ///
 /// Facts: the vendor's model table, 2026. `thinking.type: adaptive` came with 4.6 and is the only
-/// way from 4.7 on, which take no sampling parameters; `budget_tokens` came with 3.7. Answers may
+/// way from 4.7 on, which take no sampling parameters; `budget_tokens` came with 3.7. From 4.6 on a
+/// prefill is an error. Answers may
 /// have 4096 tokens before 3.5, 8192 with 3.5, 32,000 with Opus 4 and 4.1, 64,000 or more since.
 /// Before 4.5 a limit that does not fit into the context beside the prompt is an error, so that
 /// those get half.
@@ -63,6 +66,7 @@ pub fn traits_for(model: &str) -> NameTraits {
         thinking: Some(thinking),
         output_tokens_default: Some(output_tokens),
         sampling: Some(version.is_some_and(|version| version < (4, 7))),
+        prefill: Some(version.is_some_and(|version| version < (4, 6))),
     }
 }
 
@@ -106,6 +110,7 @@ pub(super) struct TraitsSet {
     stream_options: Option<bool>,
     developer_role: Option<bool>,
     sampling: Option<bool>,
+    prefill: Option<bool>,
     context_window: Option<u64>,
     images: Option<bool>,
     tools: Option<bool>,
@@ -141,6 +146,7 @@ impl TraitsSet {
             stream_options: section.flag("stream_options", findings),
             developer_role: section.flag("developer_role", findings),
             sampling: section.flag("sampling", findings),
+            prefill: section.flag("prefill", findings),
             context_window: section.count("context_window", 1..=TOKENS_MAX, findings),
             images: section.flag("images", findings),
             tools: section.flag("tools", findings),
@@ -160,6 +166,7 @@ impl TraitsSet {
             stream_options: self.stream_options.or(below.stream_options),
             developer_role: self.developer_role.or(below.developer_role),
             sampling: self.sampling.or(below.sampling),
+            prefill: self.prefill.or(below.prefill),
             context_window: self.context_window.or(below.context_window),
             images: self.images.or(below.images),
             tools: self.tools.or(below.tools),
@@ -177,6 +184,7 @@ impl TraitsSet {
             stream_options: self.stream_options.unwrap_or(base.stream_options),
             developer_role: self.developer_role.unwrap_or(base.developer_role),
             sampling: self.sampling.unwrap_or(base.sampling),
+            prefill: self.prefill.unwrap_or(base.prefill),
             context_window: self.context_window.or(base.context_window),
             images: self.images.unwrap_or(base.images),
             tools: self.tools.unwrap_or(base.tools),
@@ -189,6 +197,7 @@ impl TraitsSet {
             output_tokens: self.max_tokens.is_none(),
             thinking: self.thinking.is_none(),
             sampling: self.sampling.is_none(),
+            prefill: self.prefill.is_none(),
             context_window: self.context_window.is_none(),
             images: self.images.is_none(),
             tools: self.tools.is_none(),

@@ -5,12 +5,13 @@ use core::cmp::Reverse;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use sha2::{Digest, Sha256};
 
 use super::needs::{Needs, traits_at};
 use crate::base::{JsonStr, OutBuf};
 use crate::config::{Chain, Member, Resolved, Snapshot, Step, Upstream};
 use crate::dialect::{Dialect, Target};
-use crate::ir::{Blame, Class, Failure, PartKind, Request};
+use crate::ir::{Blame, Class, Failure, Message, Part, PartKind, Request, Role};
 use crate::policy::balance::{self, Session};
 use crate::wire::coding::{self, CodingError, Codings};
 use crate::wire::json::{Tape, Value};
@@ -26,6 +27,8 @@ pub struct Prepare {
     codings: Codings,
     body: Bytes,
     session: Option<Session>,
+    /// Whether the answer may be shared with requests that ask the same.
+    pub(super) may_share: bool,
 }
 
 /// A request that was read.
@@ -42,6 +45,8 @@ pub struct Prepared {
     pub(super) asks_reasoning: bool,
     /// What this request has in common with the others of its conversation.
     pub(super) session: Session,
+    /// The body's hash, where the answer may be shared.
+    pub(super) body_sha256: Option<[u8; 32]>,
     pub(super) destination: Destination,
 }
 
@@ -75,6 +80,8 @@ pub struct Prompt {
     pub(super) body_len: u64,
     /// Whether both sides speak the same API, so that bytes pass untouched.
     pub(super) is_same_dialect: bool,
+    /// With how much of an answer it ends that the model is to continue.
+    pub(super) prefill_bytes: usize,
     /// JSON paths of what the target has no place for.
     pub(super) dropped: Vec<String>,
 }
@@ -180,6 +187,7 @@ impl Prepare {
             codings,
             body,
             session,
+            may_share: false,
         }
     }
 
@@ -207,7 +215,15 @@ impl Prepare {
             Resolved::Chain(chain) => {
                 let upstream = first_of(chain, session, &needs, &name);
                 let upstream = upstream.ok_or_else(|| internal("the route leads nowhere"))?;
-                let prompt = encode(&self.snapshot, self.dialect, body, root, upstream, &name);
+                let prompt = encode(
+                    &self.snapshot,
+                    self.dialect,
+                    body,
+                    root,
+                    upstream,
+                    &name,
+                    "",
+                );
                 // What one target cannot be told, another may.
                 let is_alone = chain.upstreams().nth(1).is_none();
                 let prompt = match prompt {
@@ -229,6 +245,7 @@ impl Prepare {
             needs,
             asks_reasoning: asks_reasoning(root),
             session,
+            body_sha256: self.may_share.then(|| Sha256::digest(body).into()),
             destination,
         })
     }
@@ -284,6 +301,8 @@ pub struct Encode {
     pub(super) source: Bytes,
     pub(super) upstream: Arc<Upstream>,
     pub(super) model: JsonStr,
+    /// What the model is to continue, if anything.
+    pub(super) prefill: String,
 }
 
 impl Encode {
@@ -292,7 +311,16 @@ impl Encode {
         let root = parse(&self.source, tape, &self.snapshot)?;
         let name = self.model.unescape();
         let (snapshot, source) = (&self.snapshot, &self.source);
-        let prompt = encode(snapshot, self.dialect, source, root, &self.upstream, &name);
+        let (dialect, prefill) = (self.dialect, &self.prefill);
+        let prompt = encode(
+            snapshot,
+            dialect,
+            source,
+            root,
+            &self.upstream,
+            &name,
+            prefill,
+        );
         tape.shrink();
         prompt.map(Box::new)
     }
@@ -316,6 +344,7 @@ fn encode(
     root: Value<'_>,
     upstream: &Arc<Upstream>,
     name: &str,
+    prefill: &str,
 ) -> Result<Prompt, Box<Failure>> {
     let (upstream, model) = snapshot.model_at(upstream, name);
     if model.is_empty() {
@@ -330,10 +359,11 @@ fn encode(
         extra: &upstream.extra,
     };
     let is_same_dialect = provider.dialect == dialect;
-    let (mut encoded, dropped) = if is_same_dialect {
+    let (mut encoded, dropped) = if is_same_dialect && prefill.is_empty() {
         (dialect.edit_request(body, root, &target), Vec::new())
     } else {
-        let request = dialect.decode_request(root)?;
+        let mut request = dialect.decode_request(root)?;
+        continue_from(&mut request, prefill);
         let encoded = provider.dialect.encode_request(&request, &target)?;
         (encoded.body, encoded.dropped)
     };
@@ -343,8 +373,27 @@ fn encode(
         body_len: encoded.len() as u64,
         body: take_parts(&mut encoded),
         is_same_dialect,
+        prefill_bytes: prefill.len(),
         dropped,
     })
+}
+
+/// Ends the conversation with the beginning of its answer. A model that thinks first cannot go on
+/// from there.
+fn continue_from(request: &mut Request, prefill: &str) {
+    if prefill.is_empty() {
+        return;
+    }
+    request.reasoning = None;
+    let text = Part::text(JsonStr::escape(prefill));
+    match request.messages.last_mut() {
+        Some(last) if last.role == Role::Assistant => last.parts.push(text),
+        _ => request.messages.push(Message {
+            role: Role::Assistant,
+            parts: vec![text],
+            name: None,
+        }),
+    }
 }
 
 fn internal(message: &str) -> Box<Failure> {

@@ -22,8 +22,10 @@ mod keys;
 mod last_resort;
 mod play;
 mod providers;
+mod resuming;
 mod settings;
 mod shards;
+mod sharing;
 mod strategies;
 #[path = "../support/mod.rs"]
 mod support;

@@ -32,6 +32,8 @@ class Asked:
     # `open`, then `answered`, `cut` by the script, `closed` by the other side, or `unclosed`.
     state: str = "open"
     ended_at: float = None
+    # When all was sent that counts, if the play says so.
+    sent_at: float = None
 
 
 class Log:
@@ -162,8 +164,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def is_closed(self, seconds):
         """Whether the other side closes within so long."""
-        readable, _, _ = select.select([self.connection], [], [], seconds)
-        if not readable:
+        # Not select(): there may be more files open than it can tell of.
+        waiting = select.poll()
+        waiting.register(self.connection, select.POLLIN)
+        if not waiting.poll(seconds * 1000):
             return False
         try:
             return not self.connection.recv(1, socket.MSG_PEEK)

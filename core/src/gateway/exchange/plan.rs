@@ -26,6 +26,7 @@ use super::super::provider::ProviderState;
 use super::super::target::TargetState;
 use super::deadlines::Phase;
 use super::race::Race;
+use super::resume::Said;
 use super::state::{State, Step};
 use crate::base::{ExchangeId, Instant};
 use crate::config::{Provider, Snapshot, Upstream};
@@ -55,6 +56,8 @@ pub(in crate::gateway) struct Plan {
     first: Option<Box<Told>>,
     /// Whether the last attempt's failure said when to come back.
     is_told_when: bool,
+    /// What the client was told by an attempt that broke, for the next one to continue.
+    pub(in crate::gateway) said: Option<Box<Said>>,
     /// Whether the client is told the route's message, since no target could answer.
     pub(in crate::gateway) is_message: bool,
     /// Since when it has waited.
@@ -345,7 +348,13 @@ impl Shard {
         let Destination::Chain(routed) = &mut prepared.destination else {
             return true;
         };
-        let is_written = |prompt: &Prompt| prompt.upstream.target == upstream.target;
+        let said = exchange.plan.said.as_ref();
+        let prefill = said
+            .map(|said| said.prefill().to_owned())
+            .unwrap_or_default();
+        let is_written = |prompt: &Prompt| {
+            prompt.upstream.target == upstream.target && prompt.prefill_bytes == prefill.len()
+        };
         if routed.prompt.as_ref().is_some_and(is_written) {
             exchange.step(Step::Chosen);
             self.begin_attempt(id);
@@ -357,6 +366,7 @@ impl Shard {
             source: routed.source.clone(),
             upstream: Arc::clone(upstream),
             model: prepared.model.clone(),
+            prefill,
         };
         routed.prompt = None;
         if routed.source.len() <= self.ctx.limits.shard.turn_bytes_max {
@@ -516,6 +526,7 @@ impl Shard {
                 return;
             }
             Next::Target => exchange.rule_out(target, class),
+            _ if !exchange.may_continue_here() => exchange.rule_out(target, class),
             Next::Key => {
                 // A limit may be waited out, and another key may be had.
                 let is_limit = class == Class::RateLimit;
@@ -600,6 +611,7 @@ impl Shard {
         if let Some(why) = why.or(failure.as_deref())
             && let Some(text) = exchange.manner().and_then(|it| it.message.clone())
             && matches!(why.blame, Blame::Key | Blame::Upstream)
+            && exchange.plan.said.is_none()
         {
             let why = why.clone();
             self.tell_message(id, &text, &why);

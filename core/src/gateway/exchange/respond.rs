@@ -37,6 +37,7 @@ impl Shard {
         mut body: OutBuf,
         passed: Option<Passed<'_>>,
     ) {
+        self.answer_followers(id, status, &mut body, passed);
         let Some(exchange) = self.exchanges.get_mut(id) else {
             return;
         };
@@ -215,12 +216,20 @@ impl Shard {
             Answer::Stream(streaming) => {
                 streaming.is_committed = true;
                 exchange.deadlines.clear(Phase::Hold);
+                if exchange.plan.said.is_some()
+                    && let Some(encoder) = exchange.opened.take()
+                {
+                    streaming.relay.go_on(encoder);
+                    return;
+                }
                 streaming.fields.take()
             }
             Answer::Local(_) => None,
             Answer::Whole(_) | Answer::None => return,
         };
-        exchange.release_request(&mut self.ctx);
+        if !exchange.manner().is_some_and(|manner| manner.resume) {
+            exchange.release_request(&mut self.ctx);
+        }
         if exchange.opened.take().is_none() {
             self.send_stream_head(id, fields.as_deref());
         }

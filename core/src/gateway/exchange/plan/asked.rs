@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::super::super::prepare::{Destination, Routed};
+use super::super::super::prepare::{Destination, Prompt, Routed};
 use super::super::deadlines::Phase;
 use super::super::{Answer, Exchange};
 use super::provider_name;
@@ -43,6 +43,12 @@ impl Exchange {
     /// Whether another target than the one that is asked could still be.
     pub(in crate::gateway) fn has_other_target(&self) -> bool {
         self.plan.attempts < self.snapshot.retry.attempts_max && self.has_other_than(self.target())
+    }
+
+    /// Whether the target that is asked could go on from where an answer broke off, if one did.
+    pub(super) fn may_continue_here(&self) -> bool {
+        let can = |prompt: &Prompt| prompt.upstream.traits.prefill;
+        self.plan.said.is_none() || self.prompt().is_some_and(can)
     }
 
     pub(super) fn has_other_than(&self, target: Option<usize>) -> bool {

@@ -39,7 +39,7 @@ impl<'r> Candidates<'r> {
         for step in &routed.chain.steps {
             let mut add = |member: &'r Member| {
                 if !plan.out.contains(&member.upstream.target) {
-                    candidates.add(&member.upstream, &name, &prepared.needs, plan.overflowed);
+                    candidates.add(&member.upstream, &name, &prepared.needs, plan);
                 }
             };
             match placing.filter(|_| is_placed(step)) {
@@ -56,17 +56,10 @@ impl<'r> Candidates<'r> {
         candidates
     }
 
-    /// Takes in `upstream`, if it meets the conditions. `overflowed` is the largest window that was
-    /// too small.
-    fn add(
-        &mut self,
-        upstream: &'r Arc<Upstream>,
-        name: &str,
-        needs: &Needs,
-        overflowed: Option<u64>,
-    ) {
+    /// Takes in `upstream`, if it meets the conditions.
+    fn add(&mut self, upstream: &'r Arc<Upstream>, name: &str, needs: &Needs, plan: &Plan) {
         let traits = traits_at(upstream, name);
-        if is_overflowed(&traits, overflowed) {
+        if !plan.suits(&traits) {
             return;
         }
         match needs.lacking(&traits) {
@@ -97,7 +90,7 @@ impl Exchange {
         self.prepared.as_deref().is_some_and(|prepared| {
             let traits = traits_at(upstream, &prepared.model.unescape());
             !self.plan.out.contains(&upstream.target)
-                && !is_overflowed(&traits, self.plan.overflowed)
+                && self.plan.suits(&traits)
                 && prepared.needs.lacking(&traits).is_none()
         })
     }
@@ -114,8 +107,12 @@ impl Exchange {
     }
 }
 
-/// Whether the window is not larger than one that was too small.
-fn is_overflowed(traits: &Traits, overflowed: Option<u64>) -> bool {
-    let known = traits.context_window.zip(overflowed);
-    known.is_some_and(|(window, overflowed)| window <= overflowed)
+impl Plan {
+    /// Whether a target with these traits could do what others did not: take a prompt that was too
+    /// long, go on with an answer that broke off.
+    fn suits(&self, traits: &Traits) -> bool {
+        let known = traits.context_window.zip(self.overflowed);
+        let is_overflowed = known.is_some_and(|(window, overflowed)| window <= overflowed);
+        !is_overflowed && (self.said.is_none() || traits.prefill)
+    }
 }
