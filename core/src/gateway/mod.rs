@@ -14,6 +14,7 @@ mod ctx;
 mod drain;
 mod endpoint;
 mod exchange;
+mod health;
 pub mod io;
 mod lines;
 mod local;
