@@ -138,6 +138,8 @@ fn provider(index: usize) -> Provider {
         credentials: Credentials::None,
         key_limits: KeyLimits::default(),
         concurrent: None,
+        retry: None,
+        breaker: None,
         authorization: match dialect {
             Dialect::Anthropic => Authorization::Field("x-api-key".into()),
             Dialect::OpenAiChat => Authorization::Bearer,

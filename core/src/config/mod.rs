@@ -63,6 +63,7 @@
 //! - `timers`: a table with `connect`, `tls`, `first_content`, `first_content_min`, `idle`, `total`
 //!   and `total_stream`. By default those of `[timers]`.
 //! - `traits`: a table, see below.
+//! - `retry` and `breaker`: tables like those below, over what they say, but for `attempts_max`.
 //!
 //! ## `[models]`
 //!
@@ -314,9 +315,12 @@ fn read(
         .and_then(|value| value.get_ref().as_array());
     let has_callers = given.is_some_and(|callers| callers.iter().next().is_some());
     let listeners = listen::listeners(&mut top, has_callers, findings);
-    let limits = limits(&mut top, findings);
-    let timers = UpstreamTimers::of(&limits.timers);
-    let mut shared = Shared::new(surroundings, timers, &mut findings.warnings);
+    let mut snapshot = Snapshot {
+        callers,
+        target_headers,
+        ..bounded(&mut top, findings)
+    };
+    let mut shared = Shared::new(surroundings, &snapshot, &mut findings.warnings);
     let mut providers: Vec<Configured> = Vec::new();
     let section = top.table("providers", "[providers]".to_owned(), findings);
     if let Some(section) = &section {
@@ -330,23 +334,7 @@ fn read(
     }
     let models = top.table("models", "[models]".to_owned(), findings);
     let known = providers.iter().map(|known| known.provider.clone());
-    let mut snapshot = Snapshot {
-        providers: known.collect(),
-        callers,
-        limits,
-        target_headers,
-        ..Snapshot::default()
-    };
-    if let Some(section) = top.table("retry", "[retry]".to_owned(), findings) {
-        let (retry, manner) = (&mut snapshot.retry, &mut snapshot.manner);
-        bounds::retry(section, retry, manner, findings);
-    }
-    if let Some(section) = top.table("breaker", "[breaker]".to_owned(), findings) {
-        bounds::breaker(section, &mut snapshot.breaker, findings);
-    }
-    if let Some(section) = top.table("queue", "[queue]".to_owned(), findings) {
-        bounds::queue(section, &mut snapshot.queue, findings);
-    }
+    snapshot.providers = known.collect();
     models::routes(models.as_ref(), &providers, &mut snapshot, findings);
     warn_about_credentials(&snapshot, &mut findings.warnings);
     top.finish(findings);
@@ -359,6 +347,25 @@ fn read(
         notes,
         warnings: Vec::new(),
     }
+}
+
+/// A snapshot that has its bounds, and nothing else.
+fn bounded(top: &mut Section<'_, '_>, findings: &mut Findings<'_>) -> Snapshot {
+    let mut snapshot = Snapshot {
+        limits: limits(top, findings),
+        ..Snapshot::default()
+    };
+    if let Some(section) = top.table("retry", "[retry]".to_owned(), findings) {
+        let (retry, manner) = (&mut snapshot.retry, &mut snapshot.manner);
+        bounds::retry(section, retry, manner, findings);
+    }
+    if let Some(section) = top.table("breaker", "[breaker]".to_owned(), findings) {
+        bounds::breaker(section, &mut snapshot.breaker, findings);
+    }
+    if let Some(section) = top.table("queue", "[queue]".to_owned(), findings) {
+        bounds::queue(section, &mut snapshot.queue, findings);
+    }
+    snapshot
 }
 
 fn limits(top: &mut Section<'_, '_>, findings: &mut Findings<'_>) -> Limits {

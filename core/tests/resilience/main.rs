@@ -22,6 +22,8 @@ mod hedging;
 mod keys;
 mod last_resort;
 mod play;
+mod providers;
+mod ready;
 mod resuming;
 mod settings;
 mod shards;
