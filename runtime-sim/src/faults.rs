@@ -45,16 +45,22 @@ faults! {
     DnsSlow = "dns-slow",
     /// A host thread takes long over its work.
     HostSlow = "host-slow",
+    /// One side sends FIN and still reads.
+    HalfClose = "half-close",
     /// Bytes take up to half a second on their way.
     Latency = "latency",
     /// Connections come to one shard rather than to all.
     Lopsided = "lopsided",
+    /// Bytes that were sent apart arrive together.
+    Merged = "merged",
     /// A connection is reset at some byte.
     Reset = "reset",
     /// Bytes arrive in small pieces.
     Split = "split",
     /// Completions come late and out of order.
     SlowCompletions = "slow-completions",
+    /// What shards say to each other takes seconds, and comes in another order from each.
+    SlowMessages = "slow-messages",
     /// The system takes few bytes at a time to be sent.
     SmallWindow = "small-window",
     /// A `Tick` comes before its time.
@@ -70,12 +76,16 @@ faults! {
     BrokenChunk = "broken-chunk",
     /// An event is not JSON.
     BrokenEvent = "broken-event",
+    /// The request is refused for what it says: as wrong, as too long, as not allowed.
+    ClientsFault = "clients-fault",
     /// The connection ends after the answer, without a word before.
     CloseAfter = "close-after",
     /// The connection ends when it was idle for a moment.
     CloseIdle = "close-idle",
     /// The answer comes before the request has.
     EarlyAnswer = "early-answer",
+    /// An error comes as the body of an answer that says 200.
+    ErrorBody = "error-body",
     /// An error comes inside a stream that began well.
     ErrorEvent = "error-event",
     /// An error is told by status.
@@ -84,12 +94,22 @@ faults! {
     Html = "html",
     /// Interim responses come before the final one.
     Interim = "interim",
+    /// All keys of a provider meet their limits for some time.
+    KeysExhausted = "keys-exhausted",
+    /// An answer is many times longer than what may be held of it.
+    LongAnswer = "long-answer",
     /// The stream lacks its last event.
     MissingEnd = "missing-end",
+    /// From some point on nothing comes but pings and comments.
+    OnlyPings = "only-pings",
+    /// A provider fails for some time, whatever it is asked.
+    Outage = "outage",
     /// The upstream falls silent, at any phase.
     Silence = "silence",
     /// A long time passes between two events.
     SlowTokens = "slow-tokens",
+    /// The upstream takes its request slowly.
+    SlowUpstream = "slow-upstream",
     /// The answer ends at the border of an event.
     TruncatedAtEvent = "truncated-at-event",
     /// The answer ends at any byte.
@@ -110,6 +130,8 @@ faults! {
     /// The client goes away, at any byte.
     Vanish = "vanish",
     // The world.
+    /// The config says that keys bear little.
+    KeyLimits = "key-limits",
     /// The limits of the shards are small.
     SmallLimits = "small-limits",
     /// The config is loaded anew.
@@ -124,8 +146,12 @@ const HARMLESS: FaultSet = FaultSet::NONE
     .with(Fault::HostSlow)
     .with(Fault::Latency)
     .with(Fault::Lopsided)
+    .with(Fault::LongAnswer)
+    .with(Fault::Merged)
     .with(Fault::Split)
     .with(Fault::SlowCompletions)
+    .with(Fault::SlowMessages)
+    .with(Fault::SlowUpstream)
     .with(Fault::TickEarly)
     .with(Fault::TickLate)
     .with(Fault::WallJump)
@@ -135,6 +161,13 @@ const HARMLESS: FaultSet = FaultSet::NONE
     .with(Fault::LargeBody)
     .with(Fault::Pipelining)
     .with(Fault::Reload);
+
+impl Fault {
+    /// Whether every request gets its whole answer in spite of it.
+    pub const fn is_harmless(self) -> bool {
+        HARMLESS.contains(self)
+    }
+}
 
 /// Some of the faults.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -215,6 +248,15 @@ impl Faults {
         strikes
     }
 
+    /// Those of these that do no harm.
+    #[must_use]
+    pub fn harmless(&self) -> Faults {
+        Faults {
+            enabled: FaultSet(self.enabled.0 & HARMLESS.0),
+            ..self.clone()
+        }
+    }
+
     /// Counts a fault that was injected by other means.
     pub fn count(&mut self, fault: Fault) {
         self.injected[fault as usize] += 1;
@@ -251,7 +293,7 @@ mod tests {
         let all = Faults::draw(&mut Rng::new(Seed(7)), FaultSet::ALL);
         let fewer = Faults::draw(&mut Rng::new(Seed(7)), FaultSet::ALL.without(Fault::Split));
         assert_eq!(all.enabled().without(Fault::Split), fewer.enabled());
-        assert!(Fault::ALL.len() < 64);
+        assert!(Fault::ALL.len() <= 64);
         let mut none = Faults::none();
         let mut rng = Rng::new(Seed(1));
         assert!((0..1000).all(|_| !none.strikes(Fault::Reset, &mut rng)));

@@ -1,6 +1,7 @@
 //! The network: connections made of two pipes, each with latency, bandwidth and a window, that cut
 //! and join bytes as real ones do.
 
+use core::net::SocketAddr;
 use core::time::Duration;
 use std::collections::VecDeque;
 
@@ -46,6 +47,8 @@ pub(crate) struct Pipe {
     reset_after: Option<u64>,
     /// Nothing arrives any more.
     is_black_hole: bool,
+    /// What arrives is handed over some time later, together with what came meanwhile.
+    pub(crate) is_merged: bool,
 }
 
 impl Pipe {
@@ -69,7 +72,9 @@ impl Pipe {
             128 * 1024
         };
         let is_reset = faults.strikes(Fault::Reset, rng);
-        let reset_after = 1 + rng.below(2000);
+        // Within the head, within what is usual, within what is long.
+        let reset_bytes_max = [64, 2000, 20_000][rng.below(3) as usize];
+        let reset_after = rng.below(reset_bytes_max);
         Pipe {
             latency,
             nanos_per_byte,
@@ -87,6 +92,7 @@ impl Pipe {
             has_reset: false,
             reset_after: is_reset.then_some(reset_after),
             is_black_hole: faults.strikes(Fault::BlackHole, rng),
+            is_merged: faults.strikes(Fault::Merged, rng),
         }
     }
 
@@ -207,7 +213,15 @@ pub(crate) struct Link {
     pub(crate) is_peer_over: bool,
     pub(crate) read_rate: Option<(usize, Duration)>,
     pub(crate) is_read_timed: bool,
+    /// What arrives for the shard waits for more.
+    pub(crate) is_gathering: bool,
     pub(crate) tag: Option<String>,
+    /// What had been read from the link when it was tagged, and what its client had been sent.
+    pub(crate) tagged_at: (u64, u64),
+    /// Where a shard's connection leads.
+    pub(crate) address: Option<SocketAddr>,
+    /// Bytes that the system has taken from the shard.
+    pub(crate) taken: u64,
 }
 
 impl Link {
@@ -238,7 +252,11 @@ impl Link {
             is_peer_over: false,
             read_rate: None,
             is_read_timed: false,
+            is_gathering: false,
             tag: None,
+            tagged_at: (0, 0),
+            address: None,
+            taken: 0,
         }
     }
 }

@@ -7,13 +7,17 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use tollgate_core::base::{Instant, Limits, ListenerId, Rng, Seed, ShardId};
+use tollgate_core::config::Snapshot;
 use tollgate_core::gateway::io::Machine;
 use tollgate_core::gateway::{Shard, ShardOptions, Usage};
 
 use crate::check::run::Checker;
 use crate::faults::{Fault, FaultSet, Faults};
+use crate::peer::Peer;
 use crate::script::client::ClientPeer;
+pub use crate::script::journal::Cut;
 use crate::script::journal::{Journal, Shared};
+use crate::script::outage;
 use crate::script::server::ServerPeer;
 use crate::setup::{PROVIDERS, Setup};
 use crate::world::{Control, Violation, World};
@@ -49,6 +53,10 @@ pub struct Options {
     /// Whether there are chains, keys, breakers and retries; else each request has one target and
     /// one attempt. `None` leaves it to the seed.
     pub resilience: Option<bool>,
+    /// Requests that each client sends at most.
+    pub asks_max: u64,
+    /// Where each answer ends, if all do at the same place.
+    pub cut: Option<Cut>,
 }
 
 impl Options {
@@ -60,6 +68,8 @@ impl Options {
             clients: u64::MAX,
             keeps_trace: false,
             resilience: None,
+            asks_max: u64::MAX,
+            cut: None,
         }
     }
 }
@@ -83,6 +93,8 @@ pub struct Report {
     pub complete: u64,
     /// How many clients the seed has.
     pub clients: usize,
+    /// How many shards it has.
+    pub shards: usize,
     /// How often each fault struck, in the order of [`Fault::ALL`].
     pub injected: Vec<u64>,
     /// The faults that were enabled.
@@ -91,35 +103,35 @@ pub struct Report {
 
 /// Runs a seed with the real shards.
 pub fn run(options: &Options) -> Report {
-    run_with(options, |shard| shard)
+    run_with(options, |shard, snapshot| Shard::new(shard, snapshot))
 }
 
-/// Runs a seed with shards in the hands of `wrap`.
-pub fn run_with<M: Observed>(options: &Options, mut wrap: impl FnMut(Shard) -> M) -> Report {
+/// Runs a seed with the machines that `make` makes in place of shards.
+pub fn run_with<M: Observed>(
+    options: &Options,
+    mut make: impl FnMut(&ShardOptions, Arc<Snapshot>) -> M,
+) -> Report {
     let mut rng = Rng::new(Seed(options.seed));
     let faults = Faults::draw(&mut rng.fork(), options.faults);
     let faults = Rc::new(RefCell::new(faults));
     let limits = draw_limits(&mut faults.borrow_mut(), &mut rng.fork());
-    let targets = Setup::draw(options.seed, options.resilience);
+    let targets = Setup::draw(options.seed, options.resilience, &mut faults.borrow_mut());
     let snapshot = Arc::new(targets.snapshot(&limits));
     let mut setup = rng.fork();
-    let shards = if setup.chance(3, 4) {
+    let shards = if setup.chance(1, 4) {
         1
     } else {
-        1 + setup.below(3)
+        2 + setup.below(3)
     };
+    let outages = outage::draw(&faults.borrow(), &mut setup);
     let machines = (0..shards).map(|index| {
-        let id = ShardId(index as u16);
-        let seed = Seed(options.seed ^ (index << 48));
-        wrap(Shard::new(
-            &ShardOptions {
-                id,
-                shards: shards as u16,
-                listeners: 1,
-                seed,
-            },
-            Arc::clone(&snapshot),
-        ))
+        let shard = ShardOptions {
+            id: ShardId(index as u16),
+            shards: shards as u16,
+            listeners: 1,
+            seed: Seed(options.seed ^ (index << 48)),
+        };
+        make(&shard, Arc::clone(&snapshot))
     });
     let machines = machines.collect();
     let seed = Seed(rng.next_u64());
@@ -130,15 +142,19 @@ pub fn run_with<M: Observed>(options: &Options, mut wrap: impl FnMut(Shard) -> M
         journal,
         delivered: world.delivered(),
         limits: Rc::new(limits),
+        healthy: targets.healthy(),
         setup: targets,
         snapshot,
+        outages: outages.into(),
+        cut: options.cut,
     };
     let checker = Rc::new(RefCell::new(Checker::new(shared.clone())));
     world.observe(Box::new(Rc::clone(&checker)));
     add_servers(&mut world, &shared, &mut rng.fork());
-    let clients = add_clients(&mut world, &shared, &mut rng.fork(), options.clients);
+    let clients = add_clients(&mut world, &shared, &mut rng.fork(), options);
     add_controls(&mut world, &shared, &mut rng.fork());
-    play(&mut world, &shared);
+    let is_left_alone = rng.chance(1, 2);
+    play(&mut world, &shared, &checker, is_left_alone);
     let checker = checker.borrow();
     if let Err(violation) = checker.end(shards as usize, |shard| world.machine(shard)) {
         world.fail(violation);
@@ -153,13 +169,19 @@ pub fn run_with<M: Observed>(options: &Options, mut wrap: impl FnMut(Shard) -> M
         exchanges: checker.records(),
         complete: checker.complete(),
         clients,
+        shards: shards as usize,
         injected: faults.injected().to_vec(),
         enabled: faults.enabled(),
     }
 }
 
-/// Runs until all clients are gone, then drains.
-fn play<M: Observed>(world: &mut World<M>, shared: &Shared) {
+/// Runs until all clients are gone, and with `is_left_alone` some time longer; then drains.
+fn play<M: Observed>(
+    world: &mut World<M>,
+    shared: &Shared,
+    checker: &RefCell<Checker>,
+    is_left_alone: bool,
+) {
     while world.clients_open() > 0 && step(world, shared) {}
     if world.violation().is_some() {
         return;
@@ -170,6 +192,14 @@ fn play<M: Observed>(world: &mut World<M>, shared: &Shared) {
             "clients wait, and nothing is left to happen",
         ));
         return;
+    }
+    if is_left_alone && !world.is_drained() {
+        // Nobody asks for anything any more: all is given back, without being told to.
+        while step(world, shared) {}
+        if let Err(violation) = checker.borrow().idle(|shard| world.machine(shard)) {
+            world.fail(violation);
+            return;
+        }
     }
     if !world.is_drained() {
         world.control(world.now(), Control::Drain(DRAIN_TIME));
@@ -242,9 +272,9 @@ fn draw_limits(faults: &mut Faults, rng: &mut Rng) -> Limits {
 fn add_servers<M: Observed>(world: &mut World<M>, shared: &Shared, rng: &mut Rng) {
     for (index, (_, _, host, _)) in PROVIDERS.into_iter().enumerate() {
         let ip = Ipv4Addr::new(192, 0, 2, 1 + index as u8);
+        // The first address of many names is one where nobody is.
+        let nobody = Ipv4Addr::new(192, 0, 2, 99);
         if host.parse::<IpAddr>().is_err() {
-            // The first address of every name is one where nobody is.
-            let nobody = Ipv4Addr::new(192, 0, 2, 99);
             let first = if rng.chance(1, 3) {
                 Some(SocketAddr::from((nobody, 80)))
             } else {
@@ -256,10 +286,19 @@ fn add_servers<M: Observed>(world: &mut World<M>, shared: &Shared, rng: &mut Rng
         let shared = shared.clone();
         let seed = rng.next_u64();
         let mut rng = rng.fork();
-        let server = move || -> Box<dyn crate::peer::Peer> {
-            Box::new(ServerPeer::new(shared.clone(), index, rng.fork(), seed))
+        let address = SocketAddr::from((ip, 80));
+        if shared.healthy == Some(index) {
+            world.spare(address);
+            world.spare(SocketAddr::from((nobody, 80)));
+        }
+        let server = move |now: Instant| -> Option<Box<dyn Peer>> {
+            if shared.refuses(index, now) {
+                return None;
+            }
+            let peer = ServerPeer::new(shared.clone(), index, rng.fork(), seed);
+            Some(Box::new(peer))
         };
-        world.add_server(SocketAddr::from((ip, 80)), Box::new(server));
+        world.add_server(address, Box::new(server));
     }
 }
 
@@ -267,20 +306,20 @@ fn add_clients<M: Observed>(
     world: &mut World<M>,
     shared: &Shared,
     rng: &mut Rng,
-    taking_part: u64,
+    options: &Options,
 ) -> usize {
-    // Seldom so many that shards hand connections over.
-    let count = if rng.chance(1, 16) {
-        20 + rng.below(40)
-    } else {
-        1 + rng.below(12)
+    // Seldom few, seldom so many that shards hand connections over.
+    let count = match rng.below(16) {
+        0 => 1 + rng.below(8),
+        1 => 30 + rng.below(30),
+        _ => 12 + rng.below(10),
     } as usize;
     let spread = [1, 2000, 20_000][rng.below(3) as usize];
     for number in 0..count {
         let at = Instant::ZERO + Duration::from_millis(rng.below(spread));
         let client = rng.fork();
-        if taking_part & (1 << number) != 0 {
-            let peer = ClientPeer::draw(shared.clone(), number, client);
+        if options.clients & (1 << number) != 0 {
+            let peer = ClientPeer::draw(shared.clone(), number, options.asks_max, client);
             world.add_client(at, ListenerId(0), Box::new(peer));
         }
     }

@@ -5,12 +5,15 @@ use std::sync::Arc;
 use tollgate_core::base::{Limits, Rng, Seed};
 use tollgate_core::config::{
     Authorization, BaseUrl, Chain, Credentials, Key, ListedModel, Manner, Member, Pattern,
-    Provider, Route, RouteTarget, Snapshot, Upstream, UpstreamTimers,
+    Provider, Route, RouteTarget, Snapshot, Step, Upstream, UpstreamTimers,
 };
 use tollgate_core::dialect::{Dialect, Traits};
+use tollgate_core::policy::balance::Strategy;
 use tollgate_core::policy::breaker::BreakerLimits;
 use tollgate_core::policy::keys::KeyLimits;
 use tollgate_core::policy::retry::RetryLimits;
+
+use crate::faults::{Fault, Faults};
 
 /// Name, dialect, host, and the path before the API's own.
 pub(crate) const PROVIDERS: [(&str, Dialect, &str, &str); 4] = [
@@ -30,16 +33,40 @@ pub(crate) struct Setup {
     /// Whether there are chains, keys, breakers and retries; else each request has one target and
     /// one attempt.
     pub(crate) is_resilient: bool,
+    /// Whether keys bear little.
+    is_limited: bool,
     seed: u64,
 }
 
 impl Setup {
-    pub(crate) fn draw(seed: u64, is_resilient: Option<bool>) -> Setup {
+    pub(crate) fn draw(seed: u64, is_resilient: Option<bool>, faults: &mut Faults) -> Setup {
         let mut rng = Rng::new(Seed(seed ^ SALT));
-        let drawn = rng.chance(1, 2);
+        let drawn = rng.chance(3, 4);
+        let is_limited = faults.enabled().contains(Fault::KeyLimits);
+        if is_limited {
+            faults.count(Fault::KeyLimits);
+        }
         Setup {
             is_resilient: is_resilient.unwrap_or(drawn),
+            is_limited,
             seed: rng.next_u64(),
+        }
+    }
+
+    /// A provider that is always well, in some runs.
+    pub(crate) fn healthy(self) -> Option<usize> {
+        let drawn = (self.seed >> 32) as usize % (2 * PROVIDERS.len());
+        (self.is_resilient && drawn < PROVIDERS.len()).then_some(drawn)
+    }
+
+    fn key_limits(self, rng: &mut Rng) -> KeyLimits {
+        let requests = 1 + rng.below(20) as u32;
+        let concurrent = 1 + rng.below(3) as u32;
+        let (has_requests, has_concurrent) = (rng.chance(1, 2), rng.chance(1, 2));
+        KeyLimits {
+            requests_per_minute: (self.is_limited && has_requests).then_some(requests),
+            tokens_per_minute: None,
+            concurrent: (self.is_limited && has_concurrent).then_some(concurrent),
         }
     }
 
@@ -50,7 +77,11 @@ impl Setup {
             limits: limits.clone(),
             ..Snapshot::default()
         };
-        if !self.is_resilient {
+        if self.is_resilient {
+            snapshot.retry.attempts_max = 1 + rng.below(6) as u32;
+            snapshot.retry.repeats_max = rng.below(3) as u32;
+            snapshot.breaker.failures_in_row = 1 + rng.below(4) as u32;
+        } else {
             snapshot.retry = RetryLimits {
                 attempts_max: 1,
                 ..RetryLimits::default()
@@ -66,6 +97,10 @@ impl Setup {
             let mut provider = provider(index);
             let chain = if self.is_resilient {
                 provider.credentials = Credentials::Keys(keys(index, &mut rng));
+                let key_limits = self.key_limits(&mut rng);
+                if self.healthy() != Some(index) {
+                    provider.key_limits = key_limits;
+                }
                 chain(index, &mut targets, limits, &mut rng)
             } else {
                 Chain::of(upstream(index, index, limits), Manner::default())
@@ -144,6 +179,9 @@ fn chain(first: usize, targets: &mut usize, limits: &Limits, rng: &mut Rng) -> C
         }
     }
     let manner = Manner::default();
+    let (_, strategy) = Strategy::NAMES[*targets % Strategy::NAMES.len()];
+    let step = |members| Step { members, strategy };
+    let steps = steps.into_iter().map(step).collect();
     Chain { steps, manner }
 }
 

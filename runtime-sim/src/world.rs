@@ -7,11 +7,12 @@
 
 mod flow;
 mod ops;
+mod watch;
 
 use core::cell::RefCell;
 use core::net::SocketAddr;
 use core::time::Duration;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -66,6 +67,15 @@ pub trait Observer<M> {
     /// What is wrong with it.
     fn record(&mut self, now: Instant, record: &Record) -> Result<(), Violation>;
 
+    /// A machine is told something by another.
+    fn message(&mut self, now: Instant, shard: usize, message: &Message);
+
+    /// A machine reads on from an upstream.
+    ///
+    /// # Errors
+    /// What is wrong with that.
+    fn reading(&mut self, reading: &Reading<'_>) -> Result<(), Violation>;
+
     /// A machine has taken inputs, and its outputs were taken.
     ///
     /// # Errors
@@ -89,12 +99,28 @@ pub struct Turn<'a, M> {
     /// Tags of upstream connections that were left open for a client whose end the machine was just
     /// told of.
     pub left_open: &'a [String],
+    /// Connections of clients whose end the machine was just told of.
+    pub ended: &'a [LinkId],
+    /// Upstream connections without a request, of the address that has most of them; zero where
+    /// none was added.
+    pub idle: usize,
     /// The machine has said that it is drained.
     pub is_drained: bool,
 }
 
-/// Makes the peer of each connection to a server.
-pub type Server = Box<dyn FnMut() -> Box<dyn Peer>>;
+/// What an [`Observer`] sees when a machine reads on from an upstream.
+#[derive(Debug)]
+pub struct Reading<'a> {
+    /// What it works for.
+    pub tag: &'a str,
+    /// Bytes of the answer that it has read so far.
+    pub read: u64,
+    /// Bytes that the client's system has taken since the answer began.
+    pub taken: u64,
+}
+
+/// Makes the peer of each connection to a server, if it takes connections at that time.
+pub type Server = Box<dyn FnMut(Instant) -> Option<Box<dyn Peer>>>;
 
 /// What happens at a time of its own.
 #[derive(Debug)]
@@ -115,6 +141,9 @@ pub(crate) enum Event {
     Control(Control),
     Dial {
         dial: usize,
+    },
+    Gathered {
+        link: LinkId,
     },
     Message {
         from: usize,
@@ -154,6 +183,8 @@ struct Slot<M> {
     is_drained: bool,
     /// Clients whose end it was told in this turn.
     ended: Vec<LinkId>,
+    /// It has begun to wait on a connection in this turn.
+    has_rested: bool,
     ticks_at: (Instant, u32),
 }
 
@@ -179,10 +210,14 @@ pub struct World<M: Machine> {
     rng: Rng,
     faults: Rc<RefCell<Faults>>,
     links: Vec<Link>,
+    /// Connections of clients, by their tags.
+    clients: BTreeMap<String, LinkId>,
     conns: BTreeMap<(usize, ConnId), LinkId>,
     listening: BTreeMap<(usize, ListenerId), Listening>,
     servers: BTreeMap<SocketAddr, Server>,
     names: BTreeMap<String, Vec<SocketAddr>>,
+    /// Where only faults that do no harm strike.
+    spared: BTreeSet<SocketAddr>,
     dials: Vec<Dial>,
     last_message: BTreeMap<(usize, usize), Instant>,
     /// What machines have read from each link; shared with the peers' journals.
@@ -211,6 +246,7 @@ impl<M: Machine> World<M> {
             is_dirty: true,
             is_drained: false,
             ended: Vec::new(),
+            has_rested: false,
             ticks_at: (Instant::ZERO, 0),
         });
         World {
@@ -222,10 +258,12 @@ impl<M: Machine> World<M> {
             rng: Rng::new(seed),
             faults,
             links: Vec::new(),
+            clients: BTreeMap::new(),
             conns: BTreeMap::new(),
             listening: BTreeMap::new(),
             servers: BTreeMap::new(),
             names: BTreeMap::new(),
+            spared: BTreeSet::new(),
             dials: Vec::new(),
             last_message: BTreeMap::new(),
             delivered: Rc::default(),
@@ -262,6 +300,11 @@ impl<M: Machine> World<M> {
     /// A name and its addresses.
     pub fn add_name(&mut self, name: &str, addresses: Vec<SocketAddr>) {
         self.names.insert(name.to_owned(), addresses);
+    }
+
+    /// Connections to `address`, and lookups that give it, meet no fault that does harm.
+    pub fn spare(&mut self, address: SocketAddr) {
+        self.spared.insert(address);
     }
 
     /// At `at` the operator does this.
@@ -370,7 +413,11 @@ impl<M: Machine> World<M> {
             Event::Connected { link, result } => self.connected(link, result),
             Event::Control(control) => self.operate(control),
             Event::Dial { dial } => self.dial(dial),
+            Event::Gathered { link } => self.gathered(link),
             Event::Message { from, to, message } => {
+                if let Some(observer) = &mut self.observer {
+                    observer.message(self.now, to, &message);
+                }
                 let from = ShardId(from as u16);
                 self.input(to, Input::Message { from, message });
             }
@@ -588,7 +635,9 @@ impl<M: Machine> World<M> {
             }
         }
         self.arm_tick(shard);
-        let left_open = self.left_open(shard);
+        let ended = core::mem::take(&mut self.slots[shard].ended);
+        let left_open = self.left_open(shard, &ended);
+        let idle = self.idle(shard);
         let slot = &self.slots[shard];
         let turn = Turn {
             now: self.now,
@@ -597,6 +646,8 @@ impl<M: Machine> World<M> {
             closing: slot.contract.closing(),
             asked: slot.contract.asked(),
             left_open: &left_open,
+            ended: &ended,
+            idle,
             is_drained: slot.is_drained,
         };
         let checked = self.observer.as_mut().map(|observer| observer.turn(&turn));
@@ -615,31 +666,6 @@ impl<M: Machine> World<M> {
             let message = format!("drained {late:?} after the deadline");
             self.fail(Violation::new("liveness", message));
         }
-    }
-
-    /// Tags of upstream connections that are open for clients who have just gone.
-    fn left_open(&mut self, shard: usize) -> Vec<String> {
-        let slot = &mut self.slots[shard];
-        let mut left = Vec::new();
-        for client in core::mem::take(&mut slot.ended) {
-            let Some(client) = &self.links[client].tag else {
-                continue;
-            };
-            let start = format!("{client}-");
-            for link in &self.links {
-                let (Some(conn), Some(tag)) = (link.conn, &link.tag) else {
-                    continue;
-                };
-                if link.origin == Origin::Shard
-                    && link.shard == shard
-                    && tag.starts_with(&start)
-                    && !slot.contract.is_closing(conn)
-                {
-                    left.push(tag.clone());
-                }
-            }
-        }
-        left
     }
 
     fn arm_tick(&mut self, shard: usize) {
@@ -698,7 +724,12 @@ impl<M: Machine> World<M> {
                     .get(&(shard, to))
                     .copied()
                     .unwrap_or_default();
-                let delay = Duration::from_micros(self.rng.below(2000));
+                let is_slow = self
+                    .faults
+                    .borrow_mut()
+                    .strikes(Fault::SlowMessages, &mut self.rng);
+                let micros = if is_slow { 5_000_000 } else { 2000 };
+                let delay = Duration::from_micros(self.rng.below(micros));
                 let at = last.max(self.now + delay);
                 self.last_message.insert((shard, to), at);
                 self.queue.push(

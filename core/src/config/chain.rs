@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use toml::de::DeValue;
+use toml::de::{DeTable, DeValue};
 
 use super::bounds;
 use super::diagnose::{Findings, nearest};
@@ -15,6 +15,7 @@ use super::snapshot::{Chain, Member, Pattern, Route, RouteTarget, Step, Upstream
 use super::timers::TimersSet;
 use super::traits::{TOKENS_MAX, TraitsSet};
 use crate::base::{JsonStr, RawJson};
+use crate::policy::balance::Strategy;
 
 /// Members of a request that say what is asked and how it is answered; the gateway sets them
 /// itself.
@@ -129,11 +130,12 @@ impl<'p> Targets<'p> {
         }
         let before = self.count;
         let mut steps: Vec<Step> = Vec::new();
+        let all = (settings, &manner);
         match value.get_ref() {
-            DeValue::String(_) => steps.extend(self.step(name, value, settings, findings)),
+            DeValue::String(_) => steps.extend(self.step(name, value, all, findings)),
             DeValue::Array(items) => {
                 for item in items {
-                    steps.extend(self.step(name, item, settings, findings));
+                    steps.extend(self.step(name, item, all, findings));
                 }
             }
             _ => {
@@ -152,25 +154,45 @@ impl<'p> Targets<'p> {
         (!chain.steps.is_empty()).then_some(RouteTarget::Chain(chain))
     }
 
+    /// Reads a step: a target; an array of them; or a table that says how they are balanced.
     fn step(
         &mut self,
         name: &str,
         value: &At<DeValue<'_>>,
-        settings: &Settings,
+        all: (&Settings, &Manner),
         findings: &mut Findings<'_>,
     ) -> Option<Step> {
-        let mut step = Step::new();
+        let (settings, manner) = all;
+        let mut strategy = manner.balance;
+        let mut members = Vec::new();
+        let is_balanced = |table: &DeTable<'_>| table.contains_key("targets");
+        let value = match value.get_ref() {
+            DeValue::Table(table) if is_balanced(table) => {
+                let what = format!("a step of `{name}`");
+                let mut section = section_of(value, what.clone(), &what, findings)?;
+                let balance = section.choice("balance", &Strategy::NAMES, findings);
+                strategy = balance.unwrap_or(strategy);
+                let targets = section.take("targets").filter(|it| it.get_ref().is_array());
+                if targets.is_none() {
+                    let message = "`targets` must be an array of targets";
+                    findings.problem(section.key_span("targets"), message);
+                }
+                section.finish(findings);
+                targets?
+            }
+            _ => value,
+        };
         if let DeValue::Array(items) = value.get_ref() {
             if items.is_empty() {
                 findings.problem(value.span(), format!("a step of `{name}` has no target"));
             }
             for item in items {
-                step.extend(self.member(name, item, settings, findings));
+                members.extend(self.member(name, item, settings, findings));
             }
         } else {
-            step.extend(self.member(name, value, settings, findings));
+            members.extend(self.member(name, value, settings, findings));
         }
-        (!step.is_empty()).then_some(step)
+        (!members.is_empty()).then_some(Step { members, strategy })
     }
 
     /// Reads one target: text, or a table.

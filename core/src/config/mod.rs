@@ -70,8 +70,9 @@
 //! `"provider"` to keep the name that was asked for, or `"demo"`. An array of targets is a chain:
 //! what the first cannot answer, the next is asked. An array within it is a step of several targets
 //! that share its conversations by `weight`; a target may be a table with `target`, `weight` (1 to
-//! 100), `concurrent`, `max_tokens`, `traits`, `parameters` and `headers`. In place of it all a
-//! table:
+//! 100), `concurrent`, `max_tokens`, `traits`, `timers`, `parameters` and `headers`. A step may be
+//! a table with `targets` and `balance`: the strategy by which new sessions are placed, one of
+//! [`Strategy::NAMES`](crate::policy::balance::Strategy::NAMES). In place of it all a table:
 //! - `target`: required; a target or a chain.
 //! - `max_tokens`: short for the trait of this name.
 //! - `traits`: a table, see below.
@@ -79,6 +80,7 @@
 //! - `headers`: headers to send with it.
 //! - `concurrent`: requests to each of its targets at the same time. By default any number.
 //! - `listed`: whether `GET /v1/models` shows the name. By default if it is no pattern.
+//! - `balance`: the strategy of all steps that name none.
 //!
 //! A name is looked up in this order, the first match wins: `[models]` from top to bottom;
 //! `provider/model`; `demo`; the providers' `models`, provider by provider.
@@ -88,9 +90,11 @@
 //! Of a provider or a model: `max_tokens` (for requests to a Messages API whose client set none),
 //! `thinking` (`"adaptive"`, `"budget"`, `"none"`), `token_limit_field` (`"max_tokens"`,
 //! `"max_completion_tokens"`), `cache_control`, `reasoning_field` (`"none"`, `"reasoning"`,
-//! `"reasoning_content"`, `"reasoning_details"`), `stream_options`, `developer_role`, `sampling`:
-//! the fields of [`Traits`](crate::dialect::Traits). What neither model nor provider sets is told
-//! by the model's name ([`traits_for`]), else by what is known of the provider.
+//! `"reasoning_content"`, `"reasoning_details"`), `stream_options`, `developer_role`, `sampling`;
+//! and what a request is passed on for if it needs more: `context_window` (tokens of a prompt),
+//! `images`, `tools`. They are the fields of [`Traits`](crate::dialect::Traits). What neither model
+//! nor provider sets is told by the model's name ([`traits_for`]), else by what is known of the
+//! provider.
 //!
 //! ## `[retry]`, `[breaker]` and `[queue]`
 //!
@@ -106,6 +110,7 @@
 //! and [`ShardLimits`](crate::base::limits::ShardLimits), and those of
 //! [`TimerLimits`](crate::base::limits::TimerLimits), by name. `total_stream` may be `"off"`.
 
+mod abilities;
 mod bounds;
 mod chain;
 mod diagnose;

@@ -12,6 +12,7 @@ use super::traits::traits_for;
 use super::value;
 use crate::base::{JsonStr, Limits, RawJson};
 use crate::dialect::{Dialect, Traits};
+use crate::policy::balance::Strategy;
 use crate::policy::breaker::BreakerLimits;
 use crate::policy::keys::KeyLimits;
 use crate::policy::queue::{Priority, QueueLimits};
@@ -192,9 +193,14 @@ pub struct Chain {
     pub manner: Manner,
 }
 
-/// Targets of equal rank: requests are spread over them, those of one session to the same. At least
-/// one.
-pub type Step = Vec<Member>;
+/// Targets of equal rank: requests are spread over them, those of one session to the same.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// At least one.
+    pub members: Vec<Member>,
+    /// How requests are spread.
+    pub strategy: Strategy,
+}
 
 /// A target with its share.
 #[derive(Clone, Debug)]
@@ -246,6 +252,14 @@ pub struct Named {
     pub thinking: bool,
     /// `sampling` does.
     pub sampling: bool,
+    /// `prefill` does.
+    pub prefill: bool,
+    /// `context_window` does.
+    pub context_window: bool,
+    /// `images` does.
+    pub images: bool,
+    /// `tools` does.
+    pub tools: bool,
 }
 
 /// A model that `GET /v1/models` shows.
@@ -343,17 +357,21 @@ impl Chain {
     pub fn of(upstream: Upstream, manner: Manner) -> Chain {
         let upstream = Arc::new(upstream);
         Chain {
-            steps: vec![vec![Member {
-                upstream,
-                weight: 1,
-            }]],
+            steps: vec![Step {
+                members: vec![Member {
+                    upstream,
+                    weight: 1,
+                }],
+                strategy: Strategy::default(),
+            }],
             manner,
         }
     }
 
     /// All its targets, in order.
     pub fn upstreams(&self) -> impl Iterator<Item = &Arc<Upstream>> {
-        self.steps.iter().flatten().map(|member| &member.upstream)
+        let members = self.steps.iter().flat_map(|step| &step.members);
+        members.map(|member| &member.upstream)
     }
 }
 
@@ -415,6 +433,18 @@ impl Upstream {
         }
         if self.named.sampling {
             traits.sampling = told.sampling.unwrap_or(traits.sampling);
+        }
+        if self.named.prefill {
+            traits.prefill = told.prefill.unwrap_or(traits.prefill);
+        }
+        if self.named.context_window {
+            traits.context_window = told.context_window.or(traits.context_window);
+        }
+        if self.named.images {
+            traits.images = told.images.unwrap_or(traits.images);
+        }
+        if self.named.tools {
+            traits.tools = told.tools.unwrap_or(traits.tools);
         }
         traits
     }

@@ -17,6 +17,7 @@ mod exchange;
 pub mod io;
 mod lines;
 mod local;
+mod needs;
 mod outbox;
 mod prepare;
 mod provider;
@@ -33,6 +34,7 @@ use self::balance::Balance;
 use self::client::Client;
 use self::ctx::{Alarm, ClientId, Ctx, Side, Ticket, UpstreamId};
 use self::exchange::Exchange;
+use self::exchange::share::Flights;
 use self::io::{Completion, Input, Machine, Message, Output, PEERS, WorkDone};
 use self::lines::Lines;
 use self::outbox::Outbox;
@@ -42,6 +44,7 @@ use self::upstream::Upstream;
 use crate::base::timer::Timers;
 use crate::base::{Arena, ExchangeId, Instant, ListenerId, Now, Rng, Seed, ShardId};
 use crate::config::Snapshot;
+use crate::policy::affinity::Affinity;
 use crate::wire::http1::HttpDate;
 use crate::wire::json::Tape;
 
@@ -69,6 +72,8 @@ pub struct Shard {
     exchanges: Arena<ExchangeId, Exchange>,
     providers: Vec<ProviderState>,
     targets: Vec<TargetState>,
+    /// Where sessions are whose target is not told by their hash.
+    affinity: Affinity,
     balance: Balance,
     listeners: u16,
     /// Listeners without an `Accept` in flight: a limit was met.
@@ -82,6 +87,8 @@ pub struct Shard {
     pending_upstreams: Vec<UpstreamId>,
     /// Who waits for what.
     lines: Lines,
+    /// Requests that ask the same as others.
+    flights: Flights,
     /// Exchanges that have waited for as long as they may, or for what a config that is gone had.
     pending_choices: VecDeque<ExchangeId>,
 }
@@ -114,7 +121,9 @@ impl Shard {
             exchanges: Arena::new(),
             providers,
             targets,
+            affinity: Affinity::default(),
             lines,
+            flights: Flights::default(),
             balance: Balance::new(options.id, options.shards),
             listeners: options.listeners,
             idle_listeners: Vec::new(),
@@ -155,7 +164,7 @@ impl Shard {
             } else if let Some(exchange) = self.lines.next_woken() {
                 self.choose_woken(exchange);
             } else if let Some(exchange) = self.pending_choices.pop_front() {
-                self.choose(exchange);
+                self.choose_pending(exchange);
             } else {
                 break;
             }
@@ -192,11 +201,14 @@ impl Shard {
             .exchanges
             .iter()
             .map(|(_, exchange)| exchange.held_bytes());
+        let at_targets = self.targets.iter().map(|state| state.in_flight);
+        let at_keys = self.providers.iter().map(|state| state.keys.in_flight());
         Usage {
             clients: self.clients.len(),
             upstreams: self.upstreams.len(),
             exchanges: self.exchanges.len(),
             waiting: self.lines.waiting(),
+            permits: at_targets.chain(at_keys).map(|it| it as usize).sum(),
             timers: self.ctx.timers.len(),
             tickets: self.ctx.tickets.len(),
             bodies_bytes: self.ctx.bodies_bytes,
@@ -391,6 +403,8 @@ pub struct Usage {
     pub exchanges: usize,
     /// Of these, requests that wait for a key, a target, or others of their client.
     pub waiting: usize,
+    /// Places that they take at targets and keys.
+    pub permits: usize,
     /// Armed timers.
     pub timers: usize,
     /// Work at the host.

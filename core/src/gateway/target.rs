@@ -51,6 +51,11 @@ pub(super) fn states(snapshot: &Snapshot, old: (&Snapshot, &[TargetState])) -> V
 }
 
 impl TargetState {
+    /// What the target is called among shards, and from one config to the next.
+    pub(super) const fn name(&self) -> u64 {
+        self.name
+    }
+
     /// A request goes out. Says whether it is the breaker's probe. [`TargetState::ended`] must
     /// follow.
     pub(super) fn begun(

@@ -64,6 +64,11 @@ pub struct Access {
     pub broken_events: u32,
     /// JSON paths of what the target had no place for.
     pub dropped: Vec<String>,
+    /// How long it waited, all in all, for a key, a target, or other requests of its client.
+    pub waited: Duration,
+    /// The id of the request whose answer it got too: then nothing was asked for it, and the usage
+    /// is in that one's record.
+    pub shared_with: Option<Bytes>,
 }
 
 /// An upstream that was asked.

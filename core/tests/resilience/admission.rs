@@ -241,6 +241,38 @@ fn nobody_waits_longer_than_wait_max_and_the_time_told_is_that_of_others() {
 }
 
 #[test]
+fn a_stream_that_waits_for_long_has_signs_of_life_and_then_the_answer() {
+    let narrow = NARROW.split("[[callers]]").next().unwrap();
+    let mut play = Play::new(&format!("retry.wait_max = \"60s\"\n{narrow}"));
+    let held = play.ask(Dialect::OpenAiChat, false);
+    let (conn, ..) = play.asked();
+    let (lucky, vain) = (play.ask(Dialect::Anthropic, true), {
+        play.world.pass(Duration::from_secs(1));
+        play.ask(Dialect::OpenAiChat, true)
+    });
+    play.world.pass(Duration::from_millis(8_999));
+    assert!(play.world.written(lucky).is_empty());
+    play.world.pass(Duration::from_millis(1));
+    let before = play.world.written(lucky).len();
+    assert!(play.world.written(lucky).starts_with(b"HTTP/1.1 200 "));
+    play.world.pass(Duration::from_secs(49));
+    assert!(play.world.written(lucky).len() > before);
+    let good = well(Dialect::OpenAiChat, false);
+    play.world.send(conn, good.bytes(1 << 20));
+    assert_eq!(play.answer(held).status(), 200);
+    let (conn, ..) = play.asked();
+    play.world.pass(Duration::from_secs(2));
+    let told = play.answer(vain);
+    assert!(told.text().contains("answers as many requests"));
+    play.world
+        .send(conn, well(Dialect::OpenAiChat, true).bytes(1 << 20));
+    let said = talk::read(Dialect::Anthropic, &play.answer(lucky), false);
+    assert!(said.is_complete);
+    assert_eq!(said.said().text, "well");
+    play.world.finish();
+}
+
+#[test]
 fn who_leaves_frees_the_place_at_once() {
     let mut play = Play::new(&format!("queue.length_max = 1\n{NARROW}"));
     let held = ask(&mut play, "one", "held");

@@ -18,7 +18,12 @@ const LATE: Duration = Duration::from_millis(1_200);
 
 /// A chain that hedges so many of a hundred requests, and whose first target answers in a second.
 fn known(percent: u32) -> Play {
-    let mut play = Play::new(&format!("retry.hedge_percent = {percent}\n{CHAIN}"));
+    known_with(&format!("retry.hedge_percent = {percent}"))
+}
+
+/// The same, with other settings.
+fn known_with(settings: &str) -> Play {
+    let mut play = Play::new(&format!("{settings}\n{CHAIN}"));
     for _ in 0..40 {
         let client = play.ask(Dialect::Anthropic, true);
         play.world.pass(Duration::from_secs(1));
@@ -219,4 +224,23 @@ fn answers_that_do_not_stream_are_not_hedged() {
     assert_eq!(play.reply_well(false), FIRST);
     play.answer(client);
     play.world.finish();
+}
+
+#[test]
+fn both_count_as_one_request_of_their_client_and_each_at_its_target() {
+    let limits = "retry.hedge_percent = 100\nqueue.concurrent_per_client = 1";
+    for winner in [FIRST, SECOND] {
+        let mut play = known_with(limits);
+        let (client, first, second) = race(&mut play, Dialect::Anthropic);
+        let next = play.ask(Dialect::Anthropic, true);
+        assert_eq!(play.world.usage().waiting, 1);
+        let won = if winner == FIRST { first } else { second };
+        let good = well(dialect_at(winner), true);
+        play.world.send(won, good.bytes(1 << 20));
+        is_answered(&play, client, Dialect::Anthropic);
+        assert_eq!(play.reply_well(true), FIRST, "the next one goes");
+        play.answer(next);
+        assert_eq!(play.world.usage().waiting, 0);
+        play.world.finish();
+    }
 }

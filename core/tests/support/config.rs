@@ -94,7 +94,7 @@ pub(crate) fn target(snapshot: &mut Snapshot) -> &mut Upstream {
         panic!("a chain")
     };
     let chain = Arc::get_mut(chain).unwrap();
-    Arc::get_mut(&mut chain.steps[0][0].upstream).unwrap()
+    Arc::get_mut(&mut chain.steps[0].members[0].upstream).unwrap()
 }
 
 /// A target that takes all that its API has.

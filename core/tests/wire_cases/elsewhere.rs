@@ -413,3 +413,64 @@ fn case_01_text_without_a_finish_is_no_answer_to_a_client_that_waits_for_all() {
         }
     }
 }
+
+/// How long after the client's request the second target was asked.
+fn time_to_second(play: &mut Play, dialect: Dialect, failure: &Reply) -> Duration {
+    let step = Duration::from_millis(1);
+    let client = play.ask(dialect, true);
+    let mut time = Duration::ZERO;
+    loop {
+        match play.pending().first().map(|(_, port, _)| *port) {
+            Some(SECOND) => break,
+            Some(_) => {
+                play.reply(failure);
+            }
+            None => {
+                play.world.pass(step);
+                time += step;
+            }
+        }
+        assert!(time < SECOND_OF_TIME, "never asked");
+    }
+    play.reply_well(true);
+    assert_unseen(play, client, dialect, "the fallback's");
+    time
+}
+
+#[test]
+fn in_an_outage_the_fallback_is_asked_within_fifty_milliseconds() {
+    for dialect in DIALECTS {
+        for status in [500, 502, 503, 529, 404, 429] {
+            let mut play = Play::new(CHAIN);
+            for at in 0..20 {
+                let time = time_to_second(&mut play, dialect, &error(status));
+                assert!(time <= Duration::from_millis(50), "{status}: {time:?}");
+                let is_known = at >= 2 && status != 404;
+                assert!(!is_known || time.is_zero(), "{status}, {at}: {time:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_rescue_takes_no_longer_than_it_is_told_to_and_a_tenth_of_a_second() {
+    let alone = CHAIN.replace(", \"second/two\"", "");
+    for dialect in DIALECTS {
+        for status in [429, 503, 529] {
+            for (field, value, told) in [
+                ("retry-after", "2", 2_000),
+                ("retry-after-ms", "1500", 1_500),
+                ("retry-after", "0.2", 200),
+            ] {
+                let mut play = Play::new(&alone);
+                let client = play.ask(dialect, true);
+                play.reply(&error(status).field(field, value));
+                play.world.pass(Duration::from_millis(told - 1));
+                assert!(play.pending().is_empty(), "{status} {field} {value}");
+                play.world.pass(Duration::from_millis(100));
+                play.reply_well(true);
+                assert_unseen(&play, client, dialect, "in time");
+            }
+        }
+    }
+}

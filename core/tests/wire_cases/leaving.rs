@@ -199,8 +199,10 @@ fn leave_and_serve(mut play: Play, client: Conn, end: End, what: &str) {
 
 const HEAD: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
 
+type Until = fn(&mut Play);
+
 /// What comes before the client leaves, after its request was read; says whether it streams.
-const PHASES: [(&str, bool, fn(&mut Play)); 8] = [
+const PHASES: [(&str, bool, Until); 8] = [
     ("connecting", true, |_| {}),
     ("waiting for headers", true, |play| {
         play.asked();

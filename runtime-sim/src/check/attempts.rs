@@ -3,37 +3,25 @@
 //! known.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use tollgate_core::base::Instant;
-use tollgate_core::config::{Route, RouteTarget};
 use tollgate_core::ir::Class;
 use tollgate_core::record::{Access, Attempted, Outcome};
 
-use crate::faults::Fault;
-use crate::script::journal::{Delivered, Journal, Sent, Shared, is_delivered};
+use crate::script::journal::{Delivered, Journal, Says, Sent, Shared, is_delivered};
 use crate::setup::PROVIDERS;
 use crate::world::Violation;
 
-/// The key of a provider, as one machine knows it.
-type KeyAt = (usize, usize, Arc<str>);
-
-/// A time in which a key must not be used.
-#[derive(Clone, Copy, Debug)]
-struct Closed<'j> {
-    from: Instant,
-    until: Instant,
-    status: u16,
-    marker: &'j str,
-}
-
 /// Holds what upstreams were asked against what may be.
-pub(crate) fn check(shared: &Shared, records: &BTreeMap<String, Access>) -> Result<(), Violation> {
+pub(crate) fn check(
+    shared: &Shared,
+    records: &BTreeMap<String, (Instant, Access)>,
+) -> Result<(), Violation> {
     let journal = shared.journal.borrow();
     let delivered = shared.delivered.borrow();
     let is_calm = shared.faults.borrow().is_calm();
     for (marker, sent) in &journal.sent {
-        let Some(record) = records.get(marker) else {
+        let Some((_, record)) = records.get(marker) else {
             continue;
         };
         let attempts_max = shared.snapshot.retry.attempts_max as usize;
@@ -46,13 +34,10 @@ pub(crate) fn check(shared: &Shared, records: &BTreeMap<String, Access>) -> Resu
         };
         asked.is_bounded(attempts_max)?;
         asked.is_before_content(&journal)?;
+        asked.is_within_reason()?;
         asked.is_recorded()?;
     }
-    // A request that came before a reload goes on with the keys of its own config.
-    if shared.faults.borrow().injected()[Fault::Reload as usize] > 0 {
-        return Ok(());
-    }
-    keys_are_left_alone(shared, &journal, &delivered, records)
+    Ok(())
 }
 
 /// One request, and what was asked for it.
@@ -74,11 +59,8 @@ impl Asked<'_> {
         Err(Violation::new("attempts", message))
     }
 
-    /// What was sent on a kept connection and not answered may have been sent again on a fresh one,
-    /// as the same attempt.
     fn is_spare(&self, sent: &Sent) -> bool {
-        let read = self.delivered.get(sent.link).map_or(0, |read| read.bytes);
-        sent.asked.is_reused && read <= sent.begin_at
+        is_spare(sent, self.delivered)
     }
 
     fn is_bounded(&self, attempts_max: usize) -> Result<(), Violation> {
@@ -98,6 +80,27 @@ impl Asked<'_> {
             return self.fail(&format!(
                 "an attempt after the client's content {content_at}"
             ));
+        }
+        Ok(())
+    }
+
+    /// Whether nobody else was asked what was refused for what it says.
+    fn is_within_reason(&self) -> Result<(), Violation> {
+        let refused = self.sent.iter().filter(|sent| sent.says == Says::Refusal);
+        let refused = refused.filter_map(|sent| said(sent, self.delivered));
+        // An answer may be given up before it says anything.
+        let is_noted = |told: &Attempted| {
+            matches!(
+                told.failed(),
+                Some(Class::InvalidRequest | Class::ContentFilter)
+            )
+        };
+        let is_noted = self.record.attempts.iter().any(is_noted);
+        let Some(refused) = refused.min().filter(|_| is_noted) else {
+            return Ok(());
+        };
+        if self.sent.iter().any(|sent| sent.asked.at > refused) {
+            return self.fail(&format!("an attempt after it was refused at {refused}"));
         }
         Ok(())
     }
@@ -126,7 +129,9 @@ impl Asked<'_> {
         };
         let is_complete = self.record.outcome == Outcome::Complete;
         let is_answered = |sent: &Sent| is_same(last, sent) && is_delivered(sent, self.delivered);
-        if is_complete && (last.failed().is_some() || !self.sent.iter().any(is_answered)) {
+        let is_named = self.record.provider.as_ref() == Some(&last.provider);
+        let is_by_last = last.failed().is_none() && is_named;
+        if is_complete && !(is_by_last && self.sent.iter().any(is_answered)) {
             return self.fail("complete, but not by the last attempt");
         }
         for told in attempts.iter().filter(|told| is_limit(told.failed())) {
@@ -139,102 +144,28 @@ impl Asked<'_> {
     }
 }
 
+/// What was sent on a kept connection and not answered may have been sent again on a fresh one, as
+/// the same attempt.
+pub(super) fn is_spare(sent: &Sent, delivered: &[Delivered]) -> bool {
+    let read = delivered.get(sent.link).map_or(0, |read| read.bytes);
+    sent.asked.is_reused && read <= sent.begin_at
+}
+
+/// When the machine had read what the answer says.
+pub(super) fn said(sent: &Sent, delivered: &[Delivered]) -> Option<Instant> {
+    delivered.get(sent.link)?.reached(sent.said_at?)
+}
+
+/// When the machine had an answer's first byte, or gave the attempt up.
+pub(super) fn decided(sent: &Sent, delivered: &[Delivered]) -> Option<Instant> {
+    let read = delivered.get(sent.link)?;
+    read.reached(sent.begin_at + 1).or(read.closed_at)
+}
+
 /// Whether an attempt failed so that its key is taken out.
 const fn is_limit(failed: Option<Class>) -> bool {
     matches!(
         failed,
         Some(Class::RateLimit | Class::Authentication | Class::Billing | Class::Permission)
     )
-}
-
-/// No key is used from when the machine was told that it must not, until that time is over.
-fn keys_are_left_alone(
-    shared: &Shared,
-    journal: &Journal,
-    delivered: &[Delivered],
-    records: &BTreeMap<String, Access>,
-) -> Result<(), Violation> {
-    let mut closed: BTreeMap<KeyAt, Vec<Closed<'_>>> = BTreeMap::new();
-    for (marker, attempts) in &journal.sent {
-        for sent in attempts {
-            let told = closed_by(marker, (attempts, sent), delivered, records);
-            if let Some((key, told)) = key_of(sent).zip(told) {
-                closed.entry(key).or_default().push(told);
-            }
-        }
-    }
-    for (marker, sent) in all(journal) {
-        let at = sent.asked.at;
-        let Some(told) = key_of(sent).and_then(|key| closed.get(&key)) else {
-            continue;
-        };
-        let mut broken = told.iter().filter(|told| told.from < at && at < told.until);
-        let is_spared =
-            |status: u16| status == 429 || !is_all_there_is(shared, sent.asked.provider);
-        if let Some(told) = broken.find(|told| is_spared(told.status)) {
-            let message = format!(
-                "{marker}: asked at {at} with a key that was to be left alone from {} to {}, since \
-                 {} was answered to {}: {:?}",
-                told.from, told.until, told.status, told.marker, sent.asked
-            );
-            return Err(Violation::new("key", message));
-        }
-    }
-    Ok(())
-}
-
-fn all(journal: &Journal) -> impl Iterator<Item = (&str, &Sent)> {
-    let requests = journal.sent.iter();
-    requests.flat_map(|(marker, sent)| sent.iter().map(move |sent| (marker.as_str(), sent)))
-}
-
-/// Whether a provider has one key, and a route that leads nowhere else: then its key is used though
-/// it was refused, and is well again for all once it is accepted.
-fn is_all_there_is(shared: &Shared, provider: usize) -> bool {
-    let is_alone = |route: &Route| match &route.target {
-        RouteTarget::Chain(chain) => chain.upstreams().all(|it| it.provider == provider),
-        RouteTarget::Demo => false,
-    };
-    let keys = shared.snapshot.providers.get(provider);
-    keys.is_some_and(|it| it.keys().len() == 1) && shared.snapshot.routes.iter().any(is_alone)
-}
-
-fn key_of(sent: &Sent) -> Option<KeyAt> {
-    let asked = &sent.asked;
-    Some((asked.shard, asked.provider, asked.key.clone()?))
-}
-
-/// For how long an answer closes its key, if the machine took note of it: not if its client had
-/// gone.
-fn closed_by<'j>(
-    marker: &'j str,
-    (attempts, sent): (&[Sent], &Sent),
-    delivered: &[Delivered],
-    records: &BTreeMap<String, Access>,
-) -> Option<Closed<'j>> {
-    let limit = sent.limit?;
-    let marks = &delivered.get(sent.link)?.marks;
-    let (_, from) = marks.iter().find(|(at, _)| Some(*at) == limit.end_at)?;
-    let from = (*from)?;
-    let class = match limit.status {
-        429 => Class::RateLimit,
-        401 => Class::Authentication,
-        402 => Class::Billing,
-        _ => Class::Permission,
-    };
-    let (name, ..) = PROVIDERS[sent.asked.provider];
-    let noted = records.get(marker)?.attempts.iter().filter(|told| {
-        *told.provider == *name && told.key == sent.asked.key && told.failed() == Some(class)
-    });
-    let alike = attempts.iter().filter(|other| {
-        other.limit.is_some_and(|it| it.status == limit.status)
-            && other.asked.provider == sent.asked.provider
-            && other.asked.key == sent.asked.key
-    });
-    (noted.count() >= alike.count()).then_some(Closed {
-        from,
-        until: from + limit.wait,
-        status: limit.status,
-        marker,
-    })
 }

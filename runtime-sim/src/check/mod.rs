@@ -1,9 +1,13 @@
 //! The checkers: one file for each property that must hold in every run.
 
+mod affinity;
 pub(crate) mod answer;
 pub(crate) mod attempts;
+mod breaker;
 pub(crate) mod contract;
 pub(crate) mod http;
+mod keys;
 pub(crate) mod memory;
+mod rescue;
 pub(crate) mod run;
 pub(crate) mod stream;

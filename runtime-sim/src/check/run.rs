@@ -5,13 +5,15 @@ use std::collections::BTreeMap;
 
 use tollgate_core::base::Instant;
 use tollgate_core::gateway::Usage;
+use tollgate_core::gateway::io::Message;
 use tollgate_core::record::{Access, Outcome, Record};
 
-use super::{attempts, memory};
+use super::{affinity, attempts, breaker, keys, memory, rescue};
 use crate::faults::Fault;
+use crate::peer::LinkId;
 use crate::scenario::Observed;
-use crate::script::journal::{Asked, Kind, Seen, Shared};
-use crate::world::{Observer, Turn, Violation};
+use crate::script::journal::{Asked, Kind, Seen, Sent, Shared};
+use crate::world::{Observer, Reading, Turn, Violation};
 
 /// No exchange takes longer, whatever happens: the scripts' slowest answer, and all deadlines.
 const EXCHANGE_TIME_MAX: Duration = Duration::from_secs(2 * 60 * 60);
@@ -20,10 +22,16 @@ const CALM_TIME_MAX: Duration = Duration::from_secs(60);
 /// Late ticks, late completions, host threads and the way to the client.
 const SLACK: Duration = Duration::from_secs(20);
 
+/// What a machine was told by another.
+pub(crate) type Heard = (Instant, usize, Message);
+
 /// Watches one run.
 pub(crate) struct Checker {
     shared: Shared,
-    records: BTreeMap<String, Access>,
+    /// When each came, and what it says.
+    records: BTreeMap<String, (Instant, Access)>,
+    /// What each machine was told by others, and when.
+    heard: Vec<Heard>,
 }
 
 impl Checker {
@@ -31,6 +39,7 @@ impl Checker {
         Checker {
             shared,
             records: BTreeMap::new(),
+            heard: Vec::new(),
         }
     }
 
@@ -41,8 +50,33 @@ impl Checker {
     pub(crate) fn complete(&self) -> u64 {
         self.records
             .values()
-            .filter(|access| access.outcome == Outcome::Complete)
+            .filter(|(_, access)| access.outcome == Outcome::Complete)
             .count() as u64
+    }
+
+    /// Nothing is held for anybody, but what waits for new clients.
+    pub(crate) fn idle<'a, M: Observed>(
+        &self,
+        machine: impl Fn(usize) -> Option<&'a M>,
+    ) -> Result<(), Violation> {
+        let mut machines = (0..).map_while(machine);
+        let held = machines.find_map(|machine| {
+            let usage = machine.usage();
+            // One from outside, and one that another shard hands over.
+            let is_waiting = usage.clients <= 2;
+            let rest = Usage {
+                clients: 0,
+                ..usage
+            };
+            (!is_waiting || rest != Usage::default()).then_some(usage)
+        });
+        match held {
+            Some(usage) => {
+                let message = format!("after the last client: {usage:?}");
+                Err(Violation::new("leak", message))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Nothing is left, and every request has its record.
@@ -64,7 +98,7 @@ impl Checker {
             }
         }
         if self.shared.setup.is_resilient {
-            attempts::check(&self.shared, &self.records)?;
+            self.is_resilient(shards)?;
         }
         let journal = self.shared.journal.borrow();
         let delivered = self.shared.delivered.borrow();
@@ -76,7 +110,7 @@ impl Checker {
         for (marker, asked) in &journal.asked {
             let read = delivered.get(asked.link).map_or(0, |read| read.bytes);
             let is_accepted = self.is_reached(asked) && read >= asked.head_end;
-            let record = self.records.get(marker);
+            let record = self.records.get(marker).map(|(_, record)| record);
             let seen = journal.seen.get(marker).copied().unwrap_or_default();
             // What comes of a head after it was given up is dropped; that it was may have been
             // lost.
@@ -101,6 +135,24 @@ impl Checker {
         Ok(())
     }
 
+    /// How targets and keys were used.
+    fn is_resilient(&self, shards: usize) -> Result<(), Violation> {
+        attempts::check(&self.shared, &self.records)?;
+        for (marker, (_, record)) in &self.records {
+            rescue::check(&self.shared, marker, record)?;
+        }
+        // A request that came before a reload goes on with the targets and keys of its own config.
+        if self.shared.faults.borrow().injected()[Fault::Reload as usize] > 0 {
+            return Ok(());
+        }
+        keys::check(&self.shared, &self.records, &self.heard, shards as u16)?;
+        breaker::check(&self.shared, &self.records, &self.heard)?;
+        if self.shared.faults.borrow().is_calm() {
+            affinity::check(&self.shared)?;
+        }
+        Ok(())
+    }
+
     /// Whether a record says of an answer what the client has seen of it.
     fn is_true(&self, asked: &Asked, seen: &Seen, record: &Access) -> Result<(), Violation> {
         let is_complete = record.outcome == Outcome::Complete;
@@ -109,16 +161,21 @@ impl Checker {
         let is_seen_complete = seen.is_complete || is_unready;
         let journal = self.shared.journal.borrow();
         let id = String::from_utf8_lossy(&record.request_id);
-        let sent = journal.sent.get(id.as_ref()).and_then(|sent| sent.last());
         let is_calm = self.shared.faults.borrow().is_calm();
-        let is_counted = match sent.filter(|_| is_calm && seen.is_complete) {
-            Some(sent) => {
-                record.usage.input == sent.told.input_tokens
-                    && record.usage.output == sent.told.output_tokens
-                    && record.request_bytes >= asked.content.len() as u64
-            }
-            None => true,
+        let delivered = self.shared.delivered.borrow();
+        let attempts = journal.sent.get(id.as_ref());
+        let attempts = attempts.filter(|_| is_complete && seen.is_complete);
+        let answered = attempts.and_then(|attempts| attempts.last());
+        // All that was told must be counted, where all of it came.
+        let is_whole = |sent: &&Sent| {
+            let read = delivered.get(sent.link).map_or(0, |read| read.bytes);
+            is_calm || sent.whole_at.is_some_and(|at| at <= read)
         };
+        let is_counted = answered.filter(is_whole).is_none_or(|sent| {
+            record.usage.input == sent.told.input_tokens
+                && record.usage.output == sent.told.output_tokens
+                && record.request_bytes >= asked.content.len() as u64
+        });
         let is_true = record.status == Some(seen.status)
             && is_complete == is_seen_complete
             && record.response_bytes == seen.body_bytes
@@ -129,6 +186,22 @@ impl Checker {
         }
         let message = format!("{seen:?} was seen of {asked:?}, and recorded: {record:?}");
         Err(Violation::new("record", message))
+    }
+
+    /// Whether the request of a client that has just gone is over.
+    fn is_let_go(&self, link: LinkId) -> Result<(), Violation> {
+        let journal = self.shared.journal.borrow();
+        let read = self.shared.delivered.borrow()[link].bytes;
+        for (marker, asked) in journal.asked.iter().filter(|(_, asked)| asked.link == link) {
+            let is_answered = journal.seen.get(marker).is_some_and(|seen| seen.is_ended);
+            let is_begun = read >= asked.head_end && self.is_reached(asked);
+            let is_generate = matches!(asked.kind, Kind::Generate(_) | Kind::Demo);
+            if is_generate && is_begun && !is_answered && !self.records.contains_key(marker) {
+                let message = format!("the client of {marker} is gone, and it goes on");
+                return Err(Violation::new("gone", message));
+            }
+        }
+        Ok(())
     }
 
     /// How long an exchange may take that ends now: it is bounded, and so is the silence of its
@@ -154,7 +227,9 @@ impl Checker {
         let attempts = journal.sent.get(marker).into_iter().flatten();
         let read = attempts.filter_map(|sent| {
             let read = delivered.get(sent.link)?;
-            (read.bytes > sent.begin_at).then_some(read.at)
+            // Signs of life are no reason to wait.
+            let data = sent.pings_at.and_then(|at| read.reached(at));
+            (read.bytes > sent.begin_at).then_some(data.unwrap_or(read.at))
         });
         match read.max() {
             Some(read) => now - read <= answering,
@@ -195,7 +270,7 @@ impl<M: Observed> Observer<M> for std::rc::Rc<core::cell::RefCell<Checker>> {
         };
         if checker
             .records
-            .insert(marker.clone(), access.clone())
+            .insert(marker.clone(), (now, access.clone()))
             .is_some()
         {
             return fail(format!("a second one for {marker}: {access:?}"));
@@ -217,14 +292,31 @@ impl<M: Observed> Observer<M> for std::rc::Rc<core::cell::RefCell<Checker>> {
         Ok(())
     }
 
+    fn message(&mut self, now: Instant, shard: usize, message: &Message) {
+        self.borrow_mut().heard.push((now, shard, *message));
+    }
+
+    fn reading(&mut self, reading: &Reading<'_>) -> Result<(), Violation> {
+        let checker = self.borrow();
+        memory::is_held_back(reading, &checker.shared)
+            .map_err(|message| Violation::new("memory", message))
+    }
+
     fn turn(&mut self, turn: &Turn<'_, M>) -> Result<(), Violation> {
         let checker = self.borrow();
         for tag in turn.left_open {
-            let outcome = checker.records.get(tag).map(|access| &access.outcome);
+            let outcome = checker.records.get(tag).map(|(_, access)| &access.outcome);
             if matches!(outcome, None | Some(Outcome::ClientGone)) {
                 let message = format!("the client of {tag} is gone, and its upstream is open");
                 return Err(Violation::new("gone", message));
             }
+        }
+        for &link in turn.ended {
+            checker.is_let_go(link)?;
+        }
+        if turn.idle > checker.shared.limits.shard.idle_per_target_max {
+            let message = format!("{} idle connections to one address", turn.idle);
+            return Err(Violation::new("pool", message));
         }
         let usage = turn.machine.usage();
         memory::check(&usage, turn.asked, turn.closing, &checker.shared.limits)

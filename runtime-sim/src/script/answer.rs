@@ -41,7 +41,7 @@ const WORDS: [&str; 12] = [
 ];
 
 impl Answer {
-    pub(crate) fn draw(marker: &str, attempt: usize, rng: &mut Rng) -> Answer {
+    pub(crate) fn draw(marker: &str, attempt: usize, is_long: bool, rng: &mut Rng) -> Answer {
         let count = match rng.below(10) {
             0 => 0,
             1 => 100 + rng.below(100),
@@ -52,6 +52,10 @@ impl Answer {
             let words = 1 + rng.below(4);
             let draw = |_| WORDS[rng.below(WORDS.len() as u64) as usize];
             pieces.push((0..words).map(draw).collect());
+        }
+        if is_long {
+            let pieces_long = 20 + rng.below(100);
+            pieces.extend((0..pieces_long).map(|_| "toll ".repeat(1 + rng.below(1000) as usize)));
         }
         let arguments = rng.chance(1, 4).then(|| {
             let text = json!({ "city": marker, "n": rng.below(1 << 40) }).to_string();
@@ -263,5 +267,47 @@ pub(crate) fn error_event(dialect: Dialect) -> Vec<u8> {
     match dialect {
         Dialect::Anthropic => format!("event: error\ndata: {data}\n\n").into_bytes(),
         Dialect::OpenAiChat => format!("data: {data}\n\n").into_bytes(),
+    }
+}
+
+/// A sign of life that says nothing.
+pub(crate) fn ping(dialect: Dialect, number: usize) -> Vec<u8> {
+    match dialect {
+        Dialect::Anthropic if number % 3 != 2 => {
+            b"event: ping\ndata: {\"type\":\"ping\"}\n\n".to_vec()
+        }
+        Dialect::Anthropic | Dialect::OpenAiChat => b": still here\n\n".to_vec(),
+    }
+}
+
+/// Why a request is refused for what it says: as too long (0), for its contents (1), as wrong.
+pub(crate) fn refusal(dialect: Dialect, kind: usize) -> serde_json::Value {
+    match dialect {
+        Dialect::Anthropic => {
+            let message = [
+                "prompt is too long: 250000 tokens > 200000 maximum",
+                "Output blocked by content filtering policy",
+                "messages.0: unexpected role",
+            ][kind.min(2)];
+            json!({ "type": "error", "error": {
+                "type": "invalid_request_error", "message": message } })
+        }
+        Dialect::OpenAiChat => {
+            let (code, message) = [
+                (
+                    "context_length_exceeded",
+                    "This model's maximum context length is 8192 tokens. However, your messages \
+                     resulted in 9000 tokens.",
+                ),
+                (
+                    "content_filter",
+                    "The response was filtered due to the prompt triggering the content \
+                     management policy.",
+                ),
+                ("invalid_value", "Invalid value: 'x'."),
+            ][kind.min(2)];
+            json!({ "error": { "message": message, "type": "invalid_request_error",
+                "param": "messages", "code": code } })
+        }
     }
 }

@@ -47,7 +47,15 @@ pub(crate) struct ClientPeer {
 #[derive(Clone, Copy, Debug)]
 struct Vanish {
     when: When,
-    by_reset: bool,
+    how: How,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum How {
+    Close,
+    /// FIN, and it waits for the gateway's.
+    HalfClose,
+    Reset,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -58,12 +66,15 @@ enum When {
 }
 
 impl ClientPeer {
-    pub(crate) fn draw(shared: Shared, number: usize, mut rng: Rng) -> ClientPeer {
+    /// The client of this number, with so many requests at most.
+    pub(crate) fn draw(shared: Shared, number: usize, asks_max: u64, mut rng: Rng) -> ClientPeer {
         let mut faults = shared.faults.borrow_mut();
         let name = format!("c{number}");
-        let count = 1 + rng.below(4);
+        let count = (1 + rng.below(5)).min(asks_max);
+        let session = format!("session-{}", rng.below(6));
+        let session = rng.chance(1, 2).then_some(session.as_str());
         let asks: Vec<Ask> = (0..count)
-            .map(|index| Ask::draw(format!("{name}-{index}"), &mut faults, &mut rng))
+            .map(|index| Ask::draw(format!("{name}-{index}"), session, &mut faults, &mut rng))
             .collect();
         let total: usize = asks.iter().map(|ask| ask.bytes.len()).sum();
         let is_slow = faults.strikes(Fault::SlowSender, &mut rng);
@@ -78,10 +89,16 @@ impl ClientPeer {
             _ => When::After(Duration::from_millis(rng.below(5000))),
         };
         let vanishes = faults.strikes(Fault::Vanish, &mut rng);
-        let vanish = Vanish {
-            when,
-            by_reset: rng.chance(1, 2),
+        let is_half = faults.strikes(Fault::HalfClose, &mut rng);
+        let how = if is_half {
+            How::HalfClose
+        } else if rng.chance(1, 2) {
+            How::Reset
+        } else {
+            How::Close
         };
+        let vanish = Vanish { when, how };
+        let vanishes = vanishes || is_half;
         let is_pipelining = faults.strikes(Fault::Pipelining, &mut rng);
         drop(faults);
         ClientPeer {
@@ -116,6 +133,8 @@ impl ClientPeer {
             is_stream: ask.is_stream,
             kind: ask.kind,
             content: ask.content.clone(),
+            model: ask.model,
+            session: ask.session.clone(),
             head_end: begin + ask.head_len as u64,
             before: self.asked,
         };
@@ -209,9 +228,10 @@ impl ClientPeer {
 
     fn vanish(&mut self, io: &mut PeerIo) {
         self.is_over = true;
-        match self.vanish {
-            Some(Vanish { by_reset: true, .. }) => io.reset(),
-            _ => io.close(),
+        match self.vanish.map(|vanish| vanish.how) {
+            Some(How::Reset) => io.reset(),
+            Some(How::HalfClose) => io.finish(),
+            Some(How::Close) | None => io.close(),
         }
     }
 
@@ -368,7 +388,7 @@ impl Peer for ClientPeer {
     }
 
     fn woke(&mut self, io: &mut PeerIo, token: u64) {
-        if self.is_over {
+        if self.is_over && token != TOKEN_PATIENCE {
             return;
         }
         match token {

@@ -7,11 +7,12 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use tollgate_core::base::{Instant, Limits};
+use tollgate_core::base::{Instant, Limits, Rng};
 use tollgate_core::config::Snapshot;
 use tollgate_core::dialect::Dialect;
 
-use crate::faults::Faults;
+use super::outage::{How, Outage};
+use crate::faults::{Fault, Faults};
 use crate::peer::LinkId;
 use crate::setup::Setup;
 use crate::world::Violation;
@@ -26,6 +27,36 @@ pub(crate) struct Shared {
     pub(crate) limits: Rc<Limits>,
     pub(crate) setup: Setup,
     pub(crate) snapshot: Arc<Snapshot>,
+    pub(crate) outages: Rc<[Outage]>,
+    /// A provider that is always well, if there is one.
+    pub(crate) healthy: Option<usize>,
+    /// Where each answer ends, if all do at the same place.
+    pub(crate) cut: Option<Cut>,
+}
+
+/// A place of an answer behind which nothing comes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Cut {
+    /// Behind so many events of a stream.
+    Events(usize),
+    /// Behind so many bytes, of head and body.
+    Bytes(usize),
+}
+
+impl Cut {
+    pub(crate) const fn event(self) -> Option<usize> {
+        match self {
+            Cut::Events(count) => Some(count),
+            Cut::Bytes(_) => None,
+        }
+    }
+
+    pub(crate) const fn byte(self) -> Option<usize> {
+        match self {
+            Cut::Events(_) => None,
+            Cut::Bytes(count) => Some(count),
+        }
+    }
 }
 
 /// What a machine has read from a link, and when it wrote.
@@ -37,12 +68,16 @@ pub struct Delivered {
     pub at: Instant,
     /// The machine.
     pub shard: usize,
+    /// When it asked for the connection's end.
+    pub closed_at: Option<Instant>,
     /// When it began to write what it has written since its last read; `None` if it has not.
     pub(crate) asks_since: Option<Instant>,
     /// When it began to write before its last read, or since.
     pub(crate) asked_at: Instant,
-    /// Places among the bytes, and when it had read as far.
-    pub(crate) marks: Vec<(u64, Option<Instant>)>,
+    /// Places among the bytes that it has not come to.
+    ahead: Vec<u64>,
+    /// Those that it has, and when.
+    reached: Vec<(u64, Instant)>,
 }
 
 impl Delivered {
@@ -61,11 +96,9 @@ impl Delivered {
         if count > 0 {
             self.asks_since = None;
         }
-        for (at, reached) in &mut self.marks {
-            if *at <= self.bytes && reached.is_none() {
-                *reached = Some(now);
-            }
-        }
+        let reached = self.ahead.iter().filter(|&&at| at <= self.bytes);
+        self.reached.extend(reached.map(|&at| (at, now)));
+        self.ahead.retain(|&at| at > self.bytes);
     }
 
     /// The machine writes.
@@ -74,6 +107,17 @@ impl Delivered {
             self.asks_since = Some(now);
             self.asked_at = now;
         }
+    }
+
+    /// Takes note of when the machine has read up to `at`.
+    pub(crate) fn mark(&mut self, at: u64) {
+        self.ahead.push(at);
+    }
+
+    /// When it had read up to a place that was marked.
+    pub(crate) fn reached(&self, at: u64) -> Option<Instant> {
+        let reached = self.reached.iter().find(|(place, _)| *place == at);
+        reached.map(|(_, when)| *when)
     }
 }
 
@@ -113,6 +157,10 @@ pub(crate) struct Asked {
     pub(crate) kind: Kind,
     /// What its user says.
     pub(crate) content: String,
+    /// The name of the model that it asks for.
+    pub(crate) model: &'static str,
+    /// The session that it says it belongs to.
+    pub(crate) session: Option<String>,
     /// Where on its link its head ends.
     pub(crate) head_end: u64,
     /// Requests before it on its connection.
@@ -131,8 +179,13 @@ pub(crate) struct Sent {
     /// It holds events that cannot be read.
     pub(crate) is_broken: bool,
     pub(crate) asked: Attempt,
-    /// It says of the key that it is not to be used for so long, once it is read up to here.
-    pub(crate) limit: Option<Limit>,
+    pub(crate) says: Says,
+    /// Where on its link that is said.
+    pub(crate) said_at: Option<u64>,
+    /// Where on its link it has come whole and unspoilt.
+    pub(crate) whole_at: Option<u64>,
+    /// From where on nothing comes but signs of life.
+    pub(crate) pings_at: Option<u64>,
 }
 
 /// With what an upstream was asked.
@@ -151,13 +204,29 @@ pub(crate) struct Attempt {
     pub(crate) is_reused: bool,
 }
 
-/// A status that takes a key out for a while.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Limit {
-    pub(crate) status: u16,
-    pub(crate) wait: Duration,
-    /// Where on the link the answer that says so ends, once it is sent.
-    pub(crate) end_at: Option<u64>,
+/// What an answer says of whoever is at fault, where that is certain.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) enum Says {
+    /// It is an answer, or what it is depends on more.
+    #[default]
+    Nothing,
+    /// The upstream failed.
+    Fault,
+    /// The key is to be left alone.
+    Limit { status: u16, wait: Wait },
+    /// The request is refused for what it says, and would be elsewhere.
+    Refusal,
+    /// The request is too long for this upstream.
+    TooLong,
+}
+
+/// For how long a key is to be left alone.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Wait {
+    /// From when the machine learns of it.
+    For(Duration),
+    /// Until a time.
+    Until(Instant),
 }
 
 /// What a client has seen of its answer.
@@ -195,10 +264,51 @@ impl Journal {
 }
 
 impl Shared {
+    /// Whether `fault` strikes now at a provider. One that is always well meets only such as do no
+    /// harm.
+    pub(crate) fn strikes(&self, fault: Fault, provider: usize, rng: &mut Rng) -> bool {
+        let mut faults = self.faults.borrow_mut();
+        if self.healthy == Some(provider) && !fault.is_harmless() {
+            // The draw is made all the same.
+            rng.next_u64();
+            return false;
+        }
+        faults.strikes(fault, rng)
+    }
+
+    /// How a provider fails at this time, if it does.
+    pub(crate) fn outage(&self, provider: usize, now: Instant) -> Option<How> {
+        if self.healthy == Some(provider) {
+            return None;
+        }
+        let mut outages = self.outages.iter();
+        let outage = outages.find(|it| it.provider == provider && it.from <= now && now < it.until);
+        let how = outage?.how;
+        self.faults.borrow_mut().count(match how {
+            How::Exhausted(_) => Fault::KeysExhausted,
+            _ => Fault::Outage,
+        });
+        Some(how)
+    }
+
     pub(crate) fn fail(&self, check: &'static str, message: impl Into<String>) {
         self.journal
             .borrow_mut()
             .fail(Violation::new(check, message));
+    }
+
+    /// Whether a provider takes no connections at this time.
+    pub(crate) fn refuses(&self, provider: usize, now: Instant) -> bool {
+        let mut outages = self.outages.iter();
+        let refuses = self.healthy != Some(provider)
+            && outages.any(|it| {
+                let is_now = it.from <= now && now < it.until;
+                it.provider == provider && is_now && it.how == How::Refused
+            });
+        if refuses {
+            self.faults.borrow_mut().count(Fault::Outage);
+        }
+        refuses
     }
 
     /// Whether the machine has read all of some upstream's answer to `marker`.

@@ -4,5 +4,8 @@
 pub(crate) mod answer;
 pub(crate) mod client;
 pub(crate) mod journal;
+pub(crate) mod outage;
+mod plan;
+mod read;
 pub(crate) mod request;
 pub(crate) mod server;

@@ -14,6 +14,10 @@ pub(crate) struct Ask {
     pub(crate) bytes: Vec<u8>,
     /// What its user says.
     pub(crate) content: String,
+    /// The name of the model.
+    pub(crate) model: &'static str,
+    /// The session that it belongs to.
+    pub(crate) session: Option<String>,
     pub(crate) head_len: usize,
     pub(crate) dialect: Dialect,
     pub(crate) is_stream: bool,
@@ -31,7 +35,12 @@ const MODELS: [(&str, Kind); 5] = [
 ];
 
 impl Ask {
-    pub(crate) fn draw(marker: String, faults: &mut Faults, rng: &mut Rng) -> Ask {
+    pub(crate) fn draw(
+        marker: String,
+        session: Option<&str>,
+        faults: &mut Faults,
+        rng: &mut Rng,
+    ) -> Ask {
         let is_bad = faults.strikes(Fault::BadRequest, rng);
         let is_large = faults.strikes(Fault::LargeBody, rng);
         let padding = if is_large {
@@ -54,7 +63,7 @@ impl Ask {
         let (model, kind) = MODELS[rng.below(MODELS.len() as u64) as usize];
         let is_stream = rng.chance(2, 3);
         let content = format!("{marker} {}", "x".repeat(padding as usize));
-        let body = body(&content, dialect, model, is_stream, rng);
+        let body = body(&content, dialect, model, session, is_stream, rng);
         let is_chunked = rng.chance(1, 6);
         let head = head(&marker, dialect, &body, is_chunked);
         let mut bytes = head.into_bytes();
@@ -68,6 +77,8 @@ impl Ask {
             marker,
             bytes,
             content,
+            model,
+            session: session.map(str::to_owned),
             head_len,
             dialect,
             is_stream,
@@ -84,13 +95,26 @@ fn path(dialect: Dialect) -> &'static str {
     }
 }
 
-fn body(content: &str, dialect: Dialect, model: &str, is_stream: bool, rng: &mut Rng) -> Vec<u8> {
+fn body(
+    content: &str,
+    dialect: Dialect,
+    model: &str,
+    session: Option<&str>,
+    is_stream: bool,
+    rng: &mut Rng,
+) -> Vec<u8> {
     let mut body = json!({
         "model": model,
         "messages": [{ "role": "user", "content": content }],
     });
     if dialect == Dialect::Anthropic {
         body["max_tokens"] = json!(100);
+    }
+    if let Some(session) = session {
+        match dialect {
+            Dialect::Anthropic => body["metadata"] = json!({ "user_id": session }),
+            Dialect::OpenAiChat => body["user"] = json!(session),
+        }
     }
     if is_stream || rng.chance(1, 3) {
         body["stream"] = json!(is_stream);
@@ -140,6 +164,8 @@ fn admin(marker: String, rng: &mut Rng) -> Ask {
         marker,
         bytes,
         content: String::new(),
+        model: "",
+        session: None,
         head_len,
         dialect,
         is_stream: false,
@@ -211,6 +237,8 @@ fn bad(marker: String, rng: &mut Rng) -> Ask {
         marker,
         bytes,
         content: String::new(),
+        model: "",
+        session: None,
         head_len,
         dialect,
         is_stream: false,

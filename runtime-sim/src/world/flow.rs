@@ -1,5 +1,7 @@
 //! Bytes on their way: between the operations of machines, the pipes of links, and the peers.
 
+use core::time::Duration;
+
 use tollgate_core::base::Instant;
 use tollgate_core::gateway::io::{Completion, IoFailure, Machine, ReadClass};
 
@@ -24,6 +26,7 @@ impl<M: Machine> World<M> {
             }
             Way::ToShard => {
                 link.to_shard.take_in(parcel);
+                self.gather(id);
                 self.pump_read(id);
             }
             Way::ToPeer if link.is_peer_over => {}
@@ -32,6 +35,22 @@ impl<M: Machine> World<M> {
                 self.feed_peer(id);
             }
         }
+    }
+
+    /// What came waits for more, where packets merge.
+    fn gather(&mut self, id: LinkId) {
+        let link = &mut self.links[id];
+        if !link.to_shard.is_merged || core::mem::replace(&mut link.is_gathering, true) {
+            return;
+        }
+        let at = self.now + Duration::from_micros(self.rng.below(50_000));
+        self.queue.push(at, Event::Gathered { link: id });
+    }
+
+    /// Nothing more is waited for.
+    pub(super) fn gathered(&mut self, id: LinkId) {
+        self.links[id].is_gathering = false;
+        self.pump_read(id);
     }
 
     /// A link is reset: both ends learn of it.
@@ -71,6 +90,9 @@ impl<M: Machine> World<M> {
         let link = &mut self.links[id];
         let Some(conn) = link.conn else { return };
         let pipe = &mut link.to_shard;
+        if link.is_gathering && !pipe.has_reset {
+            return;
+        }
         if pipe.arrived.is_empty() && !pipe.has_fin && !pipe.has_reset {
             return;
         }
@@ -122,6 +144,7 @@ impl<M: Machine> World<M> {
             };
             let part = slice.slice(..room.min(slice.len()));
             let count = part.len();
+            link.taken += count as u64;
             link.to_peer
                 .send(self.now, part, &mut self.rng, &mut arrivals);
             batch.advance(count);
@@ -263,11 +286,30 @@ impl<M: Machine> World<M> {
         self.pump_backlog(id);
     }
 
+    /// The peer says what the link works for.
+    fn tag(&mut self, id: LinkId, tag: Option<String>) {
+        let link = &mut self.links[id];
+        match (&tag, link.origin) {
+            (Some(name), Origin::Client(_)) => {
+                self.clients.insert(name.clone(), id);
+            }
+            (Some(tag), Origin::Shard) => {
+                let client = tag.split('-').next().unwrap_or_default();
+                let client = self.clients.get(client).copied();
+                let taken = client.map_or(0, |client| self.links[client].taken);
+                let read = self.delivered.borrow()[id].bytes;
+                self.links[id].tagged_at = (read, taken);
+            }
+            (None, _) => {}
+        }
+        self.links[id].tag = tag;
+    }
+
     fn act(&mut self, id: LinkId, action: Action) {
         let link = &mut self.links[id];
         match action {
             Action::Wake(at, token) => self.queue.push(at, Event::PeerWake { link: id, token }),
-            Action::Tag(tag) => link.tag = tag,
+            Action::Tag(tag) => self.tag(id, tag),
             _ if link.is_peer_over => {}
             Action::Send(bytes) => {
                 if !bytes.is_empty() {

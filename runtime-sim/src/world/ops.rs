@@ -10,7 +10,7 @@ use tollgate_core::gateway::io::{
     Completion, IoFailure, Machine, Op, PEERS, Peer, ReadClass, ResolveFailure, Work,
 };
 
-use super::{Event, World};
+use super::{Event, Reading, World};
 use crate::faults::Fault;
 use crate::net::{Link, Origin, Parcel};
 use crate::peer::{End, LinkId};
@@ -150,15 +150,19 @@ impl<M: Machine> World<M> {
 
     fn connect(&mut self, shard: usize, conn: ConnId, address: SocketAddr) {
         let id = self.links.len();
-        let peer = self.servers.get_mut(&address).map(|server| server());
+        let server = self.servers.get_mut(&address);
+        let peer = server.and_then(|server| server(self.now));
         let is_there = peer.is_some();
+        let is_spared = self.spared.contains(&address);
         let mut faults = self.faults.borrow_mut();
-        let mut link = Link::new(Origin::Shard, shard, peer, &mut faults, &mut self.rng);
+        let mut harmless = is_spared.then(|| faults.harmless());
+        let faults = harmless.as_mut().unwrap_or(&mut faults);
+        let mut link = Link::new(Origin::Shard, shard, peer, faults, &mut self.rng);
         link.conn = Some(conn);
         link.is_connecting = true;
+        link.address = Some(address);
         let hangs = faults.strikes(Fault::ConnectHangs, &mut self.rng);
         let is_refused = faults.strikes(Fault::ConnectRefused, &mut self.rng);
-        drop(faults);
         self.links.push(link);
         self.delivered.borrow_mut().push(Delivered::new(shard));
         self.conns.insert((shard, conn), id);
@@ -189,8 +193,36 @@ impl<M: Machine> World<M> {
         let Some(&id) = self.conns.get(&(shard, conn)) else {
             return;
         };
+        if self.links[id].origin == Origin::Shard {
+            self.reading(id, class);
+        }
         self.links[id].read = Some((class, buf));
         self.pump_read(id);
+    }
+
+    /// A machine reads on from an upstream: how much has it of the answer that its client has not?
+    fn reading(&mut self, id: LinkId, class: ReadClass) {
+        let link = &self.links[id];
+        if matches!(class, ReadClass::Quiet { .. }) {
+            self.slots[link.shard].has_rested = true;
+        }
+        let Some(tag) = &link.tag else { return };
+        let client = tag.split('-').next().unwrap_or_default();
+        let Some(&client) = self.clients.get(client) else {
+            return;
+        };
+        let (read_before, taken_before) = link.tagged_at;
+        let reading = Reading {
+            tag,
+            read: self.delivered.borrow()[id].bytes - read_before,
+            taken: self.links[client].taken - taken_before,
+        };
+        let mut observer = self.observer.take();
+        let checked = observer.as_mut().map(|it| it.reading(&reading));
+        self.observer = observer;
+        if let Some(Err(violation)) = checked {
+            self.fail(violation);
+        }
     }
 
     fn write(&mut self, shard: usize, conn: ConnId, batch: WriteBatch) {
@@ -224,6 +256,7 @@ impl<M: Machine> World<M> {
         let Some(&id) = self.conns.get(&(shard, conn)) else {
             return;
         };
+        self.delivered.borrow_mut()[id].closed_at = Some(self.now);
         let link = &mut self.links[id];
         link.is_closing = true;
         let was_connecting = core::mem::take(&mut link.is_connecting);
@@ -265,9 +298,12 @@ impl<M: Machine> World<M> {
         let fails = faults.strikes(Fault::DnsFails, &mut self.rng);
         let is_slow = faults.strikes(Fault::DnsSlow, &mut self.rng);
         drop(faults);
+        let addresses = self.names.get(host.as_ref());
+        let is_spared = addresses.is_some_and(|it| it.iter().any(|it| self.spared.contains(it)));
+        let is_slow = is_slow && !is_spared;
         let millis = self.rng.below(if is_slow { 20_000 } else { 20 });
-        let result = match self.names.get(host.as_ref()) {
-            _ if fails => Err(ResolveFailure::Unavailable),
+        let result = match addresses {
+            _ if fails && !is_spared => Err(ResolveFailure::Unavailable),
             None => Err(ResolveFailure::NotFound),
             Some(addresses) => Ok(addresses
                 .iter()

@@ -56,7 +56,7 @@ impl Shard {
         if is_local {
             self.attempt_local(id);
         } else {
-            self.choose(id);
+            self.join(id);
         }
     }
 

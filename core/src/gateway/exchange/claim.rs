@@ -14,6 +14,8 @@ pub(in crate::gateway) struct Claim {
     pub(in crate::gateway) standing: Standing,
     /// Requests at the same time, in all shards.
     pub(in crate::gateway) concurrent: Option<u32>,
+    /// Whether it shares answers.
+    pub(in crate::gateway) coalesce: bool,
 }
 
 impl Claim {
@@ -27,6 +29,7 @@ impl Claim {
             None => Claim {
                 standing: Standing::of(number(peer)),
                 concurrent: any,
+                coalesce: false,
             },
             Some(caller) => Claim {
                 standing: Standing {
@@ -35,6 +38,7 @@ impl Claim {
                     priority: caller.terms.priority,
                 },
                 concurrent: caller.terms.concurrent.or(any),
+                coalesce: caller.terms.coalesce,
             },
         }
     }

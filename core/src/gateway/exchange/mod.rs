@@ -14,7 +14,9 @@ mod race;
 mod receive;
 mod relay;
 mod respond;
+pub(super) mod resume;
 mod settle;
+pub(super) mod share;
 pub(super) mod state;
 pub(super) mod stream;
 pub(super) mod whole;
@@ -28,6 +30,7 @@ use self::deadlines::Deadlines;
 use self::gather::Gather;
 use self::plan::Plan;
 use self::race::Race;
+use self::share::Flight;
 use self::state::{State, Step};
 use self::stream::StreamRelay;
 use super::ctx::{Alarm, AlarmClock, ClientId, Ctx, UpstreamId};
@@ -60,6 +63,8 @@ pub(super) struct Exchange {
     pub(super) plan: Plan,
     /// Whether another exchange works on the same request.
     pub(super) race: Race,
+    /// Whether other requests ask the same.
+    pub(super) flight: Flight,
     /// A stream whose head went out before there was any content: makes its signs of life, and the
     /// error, if it comes to that.
     pub(super) opened: Option<Box<StreamEncoder>>,

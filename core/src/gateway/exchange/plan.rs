@@ -5,7 +5,9 @@
 //! stream.
 
 mod asked;
+mod candidates;
 mod learn;
+mod placing;
 mod wait;
 
 use core::time::Duration;
@@ -13,18 +15,21 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use self::candidates::Candidates;
+use self::placing::Placing;
 use self::wait::Wait;
 use super::super::Shard;
 use super::super::io::{Message, Work};
 use super::super::lines::{Lines, Resource};
-use super::super::prepare::{Destination, Encode, Prompt, Routed, ranked};
+use super::super::prepare::{Destination, Encode, Prompt, Routed};
 use super::super::provider::ProviderState;
 use super::super::target::TargetState;
 use super::deadlines::Phase;
 use super::race::Race;
+use super::resume::Said;
 use super::state::{State, Step};
 use crate::base::{ExchangeId, Instant};
-use crate::config::{Member, Provider, Snapshot, Upstream};
+use crate::config::{Provider, Snapshot, Upstream};
 use crate::ir::{Blame, Class, Failure, Usage};
 use crate::policy::balance::Session;
 use crate::policy::breaker::{Admission, Verdict};
@@ -43,12 +48,16 @@ pub(in crate::gateway) struct Plan {
     repeats: u32,
     /// Targets that are not asked (again), by number.
     out: Vec<usize>,
+    /// The largest window that was too small for the prompt.
+    overflowed: Option<u64>,
     /// What the request occupies while it is with a target.
     seat: Option<Seat>,
     /// Why the first attempt failed: what the client is told if none succeeds.
     first: Option<Box<Told>>,
     /// Whether the last attempt's failure said when to come back.
     is_told_when: bool,
+    /// What the client was told by an attempt that broke, for the next one to continue.
+    pub(in crate::gateway) said: Option<Box<Said>>,
     /// Whether the client is told the route's message, since no target could answer.
     pub(in crate::gateway) is_message: bool,
     /// Since when it has waited.
@@ -144,6 +153,7 @@ impl Shard {
             match self.find(id) {
                 Found::Seat(upstream, key) => {
                     self.sit(id, &upstream, key);
+                    self.stick(id);
                     if self.encoded_for(id, &upstream) {
                         return;
                     }
@@ -188,24 +198,28 @@ impl Shard {
             waits: Wait::default(),
             refused: None,
         };
-        for step in &routed.chain.steps {
-            for Member { upstream, .. } in ranked(Some(step), prepared.session) {
-                let is_out = exchange.plan.out.contains(&upstream.target);
-                let provider = exchange.snapshot.providers.get(upstream.provider);
-                let Some(provider) = provider.filter(|_| !is_out) else {
-                    continue;
-                };
-                let target = self.targets.get(upstream.target);
-                let state = self.providers.get_mut(upstream.provider);
-                let lines = &self.lines;
-                if let Some(key) = search.look(upstream, provider, target, state, lines) {
-                    return Found::Seat(Arc::clone(upstream), key);
-                }
+        let placing = Placing {
+            targets: &self.targets,
+            affinity: &self.affinity,
+            now: search.now,
+        };
+        let placing = search.is_current.then_some(placing);
+        let candidates = Candidates::of(prepared, routed, &exchange.plan, placing);
+        for &upstream in &candidates.targets {
+            let Some(provider) = exchange.snapshot.providers.get(upstream.provider) else {
+                continue;
+            };
+            let target = self.targets.get(upstream.target);
+            let state = self.providers.get_mut(upstream.provider);
+            if let Some(key) = search.look(upstream, provider, target, state, &self.lines) {
+                return Found::Seat(Arc::clone(upstream), key);
             }
         }
+        let failure = search.failure(&exchange.snapshot);
+        let failure = failure.or_else(|| candidates.failure());
         match search.waits {
             wait if wait.is_some() => Found::Wait(wait),
-            _ => Found::None(search.failure(&exchange.snapshot).map(Box::new)),
+            _ => Found::None(failure.map(Box::new)),
         }
     }
 
@@ -334,7 +348,13 @@ impl Shard {
         let Destination::Chain(routed) = &mut prepared.destination else {
             return true;
         };
-        let is_written = |prompt: &Prompt| prompt.upstream.target == upstream.target;
+        let said = exchange.plan.said.as_ref();
+        let prefill = said
+            .map(|said| said.prefill().to_owned())
+            .unwrap_or_default();
+        let is_written = |prompt: &Prompt| {
+            prompt.upstream.target == upstream.target && prompt.prefill_bytes == prefill.len()
+        };
         if routed.prompt.as_ref().is_some_and(is_written) {
             exchange.step(Step::Chosen);
             self.begin_attempt(id);
@@ -346,6 +366,7 @@ impl Shard {
             source: routed.source.clone(),
             upstream: Arc::clone(upstream),
             model: prepared.model.clone(),
+            prefill,
         };
         routed.prompt = None;
         if routed.source.len() <= self.ctx.limits.shard.turn_bytes_max {
@@ -504,7 +525,8 @@ impl Shard {
                 self.give_up(id, None);
                 return;
             }
-            Next::Target => exchange.plan.rule_out(target),
+            Next::Target => exchange.rule_out(target, class),
+            _ if !exchange.may_continue_here() => exchange.rule_out(target, class),
             Next::Key => {
                 // A limit may be waited out, and another key may be had.
                 let is_limit = class == Class::RateLimit;
@@ -587,6 +609,7 @@ impl Shard {
         if let Some(why) = why.or(failure.as_deref())
             && let Some(text) = exchange.manner().and_then(|it| it.message.clone())
             && matches!(why.blame, Blame::Key | Blame::Upstream)
+            && exchange.plan.said.is_none()
         {
             let why = why.clone();
             self.tell_message(id, &text, &why);
@@ -718,6 +741,7 @@ impl Plan {
         Plan {
             attempts: self.attempts,
             out,
+            overflowed: self.overflowed,
             ..Plan::default()
         }
     }
@@ -726,6 +750,7 @@ impl Plan {
     pub(super) fn take_over(&mut self, other: Plan) {
         self.first = other.first;
         self.out.extend(other.out);
+        self.overflowed = self.overflowed.max(other.overflowed);
         self.entered = other.entered;
     }
 

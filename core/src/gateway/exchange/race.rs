@@ -10,6 +10,7 @@ use super::super::Shard;
 use super::super::ctx::AlarmClock;
 use super::deadlines::{Deadlines, Phase};
 use super::gather::Gather;
+use super::share::Flight;
 use super::state::{State, Step};
 use super::{Answer, Attempt, Exchange, Inbound};
 use crate::base::ExchangeId;
@@ -107,6 +108,7 @@ impl Shard {
         if let Some(client) = self.clients.get_mut(exchange.client) {
             client.exchange = Some(id);
         }
+        self.stick(id);
     }
 
     /// Ends an exchange that nobody waits for any more.
@@ -120,6 +122,7 @@ impl Shard {
         exchange.note_attempt(now, Ending::CalledOff);
         self.close_upstream_of(id);
         self.leave(id, Verdict::Nothing);
+        self.stop_waiting(id, &[]);
         self.forget_lookup(id);
         let mut exchange = self.exchanges.remove(id)?;
         exchange.clock.cancel(&mut self.ctx.timers);
@@ -132,7 +135,8 @@ impl Exchange {
     pub(super) fn hedge_time(&self, latency: Option<&Latency>) -> Option<core::time::Duration> {
         let is_wanted = self.manner().is_some_and(|manner| manner.hedge_percent > 0);
         let is_alone = matches!(self.race, Race::Alone);
-        if !is_wanted || !is_alone || !self.access.stream || !self.has_other_target() {
+        let is_begun = self.plan.said.is_some();
+        if !is_wanted || is_begun || !is_alone || !self.access.stream || !self.has_other_target() {
             return None;
         }
         latency?.quantile(LATE_PERCENT)
@@ -164,9 +168,10 @@ impl Exchange {
             prepared: Some(Box::new(self.prepared.as_deref()?.again()?)),
             attempt: Attempt::default(),
             answer: Answer::None,
+            claim: self.claim,
             plan: self.plan.beside(target),
             race: Race::RivalOf(self.id),
-            claim: self.claim,
+            flight: Flight::Alone,
             opened: None,
             deadlines: Deadlines::new(),
             clock: AlarmClock::default(),

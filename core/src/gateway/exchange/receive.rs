@@ -20,6 +20,7 @@ use super::gather::Gather;
 use super::patience;
 use super::plan::Plan;
 use super::race::Race;
+use super::share::Flight;
 use super::state::{State, Step};
 use super::{Answer, Attempt, Exchange, Inbound};
 use crate::base::{ExchangeId, Instant};
@@ -174,7 +175,9 @@ impl Shard {
         let head = exchange.request.head.as_deref();
         let session = head.and_then(|head| head.fields.first(SESSION_FIELD));
         let session = session.map(Session::of);
-        let prepare = Prepare::new(snapshot, exchange.request.dialect, codings, body, session);
+        let dialect = exchange.request.dialect;
+        let mut prepare = Prepare::new(snapshot, dialect, codings, body, session);
+        prepare.may_share = exchange.claim.coalesce;
         if !is_long {
             let prepared = prepare.run(&mut self.ctx.tape);
             self.prepared(exchange_id, prepared);
@@ -391,6 +394,8 @@ fn new_exchange(id: ExchangeId, client: &Client, head: RequestHead, ctx: &mut Ct
         attempts: Vec::new(),
         broken_events: 0,
         dropped: Vec::new(),
+        waited: core::time::Duration::ZERO,
+        shared_with: None,
     };
     let dialect = endpoint::dialect(&head);
     Exchange {
@@ -417,6 +422,7 @@ fn new_exchange(id: ExchangeId, client: &Client, head: RequestHead, ctx: &mut Ct
         claim: Claim::new(&ctx.snapshot, None, client.peer),
         plan: Plan::default(),
         race: Race::Alone,
+        flight: Flight::Alone,
         opened: None,
         deadlines: Deadlines::new(),
         clock: AlarmClock::default(),

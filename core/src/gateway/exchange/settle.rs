@@ -36,8 +36,9 @@ impl Shard {
         self.client_answered(client_id);
     }
 
-    /// The client went away; what was done for it ends at once.
+    /// The client went away; what was done for it alone ends at once.
     pub(in crate::gateway) fn settle_client_gone(&mut self, id: ExchangeId) {
+        let id = self.hand_over(id);
         let Some(exchange) = self.exchanges.get_mut(id) else {
             return;
         };
@@ -70,6 +71,7 @@ impl Shard {
             self.leave(id, verdict);
         }
         self.depart(id);
+        self.leave_flight(id);
         let Some(mut exchange) = self.exchanges.remove(id) else {
             return;
         };

@@ -55,6 +55,10 @@ struct Line<'a> {
     attempts: Vec<Attempt<'a>>,
     broken_events: u32,
     dropped: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    waited_ms: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shared_with: Option<Cow<'a, str>>,
     shard: u16,
 }
 
@@ -124,6 +128,8 @@ impl<'a> Line<'a> {
             attempts,
             broken_events,
             dropped,
+            waited,
+            shared_with,
         } = access;
         let (name, failure) = match outcome {
             Outcome::Complete => ("complete", None),
@@ -163,6 +169,8 @@ impl<'a> Line<'a> {
             attempts: attempts.iter().map(Attempt::new).collect(),
             broken_events: *broken_events,
             dropped,
+            waited_ms: (!waited.is_zero()).then(|| millis(*waited)),
+            shared_with: shared_with.as_deref().map(String::from_utf8_lossy),
             shard: shard.0,
         }
     }
@@ -253,7 +261,7 @@ mod tests {
              \"output\":345},\"duration_ms\":1240.567,\"first_content_ms\":312.4,\
              \"request_bytes\":100,\"response_bytes\":2000,\
              \"attempts\":[{\"provider\":\"groq\",\"key\":\"0a1b2c3d\",\"duration_ms\":1240.0}],\
-             \"broken_events\":0,\"dropped\":[\"top_k\"],\"shard\":3}\n"
+             \"broken_events\":0,\"dropped\":[\"top_k\"],\"waited_ms\":80.5,\"shard\":3}\n"
         );
     }
 }

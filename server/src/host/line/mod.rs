@@ -124,6 +124,8 @@ pub(super) mod tests {
             }],
             broken_events: 0,
             dropped: vec!["top_k".to_owned()],
+            waited: Duration::from_micros(80_500),
+            shared_with: None,
         }
     }
 }

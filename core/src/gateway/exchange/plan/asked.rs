@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::super::super::prepare::{Destination, Routed};
+use super::super::super::prepare::{Destination, Prompt, Routed};
 use super::super::deadlines::Phase;
 use super::super::{Answer, Exchange};
 use super::provider_name;
@@ -45,9 +45,14 @@ impl Exchange {
         self.plan.attempts < self.snapshot.retry.attempts_max && self.has_other_than(self.target())
     }
 
+    /// Whether the target that is asked could go on from where an answer broke off, if one did.
+    pub(super) fn may_continue_here(&self) -> bool {
+        let can = |prompt: &Prompt| prompt.upstream.traits.prefill;
+        self.plan.said.is_none() || self.prompt().is_some_and(can)
+    }
+
     pub(super) fn has_other_than(&self, target: Option<usize>) -> bool {
-        let others =
-            |it: &Arc<Upstream>| Some(it.target) != target && !self.plan.out.contains(&it.target);
+        let others = |it: &Arc<Upstream>| Some(it.target) != target && self.could_ask(it);
         self.routed()
             .is_some_and(|routed| routed.chain.upstreams().any(others))
     }

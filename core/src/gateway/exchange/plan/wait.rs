@@ -69,9 +69,11 @@ impl Shard {
         let Claim {
             standing,
             concurrent,
+            ..
         } = exchange.claim;
-        let is_in = exchange.plan.entered.is_some() || exchange.is_rival();
-        let Some(limit) = concurrent.filter(|_| !is_in) else {
+        // A rival counts as the one that it runs against.
+        let is_counted = exchange.plan.entered.is_some() || exchange.is_rival();
+        let Some(limit) = concurrent.filter(|_| !is_counted) else {
             return true;
         };
         let limit = queue::share(limit, self.balance.shards());
@@ -142,6 +144,12 @@ impl Shard {
         let (places, timers) = (&mut exchange.plan.places, &mut self.ctx.timers);
         self.lines.line_up(&waiter, places, &wait.lines, timers);
         exchange.deadlines.set(Phase::Backoff, patience);
+        // A status can still be told if it is certain before the client needs a sign of life.
+        let hold = now + self.ctx.limits.timers.commit_hold;
+        let is_held = exchange.deadlines.is_set(Phase::Hold) || exchange.opened.is_some();
+        if exchange.access.stream && !is_held && hold < patience {
+            exchange.deadlines.set(Phase::Hold, hold);
+        }
         exchange.rearm(&mut self.ctx);
     }
 
@@ -205,12 +213,14 @@ impl Shard {
         };
         let known = wait.until().map(|until| until.since(self.ctx.now.mono));
         let guess = || self.lines.waited(resource).max(RETRY_AFTER_MIN);
-        failure.retry_after = Some(known.unwrap_or_else(guess));
+        // What an upstream has said is better than a guess.
+        let may_guess = exchange.plan.first.is_none();
+        failure.retry_after = known.or_else(|| may_guess.then(guess));
         Some(Box::new(failure))
     }
 
     /// The request waits no longer; it got what it waited for where that is among `served`.
-    pub(super) fn stop_waiting(&mut self, id: ExchangeId, served: &[Resource]) {
+    pub(in crate::gateway) fn stop_waiting(&mut self, id: ExchangeId, served: &[Resource]) {
         let now = self.ctx.now.mono;
         let Some(exchange) = self.exchanges.get_mut(id) else {
             return;
@@ -220,6 +230,7 @@ impl Shard {
             .waits_since
             .take()
             .map_or(Duration::ZERO, |it| now - it);
+        exchange.access.waited += waited;
         if !plan.places.is_empty() {
             let timers = &mut self.ctx.timers;
             self.lines.go(&mut plan.places, served, waited, timers);

@@ -1,0 +1,219 @@
+//! Whether targets that fail are left alone: once a breaker must be open, by what its machine knew,
+//! one probe at a time goes out, and after one that failed none for a while.
+
+use core::time::Duration;
+use std::collections::BTreeMap;
+
+use tollgate_core::base::Instant;
+use tollgate_core::config::RouteTarget;
+use tollgate_core::gateway::io::Message;
+use tollgate_core::policy::balance;
+use tollgate_core::record::Access;
+
+use super::attempts::{decided, is_spare, said};
+use super::run::Heard;
+use crate::script::journal::{Delivered, Says, Sent, Shared};
+use crate::setup::PROVIDERS;
+use crate::world::Violation;
+
+/// A failure may be plain before all of its answer has come.
+const SLACK: Duration = Duration::from_secs(1);
+
+/// A target, as one machine knows it: the machine, the model whose chain it is in, the provider.
+type TargetAt = (usize, &'static str, usize);
+
+/// A request that a target was sent.
+#[derive(Clone, Copy, Debug)]
+struct Call<'j> {
+    marker: &'j str,
+    at: Instant,
+    /// From when on it says something of the target; never, if it was not answered.
+    decided: Option<Instant>,
+    /// When its machine knew that it failed by the target's fault; `None` if that is not certain.
+    failed: Option<Instant>,
+    /// By when its machine knew what it says, whatever that was.
+    over: Instant,
+    /// It was answered well.
+    is_well: bool,
+}
+
+/// Holds the calls of all targets against what may be.
+pub(super) fn check(
+    shared: &Shared,
+    records: &BTreeMap<String, (Instant, Access)>,
+    heard: &[Heard],
+) -> Result<(), Violation> {
+    for ((shard, model, provider), mut calls) in targets(shared, records) {
+        calls.sort_by_key(|call| call.at);
+        let told: Vec<(Instant, Option<Instant>)> = heard
+            .iter()
+            .filter_map(|&(at, to, message)| match message {
+                Message::Breaker { target, until } if to == shard => {
+                    (target == name(provider)).then_some((at, until))
+                }
+                _ => None,
+            })
+            .collect();
+        let watch = Watch {
+            calls: &calls,
+            told: &told,
+            in_row: shared.snapshot.breaker.failures_in_row as usize,
+            recovery: shared.snapshot.breaker.recovery,
+        };
+        if let Some(message) = watch.after_failures().or_else(|| watch.after_news()) {
+            let message = format!("provider {provider} for {model}, shard {shard}: {message}");
+            return Err(Violation::new("breaker", message));
+        }
+    }
+    Ok(())
+}
+
+/// What shards call a target of the provider.
+fn name(provider: usize) -> u64 {
+    let (name, ..) = PROVIDERS[provider];
+    balance::hash(name.as_bytes()).rotate_left(1) ^ balance::hash(b"")
+}
+
+/// The calls of each target that is not alone in its chain: one that is, is asked in any case.
+fn targets<'j>(
+    shared: &Shared,
+    records: &'j BTreeMap<String, (Instant, Access)>,
+) -> BTreeMap<TargetAt, Vec<Call<'j>>> {
+    let journal = shared.journal.borrow();
+    let delivered = shared.delivered.borrow();
+    let mut targets: BTreeMap<TargetAt, Vec<Call<'_>>> = BTreeMap::new();
+    for (marker, attempts) in &journal.sent {
+        let (Some(asked), Some((marker, (over, record)))) =
+            (journal.asked.get(marker), records.get_key_value(marker))
+        else {
+            continue;
+        };
+        if is_alone(shared, asked.model) {
+            continue;
+        }
+        for sent in attempts.iter().filter(|sent| !is_spare(sent, &delivered)) {
+            let target = (sent.asked.shard, asked.model, sent.asked.provider);
+            let noted = is_noted(sent, attempts, record);
+            let failed = said(sent, &delivered).filter(|_| noted);
+            let is_last = attempts.last().is_some_and(|last| last.link == sent.link);
+            let is_complete = record.outcome == tollgate_core::record::Outcome::Complete;
+            targets.entry(target).or_default().push(Call {
+                marker,
+                at: sent.asked.at,
+                decided: decided(sent, &delivered),
+                failed,
+                over: over_at(sent, &delivered, *over),
+                is_well: is_complete && is_last,
+            });
+        }
+    }
+    targets
+}
+
+fn is_alone(shared: &Shared, model: &str) -> bool {
+    let mut routes = shared.snapshot.routes.iter();
+    let route = routes.find(|route| &*route.pattern.0 == model);
+    !route.is_some_and(|route| match &route.target {
+        RouteTarget::Chain(chain) => chain.upstreams().count() > 1,
+        RouteTarget::Demo => false,
+    })
+}
+
+/// Whether the attempt failed by its upstream's fault, and the record says so.
+fn is_noted(sent: &Sent, attempts: &[Sent], record: &Access) -> bool {
+    let (name, ..) = PROVIDERS[sent.asked.provider];
+    let same = |other: &&Sent| other.asked.provider == sent.asked.provider;
+    let told = record
+        .attempts
+        .iter()
+        .filter(|told| *told.provider == *name);
+    // With a failure of another kind beside it, which was which is not known.
+    sent.says == Says::Fault
+        && attempts
+            .iter()
+            .filter(same)
+            .all(|other| other.says == Says::Fault)
+        && told.clone().count() >= attempts.iter().filter(same).count()
+        && told.clone().all(|told| told.failed().is_some())
+}
+
+fn over_at(sent: &Sent, delivered: &[Delivered], recorded: Instant) -> Instant {
+    let closed = delivered.get(sent.link).and_then(|read| read.closed_at);
+    closed.map_or(recorded, |closed| closed.min(recorded))
+}
+
+/// One target, and what is known of it.
+struct Watch<'a> {
+    calls: &'a [Call<'a>],
+    /// What others told, and when: until when it is open, or that it is well.
+    told: &'a [(Instant, Option<Instant>)],
+    in_row: usize,
+    recovery: Duration,
+}
+
+impl Watch<'_> {
+    /// What is wrong after as many failures in a row as open a breaker.
+    fn after_failures(&self) -> Option<String> {
+        let mut failed: Vec<(Instant, &Call<'_>)> = self
+            .calls
+            .iter()
+            .filter_map(|call| Some((call.failed?, call)))
+            .collect();
+        failed.sort_by_key(|(at, _)| *at);
+        failed.windows(self.in_row).find_map(|row| {
+            let (Some(&(first, begun)), Some(&(opened, _))) = (row.first(), row.last()) else {
+                return None;
+            };
+            // Others must not come between them: they may have been answered well.
+            let mut others = self.calls.iter().filter(|call| call.failed.is_none());
+            if !others.all(|call| call.over < first || call.at > opened) {
+                return None;
+            }
+            let was_well = self.calls.iter().filter(|call| call.at < first);
+            let is_first = was_well.clone().all(|call| {
+                call.is_well || call.failed.is_some_and(|at| at >= first) || call.at == begun.at
+            });
+            let is_first = is_first && !self.told.iter().any(|(at, _)| *at <= opened);
+            self.while_open(opened, is_first, Instant::FAR)
+        })
+    }
+
+    /// What is wrong with the calls between `opened` and `until`, while the breaker is open, or a
+    /// probe is on its way; with `is_fresh` it has just been opened.
+    fn while_open(&self, opened: Instant, is_fresh: bool, until: Instant) -> Option<String> {
+        let closed = self.told.iter();
+        let mut closed = closed.filter(|(at, until)| *at >= opened && until.is_none());
+        let end = closed.next().map_or(until, |(at, _)| until.min(*at));
+        let mut shut_until = is_fresh.then(|| opened + self.recovery);
+        let mut probe: Option<&Call<'_>> = None;
+        for call in self.calls.iter().filter(|it| it.at > opened && it.at < end) {
+            if let Some(before) = probe {
+                if before.decided.is_none_or(|decided| decided > call.at) {
+                    return Some(format!(
+                        "a second probe by {}: {before:?}, {call:?}",
+                        call.marker
+                    ));
+                }
+                // What came of the one before is not certain.
+                let failed = before.failed.filter(|failed| *failed < call.at)?;
+                shut_until = Some(failed + self.recovery);
+            }
+            if shut_until.is_some_and(|until| call.at + SLACK < until) {
+                return Some(format!(
+                    "open since {opened}, until {shut_until:?} at least, and yet: {call:?}"
+                ));
+            }
+            probe = Some(call);
+        }
+        None
+    }
+
+    /// What is wrong after another machine has said that its breaker opened.
+    fn after_news(&self) -> Option<String> {
+        self.told.iter().find_map(|&(heard, until)| {
+            let until = until?;
+            // One probe of its own may be on its way, and decides by itself.
+            self.while_open(heard, false, until)
+        })
+    }
+}

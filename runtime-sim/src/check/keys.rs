@@ -1,0 +1,271 @@
+//! How keys were used, held against what may be: not while they are to be left alone, by one request
+//! at a time while in doubt, and no more than they bear. Each machine is held to what it knew.
+
+use core::time::Duration;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tollgate_core::base::Instant;
+use tollgate_core::config::{Route, RouteTarget};
+use tollgate_core::gateway::io::Message;
+use tollgate_core::ir::Class;
+use tollgate_core::policy::balance;
+use tollgate_core::record::Access;
+
+use super::attempts::{decided, is_spare, said};
+use super::run::Heard;
+use crate::script::journal::{Delivered, Journal, Says, Sent, Shared, Wait};
+use crate::setup::PROVIDERS;
+use crate::world::Violation;
+
+/// Requests are counted when their key is chosen, and seen when they are sent: after a lookup and a
+/// connection, perhaps two. Those seen in so much less than a minute were chosen within one.
+const RATE_WINDOW: Duration = Duration::from_secs(25);
+
+/// The key of a provider, as one machine knows it.
+type KeyAt = (usize, usize, Arc<str>);
+
+/// A time in which a key must not be used.
+#[derive(Clone, Copy, Debug)]
+struct Closed {
+    from: Instant,
+    until: Instant,
+    /// The provider refused the key itself.
+    is_refused: bool,
+}
+
+/// A request that was sent with a key.
+#[derive(Clone, Copy, Debug)]
+struct Call<'j> {
+    marker: &'j str,
+    sent: &'j Sent,
+    at: Instant,
+    /// From when on it says something of the key; never, if it was not answered to the end.
+    decided: Option<Instant>,
+}
+
+/// All that is known of one key at one machine.
+#[derive(Debug, Default)]
+struct Use<'j> {
+    closed: Vec<Closed>,
+    calls: Vec<Call<'j>>,
+}
+
+/// Holds the use of all keys against what may be.
+pub(super) fn check(
+    shared: &Shared,
+    records: &BTreeMap<String, (Instant, Access)>,
+    heard: &[Heard],
+    shards: u16,
+) -> Result<(), Violation> {
+    let journal = shared.journal.borrow();
+    let delivered = shared.delivered.borrow();
+    let mut uses = uses(&journal, &delivered, records);
+    for (key, closed) in heard_of(shared, heard) {
+        uses.entry(key).or_default().closed.push(closed);
+    }
+    for ((shard, provider, name), used) in &mut uses {
+        used.calls.sort_by_key(|call| call.at);
+        let fail = |message: String| {
+            let message = format!("{name} of provider {provider}, shard {shard}: {message}");
+            Err(Violation::new("key", message))
+        };
+        let is_alone = is_all_there_is(shared, *provider);
+        if let Some(message) = used.while_closed(is_alone) {
+            return fail(message);
+        }
+        if is_alone && used.closed.iter().any(|closed| closed.is_refused) {
+            // A key that is refused and needed all the same is bound to nothing.
+            continue;
+        }
+        if let Some(message) = used.while_in_doubt() {
+            return fail(message);
+        }
+        let settings = shared.snapshot.providers.get(*provider);
+        let limits = settings
+            .map(|it| it.key_limits.share(shards))
+            .unwrap_or_default();
+        let spare = |call: &&Call<'_>| !is_spare(call.sent, &delivered);
+        let calls: Vec<Call<'_>> = used.calls.iter().filter(spare).copied().collect();
+        if let Some(message) = over_limits(&calls, limits.requests_per_minute, limits.concurrent) {
+            return fail(message);
+        }
+    }
+    Ok(())
+}
+
+impl Use<'_> {
+    /// A call while the key was to be left alone.
+    fn while_closed(&self, is_alone: bool) -> Option<String> {
+        self.calls.iter().find_map(|call| {
+            let mut closed = self.closed.iter();
+            let closed = closed.find(|closed| {
+                let is_bound = !closed.is_refused || !is_alone;
+                is_bound && closed.from < call.at && call.at < closed.until
+            })?;
+            Some(format!(
+                "used by {} at {}: {closed:?}",
+                call.marker, call.at
+            ))
+        })
+    }
+
+    /// Two calls at once while it was not known whether the key works again.
+    fn while_in_doubt(&self) -> Option<String> {
+        self.closed.iter().find_map(|closed| {
+            let mut probe: Option<&Call<'_>> = None;
+            for call in self.calls.iter().filter(|call| call.at > closed.from) {
+                let Some(before) = probe else {
+                    probe = Some(call);
+                    continue;
+                };
+                if before.decided.is_none_or(|decided| decided > call.at) {
+                    return Some(format!(
+                        "used by {} at {}, while {} was finding out since {} whether it works: \
+                         {closed:?}",
+                        call.marker, call.at, before.marker, before.at
+                    ));
+                }
+                if before.sent.says != Says::Fault {
+                    // Perhaps it was accepted.
+                    return None;
+                }
+                probe = Some(call);
+            }
+            None
+        })
+    }
+}
+
+/// More than the key bears.
+fn over_limits(
+    calls: &[Call<'_>],
+    per_minute: Option<u32>,
+    at_once: Option<u32>,
+) -> Option<String> {
+    for (index, call) in calls.iter().enumerate() {
+        let later = calls.get(index..).unwrap_or_default();
+        let within = later.iter().take_while(|it| it.at - call.at < RATE_WINDOW);
+        let count = within.count();
+        if per_minute.is_some_and(|max| count > max as usize) {
+            return Some(format!(
+                "{count} requests soon after {}: {per_minute:?}",
+                call.at
+            ));
+        }
+        let earlier = calls.get(..index).unwrap_or_default();
+        let others = earlier.iter();
+        let others = others.filter(|it| it.decided.is_none_or(|decided| decided > call.at));
+        let count = others.count() + 1;
+        if at_once.is_some_and(|max| count > max as usize) {
+            return Some(format!("{count} requests at {}: {at_once:?}", call.at));
+        }
+    }
+    None
+}
+
+fn uses<'j>(
+    journal: &'j Journal,
+    delivered: &[Delivered],
+    records: &BTreeMap<String, (Instant, Access)>,
+) -> BTreeMap<KeyAt, Use<'j>> {
+    let mut uses: BTreeMap<KeyAt, Use<'_>> = BTreeMap::new();
+    for (marker, attempts) in &journal.sent {
+        for sent in attempts {
+            let asked = &sent.asked;
+            let Some(name) = &asked.key else { continue };
+            let key = (asked.shard, asked.provider, Arc::clone(name));
+            let used = uses.entry(key).or_default();
+            used.closed
+                .extend(closed_by(marker, (attempts, sent), delivered, records));
+            used.calls.push(Call {
+                marker,
+                sent,
+                at: asked.at,
+                decided: decided(sent, delivered),
+            });
+        }
+    }
+    uses
+}
+
+/// For how long an answer closes its key, if the machine took note of it: not if its client had
+/// gone.
+fn closed_by(
+    marker: &str,
+    (attempts, sent): (&[Sent], &Sent),
+    delivered: &[Delivered],
+    records: &BTreeMap<String, (Instant, Access)>,
+) -> Option<Closed> {
+    let Says::Limit { status, wait } = sent.says else {
+        return None;
+    };
+    let from = said(sent, delivered)?;
+    let class = match status {
+        429 => Class::RateLimit,
+        401 => Class::Authentication,
+        402 => Class::Billing,
+        _ => Class::Permission,
+    };
+    let (name, ..) = PROVIDERS[sent.asked.provider];
+    let noted = records.get(marker)?.1.attempts.iter().filter(|told| {
+        *told.provider == *name && told.key == sent.asked.key && told.failed() == Some(class)
+    });
+    let alike = attempts.iter().filter(|other| {
+        matches!(other.says, Says::Limit { status: it, .. } if it == status)
+            && other.asked.provider == sent.asked.provider
+            && other.asked.key == sent.asked.key
+    });
+    (noted.count() >= alike.count()).then_some(Closed {
+        from,
+        until: match wait {
+            Wait::For(time) => from + time,
+            Wait::Until(time) => time,
+        },
+        is_refused: status != 429,
+    })
+}
+
+/// What machines were told of keys by others.
+fn heard_of<'a>(
+    shared: &'a Shared,
+    heard: &'a [Heard],
+) -> impl Iterator<Item = (KeyAt, Closed)> + 'a {
+    let providers = shared.snapshot.providers.iter().enumerate();
+    let keys =
+        providers.flat_map(|(provider, it)| it.keys().iter().map(move |key| (provider, key)));
+    let names: BTreeMap<u64, (usize, Arc<str>)> = keys
+        .map(|(provider, key)| {
+            let hash = balance::hash(key.secret.expose().as_bytes());
+            (hash, (provider, Arc::clone(&key.fingerprint)))
+        })
+        .collect();
+    heard.iter().filter_map(move |&(from, shard, message)| {
+        let Message::Key {
+            key,
+            until,
+            refused,
+        } = message
+        else {
+            return None;
+        };
+        let (provider, name) = names.get(&key)?.clone();
+        let closed = Closed {
+            from,
+            until,
+            is_refused: refused.is_some(),
+        };
+        Some(((shard, provider, name), closed))
+    })
+}
+
+/// Whether a provider has one key, and a route that leads nowhere else: then its key is used though
+/// it was refused, and is well again for all once it is accepted.
+fn is_all_there_is(shared: &Shared, provider: usize) -> bool {
+    let is_alone = |route: &Route| match &route.target {
+        RouteTarget::Chain(chain) => chain.upstreams().all(|it| it.provider == provider),
+        RouteTarget::Demo => false,
+    };
+    let keys = shared.snapshot.providers.get(provider);
+    keys.is_some_and(|it| it.keys().len() == 1) && shared.snapshot.routes.iter().any(is_alone)
+}
