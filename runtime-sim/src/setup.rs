@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tollgate_core::base::{Limits, Rng, Seed};
 use tollgate_core::config::{
     Authorization, BaseUrl, Chain, Credentials, Key, ListedModel, Manner, Member, Pattern,
-    Provider, Route, RouteTarget, Snapshot, Step, Upstream, UpstreamTimers,
+    Provider, Route, RouteTarget, Snapshot, Step, Upstream,
 };
 use tollgate_core::dialect::{Dialect, Traits};
 use tollgate_core::policy::balance::Strategy;
@@ -212,6 +212,6 @@ fn upstream(provider: usize, target: usize, limits: &Limits) -> Upstream {
         extra: Vec::new(),
         headers: Vec::new(),
         concurrent: None,
-        timers: UpstreamTimers::of(&limits.timers),
+        timers: limits.timers.upstream.clone(),
     }
 }
