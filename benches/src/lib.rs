@@ -24,6 +24,7 @@
 
 pub mod answer;
 mod event_count;
+pub mod gone;
 pub mod histogram;
 pub mod http;
 mod load;

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use tollgate_core::base::{Limits, Rng, Seed};
 use tollgate_core::config::{
     Authorization, BaseUrl, Chain, Credentials, Key, ListedModel, Manner, Member, Pattern,
-    Provider, Route, RouteTarget, Snapshot, Upstream, UpstreamTimers,
+    Provider, Route, RouteTarget, Snapshot, Step, Upstream, UpstreamTimers,
 };
 use tollgate_core::dialect::{Dialect, Traits};
+use tollgate_core::policy::balance::Strategy;
 use tollgate_core::policy::breaker::BreakerLimits;
 use tollgate_core::policy::keys::KeyLimits;
 use tollgate_core::policy::retry::RetryLimits;
@@ -136,6 +137,7 @@ fn provider(index: usize) -> Provider {
         },
         credentials: Credentials::None,
         key_limits: KeyLimits::default(),
+        concurrent: None,
         authorization: match dialect {
             Dialect::Anthropic => Authorization::Field("x-api-key".into()),
             Dialect::OpenAiChat => Authorization::Bearer,
@@ -176,7 +178,14 @@ fn chain(first: usize, targets: &mut usize, limits: &Limits, rng: &mut Rng) -> C
             _ => steps.push(vec![member]),
         }
     }
-    let manner = Manner::default();
+    let manner = Manner {
+        hold_events: [1, 1, 3, 64][rng.below(4) as usize],
+        hedge_percent: [0, 0, 20, 100][rng.below(4) as usize],
+        ..Manner::default()
+    };
+    let (_, strategy) = Strategy::NAMES[*targets % Strategy::NAMES.len()];
+    let step = |members| Step { members, strategy };
+    let steps = steps.into_iter().map(step).collect();
     Chain { steps, manner }
 }
 
@@ -190,6 +199,7 @@ fn upstream(provider: usize, target: usize, limits: &Limits) -> Upstream {
         whole_name: false,
         extra: Vec::new(),
         headers: Vec::new(),
+        concurrent: None,
         timers: UpstreamTimers::of(&limits.timers),
     }
 }

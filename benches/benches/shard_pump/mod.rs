@@ -281,6 +281,7 @@ fn snapshot(api: Api) -> Snapshot {
         },
         credentials: Credentials::Keys(vec![Key::new("sk-of-the-provider")]),
         key_limits: KeyLimits::default(),
+        concurrent: None,
         authorization,
         headers: vec![("anthropic-version".into(), "2023-06-01".into())],
         client_headers: vec!["anthropic-*".into()],
@@ -296,6 +297,7 @@ fn snapshot(api: Api) -> Snapshot {
         whole_name: false,
         extra: Vec::new(),
         headers: Vec::new(),
+        concurrent: None,
         timers,
     };
     Snapshot {

@@ -93,6 +93,17 @@ impl<K: From<Id> + Into<Id> + Copy, T> Arena<K, T> {
         }
     }
 
+    /// The entries of two keys; `None` if they are the same, or one is stale.
+    pub fn get_two_mut(&mut self, one: K, other: K) -> Option<(&mut T, &mut T)> {
+        let ids: [Id; 2] = [one.into(), other.into()];
+        let indexes = ids.map(|id| id.index as usize);
+        let [one, other] = self.slots.get_disjoint_mut(indexes).ok()?;
+        if one.generation != ids[0].generation || other.generation != ids[1].generation {
+            return None;
+        }
+        one.value.as_mut().zip(other.value.as_mut())
+    }
+
     /// Number of entries.
     pub fn len(&self) -> usize {
         self.slots.len() - self.free.len()

@@ -14,6 +14,7 @@ use crate::base::Limits;
 use crate::base::limits::{Http1Limits, JsonLimits, ShardLimits, SseLimits, TimerLimits};
 use crate::policy::breaker::BreakerLimits;
 use crate::policy::keys::KeyLimits;
+use crate::policy::queue::QueueLimits;
 use crate::policy::retry::RetryLimits;
 
 const KIB: u64 = 1024;
@@ -239,6 +240,28 @@ pub(super) fn breaker(mut s: Section<'_, '_>, limits: &mut BreakerLimits, f: &mu
         *time = time_of(&mut s, key, f).unwrap_or(*time);
     }
     s.finish(f);
+}
+
+/// Reads `[queue]`.
+pub(super) fn queue(mut s: Section<'_, '_>, limits: &mut QueueLimits, f: &mut Findings<'_>) {
+    let QueueLimits {
+        length_max,
+        concurrent_per_client,
+    } = limits;
+    count(&mut s, "length_max", 0..=1_000_000, length_max, f);
+    let given = concurrent(&mut s, "concurrent_per_client", f);
+    *concurrent_per_client = given.or(*concurrent_per_client);
+    s.finish(f);
+}
+
+/// Reads a number of requests at the same time.
+pub(super) fn concurrent(
+    s: &mut Section<'_, '_>,
+    key: &'static str,
+    f: &mut Findings<'_>,
+) -> Option<u32> {
+    let count = s.count(key, 1..=u64::from(u32::MAX), f);
+    count.and_then(|it| u32::try_from(it).ok())
 }
 
 fn count(

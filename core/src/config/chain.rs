@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use toml::de::DeValue;
+use toml::de::{DeTable, DeValue};
 
+use super::bounds;
 use super::diagnose::{Findings, nearest};
 use super::json::raw_json;
 use super::manner::Manner;
@@ -14,6 +15,7 @@ use super::snapshot::{Chain, Member, Pattern, Route, RouteTarget, Step, Upstream
 use super::timers::TimersSet;
 use super::traits::{TOKENS_MAX, TraitsSet};
 use crate::base::{JsonStr, RawJson};
+use crate::policy::balance::Strategy;
 
 /// Members of a request that say what is asked and how it is answered; the gateway sets them
 /// itself.
@@ -28,6 +30,7 @@ pub(super) struct Settings {
     set: TraitsSet,
     extra: Vec<(JsonStr, RawJson)>,
     headers: Vec<(Arc<str>, Arc<str>)>,
+    concurrent: Option<u32>,
     timers: TimersSet,
 }
 
@@ -46,6 +49,7 @@ impl Settings {
         }
         settings.set.max_tokens = max_tokens.or(settings.set.max_tokens);
         read_headers(name, section, &mut settings.headers, findings);
+        settings.concurrent = bounds::concurrent(section, "concurrent", findings);
         let title = format!("the timers of `{name}`");
         settings.timers = TimersSet::read(section, title, findings);
         let title = format!("the parameters of `{name}`");
@@ -64,6 +68,7 @@ impl Settings {
     /// These settings, and where they say nothing those of all targets of the name.
     fn over(mut self, all: &Settings) -> Settings {
         self.set = self.set.over(&all.set);
+        self.concurrent = self.concurrent.or(all.concurrent);
         self.timers = self.timers.over(&all.timers);
         for (name, value) in &all.extra {
             if !self.extra.iter().any(|(own, _)| own == name) {
@@ -125,11 +130,12 @@ impl<'p> Targets<'p> {
         }
         let before = self.count;
         let mut steps: Vec<Step> = Vec::new();
+        let all = (settings, &manner);
         match value.get_ref() {
-            DeValue::String(_) => steps.extend(self.step(name, value, settings, findings)),
+            DeValue::String(_) => steps.extend(self.step(name, value, all, findings)),
             DeValue::Array(items) => {
                 for item in items {
-                    steps.extend(self.step(name, item, settings, findings));
+                    steps.extend(self.step(name, item, all, findings));
                 }
             }
             _ => {
@@ -148,25 +154,45 @@ impl<'p> Targets<'p> {
         (!chain.steps.is_empty()).then_some(RouteTarget::Chain(chain))
     }
 
+    /// Reads a step: a target; an array of them; or a table that says how they are balanced.
     fn step(
         &mut self,
         name: &str,
         value: &At<DeValue<'_>>,
-        settings: &Settings,
+        all: (&Settings, &Manner),
         findings: &mut Findings<'_>,
     ) -> Option<Step> {
-        let mut step = Step::new();
+        let (settings, manner) = all;
+        let mut strategy = manner.balance;
+        let mut members = Vec::new();
+        let is_balanced = |table: &DeTable<'_>| table.contains_key("targets");
+        let value = match value.get_ref() {
+            DeValue::Table(table) if is_balanced(table) => {
+                let what = format!("a step of `{name}`");
+                let mut section = section_of(value, what.clone(), &what, findings)?;
+                let balance = section.choice("balance", &Strategy::NAMES, findings);
+                strategy = balance.unwrap_or(strategy);
+                let targets = section.take("targets").filter(|it| it.get_ref().is_array());
+                if targets.is_none() {
+                    let message = "`targets` must be an array of targets";
+                    findings.problem(section.key_span("targets"), message);
+                }
+                section.finish(findings);
+                targets?
+            }
+            _ => value,
+        };
         if let DeValue::Array(items) = value.get_ref() {
             if items.is_empty() {
                 findings.problem(value.span(), format!("a step of `{name}` has no target"));
             }
             for item in items {
-                step.extend(self.member(name, item, settings, findings));
+                members.extend(self.member(name, item, settings, findings));
             }
         } else {
-            step.extend(self.member(name, value, settings, findings));
+            members.extend(self.member(name, value, settings, findings));
         }
-        (!step.is_empty()).then_some(step)
+        (!members.is_empty()).then_some(Step { members, strategy })
     }
 
     /// Reads one target: text, or a table.
@@ -256,6 +282,7 @@ impl<'p> Targets<'p> {
             whole_name,
             extra: settings.extra,
             headers: settings.headers,
+            concurrent: settings.concurrent,
             timers: settings.timers.apply(&provider.timers),
         };
         if let Some(model) = model {

@@ -5,11 +5,13 @@ use std::collections::BTreeSet;
 use toml::de::DeValue;
 
 use super::Surroundings;
+use super::bounds;
 use super::diagnose::Findings;
 use super::section::{At, Section};
-use super::snapshot::Caller;
+use super::snapshot::{Caller, Terms, WEIGHT_MAX};
 use super::url::hex;
 use super::value;
+use crate::policy::queue::Priority;
 
 /// Shorter caller keys can be guessed.
 const KEY_LENGTH_GOOD: usize = 16;
@@ -112,6 +114,7 @@ pub(super) fn callers(
         let name = section.text("name", findings);
         let key = key_given(&mut section, "key_sha256", surroundings, findings);
         let hash = section.text("key_sha256", findings);
+        let terms = terms(&mut section, findings);
         let name = match name {
             Some(name) if !names.insert((*name.get_ref()).to_owned()) => {
                 let message = format!("a second caller is named {:?}", name.get_ref());
@@ -150,7 +153,8 @@ pub(super) fn callers(
                 Vec::new()
             }
         };
-        for caller in found {
+        for mut caller in found {
+            caller.terms = terms.clone();
             if !hashes.insert(caller.key_sha256) {
                 let message = format!("caller {name:?} has the key of another caller");
                 findings.problem(section.span.clone(), message);
@@ -160,6 +164,19 @@ pub(super) fn callers(
         section.finish(findings);
     }
     callers
+}
+
+fn terms(section: &mut Section<'_, '_>, findings: &mut Findings<'_>) -> Terms {
+    let usual = Terms::default();
+    let weight = section.count("weight", 1..=u64::from(WEIGHT_MAX), findings);
+    let weight = weight.and_then(|it| u32::try_from(it).ok());
+    let priority = section.choice("priority", Priority::NAMES, findings);
+    Terms {
+        weight: weight.unwrap_or(usual.weight),
+        priority: priority.unwrap_or(usual.priority),
+        concurrent: bounds::concurrent(section, "concurrent", findings),
+        coalesce: section.flag("coalesce", findings).unwrap_or(usual.coalesce),
+    }
 }
 
 fn hashed(name: &str, text: &At<&str>, findings: &mut Findings<'_>) -> Option<Caller> {
@@ -186,5 +203,6 @@ fn hashed(name: &str, text: &At<&str>, findings: &mut Findings<'_>) -> Option<Ca
     Some(Caller {
         name: name.into(),
         key_sha256: hash,
+        terms: Terms::default(),
     })
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::diagnose::Findings;
 use super::section::Section;
+use crate::policy::balance::Strategy;
 
 /// More events than an answer has.
 const EVENTS_MAX: u64 = 1_000_000;
@@ -24,6 +25,8 @@ pub struct Manner {
     /// What the client is told, as the answer of a model, when no target can answer; by default it
     /// is the first error.
     pub message: Option<Arc<str>>,
+    /// How steps spread their requests that do not say so themselves.
+    pub balance: Strategy,
 }
 
 impl Default for Manner {
@@ -33,6 +36,7 @@ impl Default for Manner {
             hedge_percent: 0,
             resume: false,
             message: None,
+            balance: Strategy::default(),
         }
     }
 }
@@ -45,6 +49,7 @@ impl Manner {
             hedge_percent,
             resume,
             message: _,
+            balance: _,
         } = manner;
         for (key, most, limit) in [
             ("hold_events", EVENTS_MAX, hold_events),
@@ -65,6 +70,8 @@ impl Manner {
         f: &mut Findings<'_>,
     ) {
         Manner::read(s, manner, f);
+        let balance = s.choice("balance", &Strategy::NAMES, f);
+        manner.balance = balance.unwrap_or(manner.balance);
         if let Some(text) = s.text("message", f) {
             if text.get_ref().is_empty() {
                 f.problem(text.span(), "`message` must not be empty");

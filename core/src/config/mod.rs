@@ -29,7 +29,8 @@
 //!
 //! Who may call; without any, everybody. `name` (required, for logs), and one of `key_env` (a
 //! variable that holds the key), `key_file` (a file that does), `key_sha256` (its hash in
-//! hexadecimal) and `key`. Only hashes are kept.
+//! hexadecimal) and `key`. Only hashes are kept. How its requests are served beside others: the
+//! fields of [`Terms`], by name (`priority`: `"high"`, `"normal"`, `"low"`).
 //!
 //! ## `[providers.NAME]`
 //!
@@ -46,6 +47,8 @@
 //! - `key_limits`: a table with what the provider allows each key: the fields of
 //!   [`KeyLimits`](crate::policy::keys::KeyLimits), by name. By default what is known of it. Each
 //!   worker counts alone.
+//! - `concurrent`: requests to it at the same time, whatever the key and the model. By default any
+//!   number.
 //! - `credentials`, instead of a key: `"client"` passes on the clients' own, `"none"` sends none.
 //!   Servers on this machine need none.
 //! - `authorization`: `"bearer"`, or the header that carries the key. By default `"x-api-key"` for
@@ -67,13 +70,17 @@
 //! `"provider"` to keep the name that was asked for, or `"demo"`. An array of targets is a chain:
 //! what the first cannot answer, the next is asked. An array within it is a step of several targets
 //! that share its conversations by `weight`; a target may be a table with `target`, `weight` (1 to
-//! 100), `max_tokens`, `traits`, `parameters` and `headers`. In place of it all a table:
+//! 100), `concurrent`, `max_tokens`, `traits`, `timers`, `parameters` and `headers`. A step may be
+//! a table with `targets` and `balance`: the strategy by which new sessions are placed, one of
+//! [`Strategy::NAMES`](crate::policy::balance::Strategy::NAMES). In place of it all a table:
 //! - `target`: required; a target or a chain.
 //! - `max_tokens`: short for the trait of this name.
 //! - `traits`: a table, see below.
 //! - `parameters`: members to set in the body of every request.
 //! - `headers`: headers to send with it.
+//! - `concurrent`: requests to each of its targets at the same time. By default any number.
 //! - `listed`: whether `GET /v1/models` shows the name. By default if it is no pattern.
+//! - `balance`: the strategy of all steps that name none.
 //!
 //! A name is looked up in this order, the first match wins: `[models]` from top to bottom;
 //! `provider/model`; `demo`; the providers' `models`, provider by provider.
@@ -83,14 +90,18 @@
 //! Of a provider or a model: `max_tokens` (for requests to a Messages API whose client set none),
 //! `thinking` (`"adaptive"`, `"budget"`, `"none"`), `token_limit_field` (`"max_tokens"`,
 //! `"max_completion_tokens"`), `cache_control`, `reasoning_field` (`"none"`, `"reasoning"`,
-//! `"reasoning_content"`, `"reasoning_details"`), `stream_options`, `developer_role`, `sampling`:
-//! the fields of [`Traits`](crate::dialect::Traits). What neither model nor provider sets is told
-//! by the model's name ([`traits_for`]), else by what is known of the provider.
+//! `"reasoning_content"`, `"reasoning_details"`), `stream_options`, `developer_role`, `sampling`;
+//! and what a request is passed on for if it needs more: `context_window` (tokens of a prompt),
+//! `images`, `tools`. They are the fields of [`Traits`](crate::dialect::Traits). What neither model
+//! nor provider sets is told by the model's name ([`traits_for`]), else by what is known of the
+//! provider.
 //!
-//! ## `[retry]` and `[breaker]`
+//! ## `[retry]`, `[breaker]` and `[queue]`
 //!
-//! The fields of [`RetryLimits`](crate::policy::retry::RetryLimits) and
-//! [`BreakerLimits`](crate::policy::breaker::BreakerLimits), by name.
+//! The fields of [`RetryLimits`](crate::policy::retry::RetryLimits),
+//! [`BreakerLimits`](crate::policy::breaker::BreakerLimits) and
+//! [`QueueLimits`](crate::policy::queue::QueueLimits), by name. Limits of requests at the same time
+//! are divided among the workers.
 //!
 //! ## `[limits]` and `[timers]`
 //!
@@ -99,6 +110,7 @@
 //! and [`ShardLimits`](crate::base::limits::ShardLimits), and those of
 //! [`TimerLimits`](crate::base::limits::TimerLimits), by name. `total_stream` may be `"off"`.
 
+mod abilities;
 mod bounds;
 mod chain;
 mod diagnose;
@@ -136,7 +148,8 @@ pub use manner::Manner;
 pub use models::DEMO;
 pub use snapshot::{
     Authorization, BaseUrl, Caller, Chain, Credentials, Key, ListedModel, Member, Named, Pattern,
-    Provider, Proxy, Resolved, Route, RouteTarget, Secret, Snapshot, Step, Upstream, WEIGHT_MAX,
+    Provider, Proxy, Resolved, Route, RouteTarget, Secret, Snapshot, Step, Terms, Upstream,
+    WEIGHT_MAX,
 };
 pub use timers::UpstreamTimers;
 pub use traits::{NameTraits, hides_reasoning, traits_for};
@@ -325,6 +338,9 @@ fn read(
     }
     if let Some(section) = top.table("breaker", "[breaker]".to_owned(), findings) {
         bounds::breaker(section, &mut snapshot.breaker, findings);
+    }
+    if let Some(section) = top.table("queue", "[queue]".to_owned(), findings) {
+        bounds::queue(section, &mut snapshot.queue, findings);
     }
     models::routes(models.as_ref(), &providers, &mut snapshot, findings);
     warn_about_credentials(&snapshot, &mut findings.warnings);

@@ -140,6 +140,7 @@ pub(super) fn from_environment(
                 base,
                 credentials,
                 key_limits: known.key_limits.clone(),
+                concurrent: None,
                 authorization: default_authorization(Some(known), known.dialect),
                 headers: known_headers(known),
                 client_headers: arcs(known.client_headers),
@@ -203,6 +204,7 @@ fn provider(
     if let Some(section) = section.table("key_limits", title, findings) {
         bounds::key_limits(section, &mut key_limits, findings);
     }
+    let concurrent = bounds::concurrent(&mut section, "concurrent", findings);
     let title = format!("[providers.{name}.traits]");
     let set = section.table("traits", title, findings);
     let set = set.map(|section| TraitsSet::read(section, findings));
@@ -216,6 +218,7 @@ fn provider(
             base,
             credentials,
             key_limits,
+            concurrent,
             authorization,
             headers,
             client_headers,

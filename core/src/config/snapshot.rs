@@ -12,8 +12,10 @@ use super::traits::traits_for;
 use super::value;
 use crate::base::{JsonStr, Limits, RawJson};
 use crate::dialect::{Dialect, Traits};
+use crate::policy::balance::Strategy;
 use crate::policy::breaker::BreakerLimits;
 use crate::policy::keys::KeyLimits;
+use crate::policy::queue::{Priority, QueueLimits};
 use crate::policy::retry::RetryLimits;
 use crate::wire::tls;
 
@@ -36,6 +38,8 @@ pub struct Snapshot {
     pub manner: Manner,
     /// When a target that fails is left alone.
     pub breaker: BreakerLimits,
+    /// How many requests may wait, and how many of one client go on at once.
+    pub queue: QueueLimits,
     /// Whether answers tell the target that they come from, and how many were asked
     /// (`x-tollgate-target`, `x-tollgate-attempts`).
     pub target_headers: bool,
@@ -54,6 +58,8 @@ pub struct Provider {
     pub credentials: Credentials,
     /// What it allows each key.
     pub key_limits: KeyLimits,
+    /// Requests to it at the same time, whatever the key and the model; further ones wait.
+    pub concurrent: Option<u32>,
     /// How credentials are sent.
     pub authorization: Authorization,
     /// Fields to send with every request, whatever the client sent.
@@ -187,9 +193,14 @@ pub struct Chain {
     pub manner: Manner,
 }
 
-/// Targets of equal rank: requests are spread over them, those of one session to the same. At least
-/// one.
-pub type Step = Vec<Member>;
+/// Targets of equal rank: requests are spread over them, those of one session to the same.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// At least one.
+    pub members: Vec<Member>,
+    /// How requests are spread.
+    pub strategy: Strategy,
+}
 
 /// A target with its share.
 #[derive(Clone, Debug)]
@@ -226,6 +237,8 @@ pub struct Upstream {
     pub extra: Vec<(JsonStr, RawJson)>,
     /// Fields to send.
     pub headers: Vec<(Arc<str>, Arc<str>)>,
+    /// Requests to it at the same time; further ones wait.
+    pub concurrent: Option<u32>,
     /// How long each phase may take.
     pub timers: UpstreamTimers,
 }
@@ -239,6 +252,14 @@ pub struct Named {
     pub thinking: bool,
     /// `sampling` does.
     pub sampling: bool,
+    /// `prefill` does.
+    pub prefill: bool,
+    /// `context_window` does.
+    pub context_window: bool,
+    /// `images` does.
+    pub images: bool,
+    /// `tools` does.
+    pub tools: bool,
 }
 
 /// A model that `GET /v1/models` shows.
@@ -257,6 +278,34 @@ pub struct Caller {
     pub name: Arc<str>,
     /// SHA-256 of the key; the key itself is not kept.
     pub key_sha256: [u8; 32],
+    /// How it is served beside others.
+    pub terms: Terms,
+}
+
+/// How the requests of a caller are served.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Terms {
+    /// Its share of what others wait for too, in relation to callers of the same priority; 1 to
+    /// [`WEIGHT_MAX`].
+    pub weight: u32,
+    /// Whether its requests wait for those of others, or others for them.
+    pub priority: Priority,
+    /// Its requests at the same time; further ones wait.
+    pub concurrent: Option<u32>,
+    /// Whether its requests that do not stream, and that ask the same at the same time, share one
+    /// answer.
+    pub coalesce: bool,
+}
+
+impl Default for Terms {
+    fn default() -> Terms {
+        Terms {
+            weight: 1,
+            priority: Priority::Normal,
+            concurrent: None,
+            coalesce: false,
+        }
+    }
 }
 
 impl Pattern {
@@ -308,17 +357,21 @@ impl Chain {
     pub fn of(upstream: Upstream, manner: Manner) -> Chain {
         let upstream = Arc::new(upstream);
         Chain {
-            steps: vec![vec![Member {
-                upstream,
-                weight: 1,
-            }]],
+            steps: vec![Step {
+                members: vec![Member {
+                    upstream,
+                    weight: 1,
+                }],
+                strategy: Strategy::default(),
+            }],
             manner,
         }
     }
 
     /// All its targets, in order.
     pub fn upstreams(&self) -> impl Iterator<Item = &Arc<Upstream>> {
-        self.steps.iter().flatten().map(|member| &member.upstream)
+        let members = self.steps.iter().flat_map(|step| &step.members);
+        members.map(|member| &member.upstream)
     }
 }
 
@@ -328,6 +381,7 @@ impl Caller {
         Caller {
             name: name.into(),
             key_sha256: Sha256::digest(key.as_bytes()).into(),
+            terms: Terms::default(),
         }
     }
 }
@@ -379,6 +433,18 @@ impl Upstream {
         }
         if self.named.sampling {
             traits.sampling = told.sampling.unwrap_or(traits.sampling);
+        }
+        if self.named.prefill {
+            traits.prefill = told.prefill.unwrap_or(traits.prefill);
+        }
+        if self.named.context_window {
+            traits.context_window = told.context_window.or(traits.context_window);
+        }
+        if self.named.images {
+            traits.images = told.images.unwrap_or(traits.images);
+        }
+        if self.named.tools {
+            traits.tools = told.tools.unwrap_or(traits.tools);
         }
         traits
     }

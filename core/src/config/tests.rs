@@ -6,6 +6,8 @@ use crate::dialect::{Dialect, ReasoningField, ThinkingStyle, TokenLimitField};
 use core::time::Duration;
 use std::sync::Arc;
 
+mod admission;
+mod balance;
 mod faults;
 mod targets;
 
@@ -379,6 +381,9 @@ fn traits_come_from_config_then_name_then_provider() {
         traits = { thinking = "none" }
         [models]
         "old" = "a/claude-3-opus-20240229"
+        able.target = "a/gpt-4"
+        able.traits = { images = true, context_window = 9, tools = false }
+        "unable" = "a/gpt-4"
         "set" = { target = "a/claude-3-opus", traits = { max_tokens = 7, thinking = "budget" } }
         "short" = { target = "b/claude-opus-4-8", max_tokens = 5, traits = { max_tokens = 7 } }
     "#;
@@ -395,6 +400,16 @@ fn traits_come_from_config_then_name_then_provider() {
         let traits = traits(&loaded.snapshot, name);
         assert_eq!(traits.thinking, thinking, "{name}");
         assert_eq!(traits.output_tokens_default, tokens, "{name}");
+    }
+    for (name, window, images, tools) in [
+        ("able", Some(9), true, false),
+        ("unable", Some(8192), false, true),
+        ("a/gpt-4", Some(8192), false, true),
+        ("a/something", None, true, true),
+    ] {
+        let traits = traits(&loaded.snapshot, name);
+        let able = (traits.context_window, traits.images, traits.tools);
+        assert_eq!(able, (window, images, tools), "{name}");
     }
 }
 

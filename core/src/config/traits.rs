@@ -18,21 +18,30 @@ pub struct NameTraits {
     pub output_tokens_default: Option<u64>,
     /// Whether it takes `temperature`, `top_p` and `top_k`.
     pub sampling: Option<bool>,
+    /// Whether it goes on from where the last message breaks off.
+    pub prefill: Option<bool>,
+    /// Tokens that a prompt may have.
+    pub context_window: Option<u64>,
+    /// Whether prompts may have images.
+    pub images: Option<bool>,
+    /// Whether it can be given tools.
+    pub tools: Option<bool>,
 }
 
 /// What the name of a model tells of it: for Claude models by family and version, also where a
 /// vendor stands before them (`anthropic/claude-sonnet-4.5`,
-/// `anthropic.claude-opus-4-1-20250805-v1:0`). Of other names nothing is known. A Claude without a
-/// version number counts as a new one.
+/// `anthropic.claude-opus-4-1-20250805-v1:0`). A Claude without a version number counts as a new
+/// one. Of some other models what they cannot do is known, by the ends of their names.
 ///
 /// Facts: the vendor's model table, 2026. `thinking.type: adaptive` came with 4.6 and is the only
-/// way from 4.7 on, which take no sampling parameters; `budget_tokens` came with 3.7. Answers may
+/// way from 4.7 on, which take no sampling parameters; `budget_tokens` came with 3.7. From 4.6 on a
+/// prefill is an error. Answers may
 /// have 4096 tokens before 3.5, 8192 with 3.5, 32,000 with Opus 4 and 4.1, 64,000 or more since.
 /// Before 4.5 a limit that does not fit into the context beside the prompt is an error, so that
 /// those get half.
 pub fn traits_for(model: &str) -> NameTraits {
     let Some(at) = model.rfind("claude-") else {
-        return NameTraits::default();
+        return super::abilities::told(model);
     };
     let name = &model[at + "claude-".len()..];
     let version = claude_version(name);
@@ -47,10 +56,17 @@ pub fn traits_for(model: &str) -> NameTraits {
         Some(version) if version < (4, 5) => 32_000,
         _ => 64_000,
     };
+    // Sonnet 4 and 4.5 can be asked for a window of a million.
+    let is_sonnet_4 = name.contains("sonnet") && version >= Some((4, 0));
+    let is_small = version.is_some_and(|it| it < (4, 6)) && !is_sonnet_4;
     NameTraits {
+        context_window: is_small.then_some(200_000),
+        images: None,
+        tools: None,
         thinking: Some(thinking),
         output_tokens_default: Some(output_tokens),
         sampling: Some(version.is_some_and(|version| version < (4, 7))),
+        prefill: Some(version.is_some_and(|version| version < (4, 6))),
     }
 }
 
@@ -94,6 +110,10 @@ pub(super) struct TraitsSet {
     stream_options: Option<bool>,
     developer_role: Option<bool>,
     sampling: Option<bool>,
+    prefill: Option<bool>,
+    context_window: Option<u64>,
+    images: Option<bool>,
+    tools: Option<bool>,
 }
 
 impl TraitsSet {
@@ -126,6 +146,10 @@ impl TraitsSet {
             stream_options: section.flag("stream_options", findings),
             developer_role: section.flag("developer_role", findings),
             sampling: section.flag("sampling", findings),
+            prefill: section.flag("prefill", findings),
+            context_window: section.count("context_window", 1..=TOKENS_MAX, findings),
+            images: section.flag("images", findings),
+            tools: section.flag("tools", findings),
         };
         section.finish(findings);
         set
@@ -142,6 +166,10 @@ impl TraitsSet {
             stream_options: self.stream_options.or(below.stream_options),
             developer_role: self.developer_role.or(below.developer_role),
             sampling: self.sampling.or(below.sampling),
+            prefill: self.prefill.or(below.prefill),
+            context_window: self.context_window.or(below.context_window),
+            images: self.images.or(below.images),
+            tools: self.tools.or(below.tools),
         }
     }
 
@@ -156,6 +184,10 @@ impl TraitsSet {
             stream_options: self.stream_options.unwrap_or(base.stream_options),
             developer_role: self.developer_role.unwrap_or(base.developer_role),
             sampling: self.sampling.unwrap_or(base.sampling),
+            prefill: self.prefill.unwrap_or(base.prefill),
+            context_window: self.context_window.or(base.context_window),
+            images: self.images.unwrap_or(base.images),
+            tools: self.tools.unwrap_or(base.tools),
         }
     }
 
@@ -165,6 +197,10 @@ impl TraitsSet {
             output_tokens: self.max_tokens.is_none(),
             thinking: self.thinking.is_none(),
             sampling: self.sampling.is_none(),
+            prefill: self.prefill.is_none(),
+            context_window: self.context_window.is_none(),
+            images: self.images.is_none(),
+            tools: self.tools.is_none(),
         }
     }
 }
@@ -202,7 +238,7 @@ mod tests {
             assert_eq!(told.thinking, Some(thinking), "{name}");
             assert_eq!(told.output_tokens_default, Some(tokens), "{name}");
         }
-        for name in ["", "gpt-5", "claude", "kimi-k2", "claude3"] {
+        for name in ["", "gpt-9", "claude", "kimi-k2", "claude3"] {
             assert_eq!(traits_for(name), NameTraits::default(), "{name}");
         }
     }

@@ -167,7 +167,7 @@ impl StreamDecoder {
     /// the finish late, since some vendors send more after it.
     pub fn is_whole(&self) -> bool {
         match self {
-            StreamDecoder::Anthropic(_) => false,
+            StreamDecoder::Anthropic(decoder) => decoder.is_whole(),
             StreamDecoder::OpenAiChat(decoder) => decoder.is_whole(),
         }
     }
@@ -215,6 +215,14 @@ impl StreamEncoder {
         match self {
             StreamEncoder::Anthropic(encoder) => encoder.failure(),
             StreamEncoder::OpenAiChat(encoder) => encoder.failure(),
+        }
+    }
+
+    /// Writes what ends every stream: for one that is complete but for it.
+    pub fn end_mark(&self, out: &mut OutBuf) {
+        match self {
+            StreamEncoder::Anthropic(encoder) => encoder.end_mark(out),
+            StreamEncoder::OpenAiChat(encoder) => encoder.end_mark(out),
         }
     }
 
@@ -271,7 +279,7 @@ impl Watch {
     pub fn has_finish(&self) -> bool {
         match self {
             Watch::Anthropic(watch) => watch.finish().is_some(),
-            Watch::OpenAiChat(watch) => watch.finish().is_some(),
+            Watch::OpenAiChat(watch) => watch.is_whole(),
         }
     }
 

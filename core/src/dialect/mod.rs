@@ -66,6 +66,14 @@ pub struct Traits {
     /// Whether a Messages model takes `temperature`, `top_p` and `top_k`; those after Claude Opus
     /// 4.6 do not.
     pub sampling: bool,
+    /// Whether the model goes on from where the conversation's last message, its own, breaks off.
+    pub prefill: bool,
+    /// Tokens that a prompt may have; `None` where nobody told.
+    pub context_window: Option<u64>,
+    /// Whether prompts may have images.
+    pub images: bool,
+    /// Whether it can be given tools.
+    pub tools: bool,
 }
 
 impl Default for Traits {
@@ -79,6 +87,10 @@ impl Default for Traits {
             stream_options: true,
             developer_role: false,
             sampling: true,
+            prefill: false,
+            context_window: None,
+            images: true,
+            tools: true,
         }
     }
 }

@@ -1,7 +1,5 @@
 //! Who calls: keys of clients against the hashes of the config.
 
-use std::sync::Arc;
-
 use sha2::{Digest, Sha256};
 
 use crate::config::Caller;
@@ -12,22 +10,22 @@ use crate::wire::http1::Fields;
 pub(super) const KEY_FIELDS: [&str; 4] =
     ["authorization", "x-api-key", "api-key", "x-goog-api-key"];
 
-/// The name of the caller; `None` where nobody needs a key. Each of the fields may hold it: the
+/// The caller; `None` where nobody needs a key. Each of the fields may hold it: the
 /// others may be meant for the provider (`credentials = "client"`).
 ///
 /// # Errors
 /// What to tell a caller without a key, or with a wrong one.
-pub(super) fn caller(
-    callers: &[Caller],
+pub(super) fn caller<'a>(
+    callers: &'a [Caller],
     fields: &Fields,
-) -> Result<Option<Arc<str>>, &'static str> {
+) -> Result<Option<&'a Caller>, &'static str> {
     if callers.is_empty() {
         return Ok(None);
     }
     let mut message = "no API key: send `authorization: Bearer KEY` or `x-api-key: KEY`";
     for value in KEY_FIELDS.iter().flat_map(|name| fields.all(name)) {
         if let Some(caller) = caller_of(callers, value) {
-            return Ok(Some(Arc::clone(&caller.name)));
+            return Ok(Some(caller));
         }
         message = "the API key is not known here";
     }

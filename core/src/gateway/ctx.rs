@@ -91,14 +91,16 @@ pub(super) enum Alarm {
     Client(ClientId),
     Drain,
     Exchange(ExchangeId),
+    /// A key of the provider may be free, for those who wait for one.
+    Keys(usize),
     Upstream(UpstreamId),
 }
 
 /// What a completion of the host belongs to.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Ticket {
-    /// Long work for an exchange.
-    Exchange(ExchangeId),
+    /// Long work for an attempt of an exchange; zero is before the first.
+    Exchange { exchange: ExchangeId, attempt: u32 },
     /// The addresses of a provider of an earlier config, for one attempt of an exchange.
     Lookup { exchange: ExchangeId, attempt: u32 },
     /// The addresses of a provider.
@@ -130,11 +132,16 @@ pub(super) struct Ctx {
 
 impl Ctx {
     /// Gives `work` to the host; `None` when as much as allowed is there already.
-    pub(super) fn perform(&mut self, work: Work, exchange: ExchangeId) -> Option<TicketId> {
+    pub(super) fn perform(
+        &mut self,
+        work: Work,
+        exchange: ExchangeId,
+        attempt: u32,
+    ) -> Option<TicketId> {
         if self.tickets.len() >= self.limits.shard.host_jobs_max {
             return None;
         }
-        let ticket = self.tickets.insert(Ticket::Exchange(exchange));
+        let ticket = self.tickets.insert(Ticket::Exchange { exchange, attempt });
         self.outbox.push(Output::Op(Op::Host { ticket, work }));
         Some(ticket)
     }

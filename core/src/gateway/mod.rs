@@ -6,6 +6,7 @@
 //! its exchange on (see `exchange::state`), and leaves outputs in the outbox.
 
 mod admin;
+
 mod auth;
 mod balance;
 mod client;
@@ -14,7 +15,9 @@ mod drain;
 mod endpoint;
 mod exchange;
 pub mod io;
+mod lines;
 mod local;
+mod needs;
 mod outbox;
 mod prepare;
 mod provider;
@@ -31,7 +34,9 @@ use self::balance::Balance;
 use self::client::Client;
 use self::ctx::{Alarm, ClientId, Ctx, Side, Ticket, UpstreamId};
 use self::exchange::Exchange;
+use self::exchange::share::Flights;
 use self::io::{Completion, Input, Machine, Message, Output, PEERS, WorkDone};
+use self::lines::Lines;
 use self::outbox::Outbox;
 use self::provider::ProviderState;
 use self::target::TargetState;
@@ -39,6 +44,7 @@ use self::upstream::Upstream;
 use crate::base::timer::Timers;
 use crate::base::{Arena, ExchangeId, Instant, ListenerId, Now, Rng, Seed, ShardId};
 use crate::config::Snapshot;
+use crate::policy::affinity::Affinity;
 use crate::wire::http1::HttpDate;
 use crate::wire::json::Tape;
 
@@ -66,6 +72,8 @@ pub struct Shard {
     exchanges: Arena<ExchangeId, Exchange>,
     providers: Vec<ProviderState>,
     targets: Vec<TargetState>,
+    /// Where sessions are whose target is not told by their hash.
+    affinity: Affinity,
     balance: Balance,
     listeners: u16,
     /// Listeners without an `Accept` in flight: a limit was met.
@@ -77,7 +85,11 @@ pub struct Shard {
     pending_clients: Vec<ClientId>,
     /// Upstreams whose answer may be read on.
     pending_upstreams: Vec<UpstreamId>,
-    /// Exchanges that waited for a key, and may find one now.
+    /// Who waits for what.
+    lines: Lines,
+    /// Requests that ask the same as others.
+    flights: Flights,
+    /// Exchanges that have waited for as long as they may, or for what a config that is gone had.
     pending_choices: VecDeque<ExchangeId>,
 }
 
@@ -86,6 +98,7 @@ impl Shard {
     pub fn new(options: &ShardOptions, snapshot: Arc<Snapshot>) -> Shard {
         let providers = provider::states(&snapshot, (&snapshot, &[]), options.shards);
         let targets = target::states(&snapshot, (&snapshot, &[]));
+        let lines = Lines::new(&snapshot, options.shards);
         Shard {
             ctx: Ctx {
                 now: Now::default(),
@@ -108,6 +121,9 @@ impl Shard {
             exchanges: Arena::new(),
             providers,
             targets,
+            affinity: Affinity::default(),
+            lines,
+            flights: Flights::default(),
             balance: Balance::new(options.id, options.shards),
             listeners: options.listeners,
             idle_listeners: Vec::new(),
@@ -145,8 +161,10 @@ impl Shard {
                 self.upstream_progress(upstream);
             } else if let Some(client) = self.pending_clients.pop() {
                 self.client_progress(client);
+            } else if let Some(exchange) = self.lines.next_woken() {
+                self.choose_woken(exchange);
             } else if let Some(exchange) = self.pending_choices.pop_front() {
-                self.choose(exchange);
+                self.choose_pending(exchange);
             } else {
                 break;
             }
@@ -189,6 +207,7 @@ impl Shard {
             clients: self.clients.len(),
             upstreams: self.upstreams.len(),
             exchanges: self.exchanges.len(),
+            waiting: self.lines.waiting(),
             permits: at_targets.chain(at_keys).map(|it| it as usize).sum(),
             timers: self.ctx.timers.len(),
             tickets: self.ctx.tickets.len(),
@@ -298,18 +317,26 @@ impl Shard {
                     self.resolved(ticket, &result);
                 }
             }
-            Completion::Host { ticket, done } => match (self.ctx.tickets.remove(ticket), done) {
-                (Some(Ticket::Exchange(id)), WorkDone::Prepared(prepared)) => {
-                    self.prepared(id, prepared);
+            Completion::Host { ticket, done } => {
+                if let Some(Ticket::Exchange { exchange, attempt }) =
+                    self.ctx.tickets.remove(ticket)
+                {
+                    self.performed(exchange, attempt, done);
                 }
-                (Some(Ticket::Exchange(id)), WorkDone::Encoded(prompt)) => {
-                    self.encoded(id, prompt);
-                }
-                (Some(Ticket::Exchange(id)), WorkDone::Finished(finished)) => {
-                    self.finished(id, finished);
-                }
-                (Some(Ticket::Lookup { .. } | Ticket::Provider { .. }) | None, _) => {}
-            },
+            }
+        }
+    }
+
+    /// The host did work for an attempt; what an earlier one asked for is of no use any more.
+    fn performed(&mut self, id: ExchangeId, attempt: u32, done: WorkDone) {
+        let exchange = self.exchanges.get(id);
+        if exchange.is_none_or(|it| it.plan.attempts != attempt) {
+            return;
+        }
+        match done {
+            WorkDone::Prepared(prepared) => self.prepared(id, prepared),
+            WorkDone::Encoded(prompt) => self.encoded(id, prompt),
+            WorkDone::Finished(finished) => self.finished(id, finished),
         }
     }
 
@@ -322,12 +349,13 @@ impl Shard {
             Alarm::Client(id) => self.client_alarm(id),
             Alarm::Drain => self.drain_alarm(),
             Alarm::Exchange(id) => self.exchange_alarm(id),
+            Alarm::Keys(provider) => self.lines.alarm(provider),
             Alarm::Upstream(id) => self.upstream_alarm(id),
         }
     }
 
-    /// Takes a new config. Exchanges in progress keep theirs; kept connections are given up, since
-    /// the provider behind an index may be another now.
+    /// Takes a new config. Exchanges in progress keep theirs, but for those that wait; kept
+    /// connections are given up, since the provider behind an index may be another now.
     fn reload(&mut self, snapshot: Arc<Snapshot>) {
         // Those who wait for a lookup under the old config get one of their own.
         let waiting: Vec<ExchangeId> = self
@@ -337,14 +365,12 @@ impl Shard {
             .collect();
         self.close_idle_upstreams();
         self.ctx.generation = self.ctx.generation.wrapping_add(1);
-        for state in &mut self.providers {
-            self.pending_choices.extend(state.queue.drain(..));
-        }
         let old = (&*self.ctx.snapshot, &*self.providers);
         self.providers = provider::states(&snapshot, old, self.balance.shards());
         self.targets = target::states(&snapshot, (&self.ctx.snapshot, &self.targets));
         self.ctx.limits = snapshot.limits.clone();
         self.ctx.snapshot = snapshot;
+        self.line_up_anew();
         for id in waiting {
             self.attempt(id);
         }
@@ -375,6 +401,8 @@ pub struct Usage {
     pub upstreams: usize,
     /// Requests being received or answered.
     pub exchanges: usize,
+    /// Of these, requests that wait for a key, a target, or others of their client.
+    pub waiting: usize,
     /// Places that they take at targets and keys.
     pub permits: usize,
     /// Armed timers.

@@ -5,17 +5,17 @@ use core::cmp::Reverse;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use sha2::{Digest, Sha256};
 
+use super::needs::{Needs, traits_at};
 use crate::base::{JsonStr, OutBuf};
 use crate::config::{Chain, Member, Resolved, Snapshot, Step, Upstream};
 use crate::dialect::{Dialect, Target};
-use crate::ir::{Blame, Class, Failure, PartKind, Request};
+use crate::ir::{Blame, Class, Failure, Message, Part, PartKind, Request, Role};
 use crate::policy::balance::{self, Session};
 use crate::wire::coding::{self, CodingError, Codings};
 use crate::wire::json::{Tape, Value};
 
-/// Bytes of a prompt per token, roughly, for the estimate that precedes the provider's own count.
-const BYTES_PER_TOKEN: u64 = 4;
 /// As much of each of a prompt's first parts tells conversations apart.
 const PREFIX_BYTES: usize = 256;
 
@@ -27,6 +27,8 @@ pub struct Prepare {
     codings: Codings,
     body: Bytes,
     session: Option<Session>,
+    /// Whether the answer may be shared with requests that ask the same.
+    pub(super) may_share: bool,
 }
 
 /// A request that was read.
@@ -38,10 +40,13 @@ pub struct Prepared {
     /// Whether a streaming Chat client asked for the usage chunk.
     pub(super) stream_usage: bool,
     pub(super) input_tokens_estimate: u64,
+    pub(super) needs: Needs,
     /// Whether the model is told to think before it answers.
     pub(super) asks_reasoning: bool,
     /// What this request has in common with the others of its conversation.
     pub(super) session: Session,
+    /// The body's hash, where the answer may be shared.
+    pub(super) body_sha256: Option<[u8; 32]>,
     pub(super) destination: Destination,
 }
 
@@ -75,11 +80,29 @@ pub struct Prompt {
     pub(super) body_len: u64,
     /// Whether both sides speak the same API, so that bytes pass untouched.
     pub(super) is_same_dialect: bool,
+    /// With how much of an answer it ends that the model is to continue.
+    pub(super) prefill_bytes: usize,
     /// JSON paths of what the target has no place for.
     pub(super) dropped: Vec<String>,
 }
 
 impl Prepared {
+    /// The same request, to be written for another target; `None` where it has none.
+    pub(super) fn again(&self) -> Option<Prepared> {
+        let Destination::Chain(routed) = &self.destination else {
+            return None;
+        };
+        Some(Prepared {
+            model: self.model.clone(),
+            destination: Destination::Chain(Routed {
+                chain: Arc::clone(&routed.chain),
+                source: routed.source.clone(),
+                prompt: None,
+            }),
+            ..*self
+        })
+    }
+
     /// Frees the body: it will not be sent again.
     pub(super) fn forget_body(&mut self) {
         match &mut self.destination {
@@ -164,6 +187,7 @@ impl Prepare {
             codings,
             body,
             session,
+            may_share: false,
         }
     }
 
@@ -182,16 +206,24 @@ impl Prepare {
         let name = model.unescape();
         let resolved = resolve(&self.snapshot, &name)?;
         let session = self.session.unwrap_or_else(|| session_of(root));
+        let needs = Needs::of(root);
         let destination = match resolved {
             Resolved::Demo => {
                 let request = self.dialect.decode_request(root)?;
                 Destination::Demo(Box::new(request))
             }
             Resolved::Chain(chain) => {
-                let first = ranked(chain.steps.first(), session).next();
-                let upstream = first.map(|member| &member.upstream);
+                let upstream = first_of(chain, session, &needs, &name);
                 let upstream = upstream.ok_or_else(|| internal("the route leads nowhere"))?;
-                let prompt = encode(&self.snapshot, self.dialect, body, root, upstream, &name);
+                let prompt = encode(
+                    &self.snapshot,
+                    self.dialect,
+                    body,
+                    root,
+                    upstream,
+                    &name,
+                    "",
+                );
                 // What one target cannot be told, another may.
                 let is_alone = chain.upstreams().nth(1).is_none();
                 let prompt = match prompt {
@@ -209,9 +241,11 @@ impl Prepare {
             stream: root.get("stream").and_then(Value::as_bool).unwrap_or(false),
             stream_usage: stream_usage(root),
             model,
-            input_tokens_estimate: (body.len() as u64 / BYTES_PER_TOKEN).max(1),
+            input_tokens_estimate: needs.prompt_tokens,
+            needs,
             asks_reasoning: asks_reasoning(root),
             session,
+            body_sha256: self.may_share.then(|| Sha256::digest(body).into()),
             destination,
         })
     }
@@ -228,9 +262,28 @@ impl Prepare {
     }
 }
 
+/// The target that will be asked first, as long as nothing is wrong with it.
+fn first_of<'c>(
+    chain: &'c Chain,
+    session: Session,
+    needs: &Needs,
+    name: &str,
+) -> Option<&'c Arc<Upstream>> {
+    let all = || {
+        chain
+            .steps
+            .iter()
+            .flat_map(|step| ranked(Some(step), session))
+    };
+    let fits = |it: &&Member| needs.lacking(&traits_at(&it.upstream, name)).is_none();
+    let first = all().find(fits).or_else(|| all().next());
+    first.map(|member| &member.upstream)
+}
+
 /// The members of a step, in the order in which `session` asks them.
 pub(super) fn ranked(step: Option<&Step>, session: Session) -> impl Iterator<Item = &Member> {
-    let mut members: Vec<&Member> = step.into_iter().flatten().collect();
+    let members = step.into_iter().flat_map(|step| &step.members);
+    let mut members: Vec<&Member> = members.collect();
     if members.len() > 1 {
         members.sort_by_key(|member| {
             let number = member.upstream.target as u64;
@@ -248,6 +301,8 @@ pub struct Encode {
     pub(super) source: Bytes,
     pub(super) upstream: Arc<Upstream>,
     pub(super) model: JsonStr,
+    /// What the model is to continue, if anything.
+    pub(super) prefill: String,
 }
 
 impl Encode {
@@ -256,7 +311,16 @@ impl Encode {
         let root = parse(&self.source, tape, &self.snapshot)?;
         let name = self.model.unescape();
         let (snapshot, source) = (&self.snapshot, &self.source);
-        let prompt = encode(snapshot, self.dialect, source, root, &self.upstream, &name);
+        let (dialect, prefill) = (self.dialect, &self.prefill);
+        let prompt = encode(
+            snapshot,
+            dialect,
+            source,
+            root,
+            &self.upstream,
+            &name,
+            prefill,
+        );
         tape.shrink();
         prompt.map(Box::new)
     }
@@ -280,6 +344,7 @@ fn encode(
     root: Value<'_>,
     upstream: &Arc<Upstream>,
     name: &str,
+    prefill: &str,
 ) -> Result<Prompt, Box<Failure>> {
     let (upstream, model) = snapshot.model_at(upstream, name);
     if model.is_empty() {
@@ -294,10 +359,11 @@ fn encode(
         extra: &upstream.extra,
     };
     let is_same_dialect = provider.dialect == dialect;
-    let (mut encoded, dropped) = if is_same_dialect {
+    let (mut encoded, dropped) = if is_same_dialect && prefill.is_empty() {
         (dialect.edit_request(body, root, &target), Vec::new())
     } else {
-        let request = dialect.decode_request(root)?;
+        let mut request = dialect.decode_request(root)?;
+        continue_from(&mut request, prefill);
         let encoded = provider.dialect.encode_request(&request, &target)?;
         (encoded.body, encoded.dropped)
     };
@@ -307,8 +373,27 @@ fn encode(
         body_len: encoded.len() as u64,
         body: take_parts(&mut encoded),
         is_same_dialect,
+        prefill_bytes: prefill.len(),
         dropped,
     })
+}
+
+/// Ends the conversation with the beginning of its answer. A model that thinks first cannot go on
+/// from there.
+fn continue_from(request: &mut Request, prefill: &str) {
+    if prefill.is_empty() {
+        return;
+    }
+    request.reasoning = None;
+    let text = Part::text(JsonStr::escape(prefill));
+    match request.messages.last_mut() {
+        Some(last) if last.role == Role::Assistant => last.parts.push(text),
+        _ => request.messages.push(Message {
+            role: Role::Assistant,
+            parts: vec![text],
+            name: None,
+        }),
+    }
 }
 
 fn internal(message: &str) -> Box<Failure> {

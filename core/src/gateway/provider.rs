@@ -31,8 +31,6 @@ pub(super) struct ProviderState {
     pub(super) key_names: Vec<u64>,
     /// What each key allows this shard.
     pub(super) key_limits: KeyLimits,
-    /// Exchanges that wait for a key to be free, the first one first.
-    pub(super) queue: VecDeque<ExchangeId>,
 }
 
 /// What is known of each provider of `snapshot`: of those that were there under the `old` config,

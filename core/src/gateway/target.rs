@@ -6,6 +6,7 @@ use crate::base::{Instant, Rng};
 use crate::config::Snapshot;
 use crate::policy::balance;
 use crate::policy::breaker::{Admission, Breaker, Verdict};
+use crate::policy::hedge::HedgeBudget;
 use crate::policy::latency::Latency;
 use crate::policy::retry::RetryBudget;
 
@@ -14,6 +15,7 @@ use crate::policy::retry::RetryBudget;
 pub(super) struct TargetState {
     pub(super) breaker: Breaker,
     pub(super) budget: RetryBudget,
+    pub(super) hedges: HedgeBudget,
     /// How long its first content takes, from when a request took its place here.
     pub(super) latency: Latency,
     /// Requests that it is asked.
@@ -41,6 +43,7 @@ pub(super) fn states(snapshot: &Snapshot, old: (&Snapshot, &[TargetState])) -> V
         if let (Some(state), Some(before)) = (states.get_mut(upstream.target), before) {
             state.breaker = before.breaker.following();
             state.budget = before.budget.clone();
+            state.hedges = before.hedges.clone();
             state.latency = before.latency.clone();
         }
     }
@@ -48,12 +51,24 @@ pub(super) fn states(snapshot: &Snapshot, old: (&Snapshot, &[TargetState])) -> V
 }
 
 impl TargetState {
+    /// What the target is called among shards, and from one config to the next.
+    pub(super) const fn name(&self) -> u64 {
+        self.name
+    }
+
     /// A request goes out. Says whether it is the breaker's probe. [`TargetState::ended`] must
     /// follow.
-    pub(super) fn begun(&mut self, is_first: bool, now: Instant, snapshot: &Snapshot) -> bool {
+    pub(super) fn begun(
+        &mut self,
+        is_first: bool,
+        hedge_percent: u32,
+        now: Instant,
+        snapshot: &Snapshot,
+    ) -> bool {
         self.in_flight += 1;
         if is_first {
             self.budget.earn(&snapshot.retry);
+            self.hedges.earn(hedge_percent);
         }
         self.breaker.admit(now) == Admission::Probe
     }

@@ -64,6 +64,11 @@ pub struct Access {
     pub broken_events: u32,
     /// JSON paths of what the target had no place for.
     pub dropped: Vec<String>,
+    /// How long it waited, all in all, for a key, a target, or other requests of its client.
+    pub waited: Duration,
+    /// The id of the request whose answer it got too: then nothing was asked for it, and the usage
+    /// is in that one's record.
+    pub shared_with: Option<Bytes>,
 }
 
 /// An upstream that was asked.
@@ -77,8 +82,31 @@ pub struct Attempted {
     pub key: Option<Arc<str>>,
     /// How long it took, from the decision to ask until its end.
     pub duration: Duration,
-    /// How it failed; `None` if it answered, or the client left.
-    pub failed: Option<Class>,
+    /// How it ended.
+    pub ending: Ending,
+    /// What it took as far as it was told, if it did not answer.
+    pub usage: Usage,
+}
+
+impl Attempted {
+    /// How it failed, if it did.
+    pub const fn failed(&self) -> Option<Class> {
+        match self.ending {
+            Ending::Failed(class) => Some(class),
+            Ending::Answered | Ending::CalledOff => None,
+        }
+    }
+}
+
+/// How an attempt ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Ending {
+    /// It is the one that answered.
+    Answered,
+    /// It was called off: another one was faster, or the client left.
+    CalledOff,
+    /// It failed.
+    Failed(Class),
 }
 
 /// How a request ended.

@@ -24,7 +24,7 @@ fn is_rescued(play: Play, client: super::support::world::Conn, dialect: Dialect,
     assert_eq!(answer.field("x-tollgate-attempts"), Some(attempts.as_str()));
     let records = play.world.finish();
     assert_eq!(records.len(), 1);
-    let told: Vec<_> = records[0].attempts.iter().map(|it| it.failed).collect();
+    let told: Vec<_> = records[0].attempts.iter().map(|it| it.failed()).collect();
     let mut expected: Vec<_> = failed.iter().copied().map(Some).collect();
     expected.push(None);
     assert_eq!(told, expected);

@@ -64,7 +64,7 @@ fn a_session_keeps_its_key_until_that_fails() {
         .map(|it| it.key.clone())
         .collect();
     assert!(keys[0].is_some() && keys[0] != keys[1], "{keys:?}");
-    assert_eq!(records[2].attempts[0].failed, Some(Class::RateLimit));
+    assert_eq!(records[2].attempts[0].failed(), Some(Class::RateLimit));
 }
 
 #[test]

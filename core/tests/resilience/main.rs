@@ -7,17 +7,24 @@
     reason = "fixtures are written in place"
 )]
 
+mod admission;
 mod breaker;
 mod commit;
+mod conditions;
 mod deadlines;
 mod failover;
 #[allow(dead_code)] // Its other half is for the wire cases.
 #[path = "../wire_cases/fixtures.rs"]
 mod fixtures;
+mod headers;
+mod hedging;
 mod keys;
 mod last_resort;
 mod play;
+mod resuming;
 mod settings;
 mod shards;
+mod sharing;
+mod strategies;
 #[path = "../support/mod.rs"]
 mod support;

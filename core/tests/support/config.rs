@@ -48,6 +48,7 @@ pub(crate) fn with(dialect: Dialect, limits: Limits) -> Snapshot {
         },
         credentials: Credentials::Keys(vec![Key::new("sk-of-the-provider")]),
         key_limits: KeyLimits::default(),
+        concurrent: None,
         authorization,
         headers,
         client_headers: ["anthropic-*", "x-claude-code-*"].map(Arc::from).to_vec(),
@@ -63,6 +64,7 @@ pub(crate) fn with(dialect: Dialect, limits: Limits) -> Snapshot {
         whole_name: false,
         extra: Vec::new(),
         headers: Vec::new(),
+        concurrent: None,
         timers,
     };
     let route = Route {
@@ -92,7 +94,7 @@ pub(crate) fn target(snapshot: &mut Snapshot) -> &mut Upstream {
         panic!("a chain")
     };
     let chain = Arc::get_mut(chain).unwrap();
-    Arc::get_mut(&mut chain.steps[0][0].upstream).unwrap()
+    Arc::get_mut(&mut chain.steps[0].members[0].upstream).unwrap()
 }
 
 /// A target that takes all that its API has.

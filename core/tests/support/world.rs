@@ -86,6 +86,8 @@ pub(crate) struct World {
     accepts: Vec<(ListenerId, ConnId)>,
     done: VecDeque<Completion>,
     lookups: Vec<TicketId>,
+    /// Where further clients come from.
+    pub(crate) peer: SocketAddr,
     /// How connections to upstreams fare.
     pub(crate) reach: Reach,
     /// Whether names are answered.
@@ -119,6 +121,7 @@ impl World {
             accepts: Vec::new(),
             done: VecDeque::new(),
             lookups: Vec::new(),
+            peer: ([127, 0, 0, 1], 40_000).into(),
             reach: Reach::Accepts,
             resolves: true,
             records: Vec::new(),
@@ -135,7 +138,7 @@ impl World {
         let (listener, conn) = self.accepts.pop().expect("the shard accepts");
         self.pipes.push(Pipe::new(conn, Side::Client, Phase::Open));
         let client = Conn(self.pipes.len() - 1);
-        let peer = Peer::Tcp(([127, 0, 0, 1], 40_000).into());
+        let peer = Peer::Tcp(self.peer);
         self.complete(Completion::Accept {
             listener,
             conn,

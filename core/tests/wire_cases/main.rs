@@ -17,6 +17,7 @@ mod content;
 mod endings;
 mod endpoints;
 mod failures;
+mod finishes;
 mod fixtures;
 mod leaving;
 mod losses;

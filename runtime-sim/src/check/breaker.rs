@@ -134,7 +134,7 @@ fn is_noted(sent: &Sent, attempts: &[Sent], record: &Access) -> bool {
             .filter(same)
             .all(|other| other.says == Says::Fault)
         && told.clone().count() >= attempts.iter().filter(same).count()
-        && told.clone().all(|told| told.failed.is_some())
+        && told.clone().all(|told| told.failed().is_some())
 }
 
 fn over_at(sent: &Sent, delivered: &[Delivered], recorded: Instant) -> Instant {

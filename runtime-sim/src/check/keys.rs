@@ -209,7 +209,7 @@ fn closed_by(
     };
     let (name, ..) = PROVIDERS[sent.asked.provider];
     let noted = records.get(marker)?.1.attempts.iter().filter(|told| {
-        *told.provider == *name && told.key == sent.asked.key && told.failed == Some(class)
+        *told.provider == *name && told.key == sent.asked.key && told.failed() == Some(class)
     });
     let alike = attempts.iter().filter(|other| {
         matches!(other.says, Says::Limit { status: it, .. } if it == status)

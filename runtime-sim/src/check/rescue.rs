@@ -31,7 +31,7 @@ pub(super) fn check(shared: &Shared, marker: &str, record: &Access) -> Result<()
         return Ok(());
     }
     let first = attempts.first();
-    if first.is_some_and(|first| first.failed != Some(*class)) {
+    if first.is_some_and(|first| first.failed() != Some(*class)) {
         return fail("the client was told something else than how the first target failed");
     }
     let journal = shared.journal.borrow();
@@ -40,7 +40,7 @@ pub(super) fn check(shared: &Shared, marker: &str, record: &Access) -> Result<()
         return Ok(());
     };
     let is_full = attempts.len() >= shared.snapshot.retry.attempts_max as usize;
-    let is_hopeless = attempts.iter().any(|it| it.failed.is_some_and(ends_all));
+    let is_hopeless = attempts.iter().any(|it| it.failed().is_some_and(ends_all));
     let is_disturbed = injected(Fault::EarlyDrain) || injected(Fault::Reload);
     let is_generate = matches!(asked.kind, Kind::Generate(_));
     if is_disturbed || is_full || is_hopeless || !is_generate {
@@ -49,7 +49,7 @@ pub(super) fn check(shared: &Shared, marker: &str, record: &Access) -> Result<()
     let (name, ..) = PROVIDERS[healthy];
     if attempts
         .iter()
-        .any(|it| *it.provider == *name && it.failed.is_some())
+        .any(|it| *it.provider == *name && it.failed().is_some())
     {
         return fail("a target failed that was well");
     }

@@ -147,7 +147,7 @@ impl Checker {
         }
         keys::check(&self.shared, &self.records, &self.heard, shards as u16)?;
         breaker::check(&self.shared, &self.records, &self.heard)?;
-        if self.shared.faults.borrow().is_calm() {
+        if self.shared.faults.borrow().is_calm() && !attempts::has_hedges(&self.shared) {
             affinity::check(&self.shared)?;
         }
         Ok(())

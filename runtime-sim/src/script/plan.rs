@@ -44,6 +44,8 @@ pub(super) enum Then {
     /// FIN is sent, and what comes is still read.
     HalfClose,
     Reset,
+    /// The same, if all that was sent has been read: else FIN, for a reset would destroy it.
+    ResetIdle,
     /// The answer is over and the connection stays.
     Done,
 }
@@ -457,7 +459,7 @@ impl Planner<'_> {
             let then = if self.rng.chance(1, 2) {
                 Then::Close
             } else {
-                Then::Reset
+                Then::ResetIdle
             };
             self.push_end(idle, then);
         }

@@ -307,6 +307,14 @@ fn faults_of_headers_and_lists_are_found_in_providers() {
             "2:19 \"9d\" is out of range: from 1ms to 7d | -",
         ),
         (
+            "traits = { context_window = 0 }",
+            "2:29 `context_window` must be a whole number from 1 to 10000000 | -",
+        ),
+        (
+            "traits = { images = 1 }",
+            "2:21 `images` must be true or false, not an integer | -",
+        ),
+        (
             "traits = { thinking = \"adaptiv\" }",
             "2:23 `thinking` cannot be \"adaptiv\" | did you mean \"adaptive\"?",
         ),

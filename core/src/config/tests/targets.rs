@@ -4,17 +4,18 @@ use core::time::Duration;
 
 use super::faults::{one, said};
 use super::*;
+use crate::policy::balance::Strategy;
 use crate::policy::breaker::BreakerLimits;
 use crate::policy::keys::KeyLimits;
 use crate::policy::retry::RetryLimits;
 
 /// Two providers, and models.
-fn with_models(models: &str) -> String {
+pub(super) fn with_models(models: &str) -> String {
     format!("[providers.groq]\nkey = \"k\"\n[providers.ollama]\n[models]\n{models}")
 }
 
 /// The chain that `name` leads to.
-fn chain_of<'s>(snapshot: &'s Snapshot, name: &str) -> &'s Chain {
+pub(super) fn chain_of<'s>(snapshot: &'s Snapshot, name: &str) -> &'s Chain {
     match snapshot.resolve(name) {
         Some(Resolved::Chain(chain)) => chain,
         other => panic!("{name}: {other:?}"),
@@ -22,7 +23,7 @@ fn chain_of<'s>(snapshot: &'s Snapshot, name: &str) -> &'s Chain {
 }
 
 /// The steps of a chain, one a line, with weights.
-fn steps(snapshot: &Snapshot, name: &str) -> Vec<String> {
+pub(super) fn steps(snapshot: &Snapshot, name: &str) -> Vec<String> {
     let member = |member: &Member| {
         let (_, model) = snapshot.model_at(&member.upstream, name);
         let provider = snapshot.provider_name(&member.upstream).unwrap();
@@ -30,7 +31,13 @@ fn steps(snapshot: &Snapshot, name: &str) -> Vec<String> {
     };
     let steps = chain_of(snapshot, name).steps.iter();
     steps
-        .map(|step| step.iter().map(member).collect::<Vec<_>>().join(" | "))
+        .map(|step| {
+            step.members
+                .iter()
+                .map(member)
+                .collect::<Vec<_>>()
+                .join(" | ")
+        })
         .collect()
 }
 
@@ -406,6 +413,7 @@ fn routes_say_how_they_are_answered_over_what_holds_for_all() {
         hedge_percent: 5,
         resume: true,
         message: None,
+        balance: Strategy::Sessions,
     };
     assert_eq!(chain_of(snapshot, "plain").manner, all);
     assert_eq!(chain_of(snapshot, "groq/x").manner, all);

@@ -11,12 +11,17 @@ use crate::dialect::{Seen, Watched};
 use crate::ir::{Failure, FinishReason, Usage};
 use crate::wire::json::{Kind, Value};
 
+/// Choices that are told apart: the API allows as many (`n`).
+const CHOICES_MAX: usize = 128;
+
 /// The observer of one stream.
 #[derive(Debug, Default)]
 pub struct Watch {
     usage_wanted: bool,
     usage: Usage,
     finish: Option<FinishReason>,
+    /// The choices by their numbers, and whether each has told why it ends.
+    choices: Vec<(u64, bool)>,
     model: Option<JsonStr>,
     committed: bool,
     has_calls: bool,
@@ -58,9 +63,15 @@ impl Watch {
         self.model.as_ref()
     }
 
+    /// Whether each choice has told why it ends: `[DONE]` and perhaps usage are all that may
+    /// follow.
+    pub fn is_whole(&self) -> bool {
+        !self.choices.is_empty() && self.choices.iter().all(|&(_, is_told)| is_told)
+    }
+
     /// The body has ended: the failure that it was cut off, if it was.
     pub fn end_of_body(&self) -> Option<Failure> {
-        (!self.ended && self.finish.is_none()).then(truncated)
+        (!self.ended && !self.is_whole()).then(truncated)
     }
 
     fn done(&mut self) -> Seen {
@@ -114,9 +125,10 @@ impl Watch {
 
     /// Looks at one choice; says whether it holds content.
     fn choice(&mut self, choice: Value<'_>) -> bool {
-        let (mut delta, mut message, mut reason) = (None, None, None);
+        let (mut delta, mut message, mut reason, mut number) = (None, None, None, 0);
         for (key, value) in choice.members() {
             match key.escaped() {
+                b"index" => number = value.as_u64().unwrap_or(0),
                 b"delta" => delta = Some(value),
                 b"message" => message = Some(value),
                 b"finish_reason" => reason = answer::finish_reason(value),
@@ -124,10 +136,21 @@ impl Watch {
             }
         }
         let says = delta.or(message).is_some_and(|delta| self.says(delta));
+        self.note(number, reason.is_some());
         if reason.is_some() {
             self.finish = Some(answer::finish(reason, self.has_calls).reason);
         }
         says
+    }
+
+    /// Takes note of a choice. What comes behind its finish does not open it again: filters report
+    /// late.
+    fn note(&mut self, number: u64, is_told: bool) {
+        if let Some((_, was_told)) = self.choices.iter_mut().find(|(it, _)| *it == number) {
+            *was_told |= is_told;
+        } else if self.choices.len() < CHOICES_MAX {
+            self.choices.push((number, is_told));
+        }
     }
 
     fn says(&mut self, delta: Value<'_>) -> bool {

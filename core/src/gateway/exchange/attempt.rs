@@ -56,7 +56,7 @@ impl Shard {
         if is_local {
             self.attempt_local(id);
         } else {
-            self.choose(id);
+            self.join(id);
         }
     }
 
@@ -189,7 +189,7 @@ impl Shard {
         result: &Result<Vec<core::net::SocketAddr>, ResolveFailure>,
     ) {
         let waiting = match ticket {
-            Ticket::Exchange(_) => return,
+            Ticket::Exchange { .. } => return,
             // A later attempt waits for the addresses of another provider.
             Ticket::Lookup { exchange, attempt } => {
                 let waiting = self.exchanges.get(exchange);
@@ -289,11 +289,19 @@ impl Shard {
         let target = self.targets.get(prompt.upstream.target);
         let latency = target.map(|target| &target.latency);
         let deadline = self.ctx.now.mono + exchange.first_content_time(latency);
+        let hedge = exchange.hedge_time(latency);
         exchange.deadlines.clear(Phase::Connect);
         exchange.deadlines.clear(Phase::Tls);
         exchange.deadlines.set(Phase::FirstContent, deadline);
+        if let Some(hedge) = hedge {
+            exchange
+                .deadlines
+                .set(Phase::Hedge, self.ctx.now.mono + hedge);
+        }
         // Of the client's patience no attempt that follows takes more.
-        let is_held = exchange.deadlines.is_set(Phase::Hold) || exchange.opened.is_some();
+        let is_held = exchange.deadlines.is_set(Phase::Hold)
+            || exchange.opened.is_some()
+            || exchange.is_rival();
         if stream && !is_held {
             let hold = self.ctx.now.mono + self.ctx.limits.timers.commit_hold;
             exchange.deadlines.set(Phase::Hold, hold);
@@ -380,9 +388,10 @@ impl Shard {
             };
             match phase {
                 Phase::Total => self.too_late(id),
-                Phase::Backoff => self.choose(id),
+                Phase::Backoff => self.backoff_over(id),
                 Phase::Connect => self.timed_out(id, "the upstream could not be reached in time"),
                 Phase::Tls => self.timed_out(id, "the upstream's TLS handshake took too long"),
+                Phase::Hedge => self.hedge(id),
                 Phase::FirstContent => {
                     self.timed_out(id, "the upstream sent no content in time");
                 }

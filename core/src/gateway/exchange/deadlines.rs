@@ -13,6 +13,8 @@ pub(in crate::gateway) enum Phase {
     Connect,
     /// The TLS handshake.
     Tls,
+    /// Another target is asked as well.
+    Hedge,
     /// The first content of the answer.
     FirstContent,
     /// The next data event.
@@ -29,11 +31,12 @@ pub(in crate::gateway) enum Phase {
     Decode,
 }
 
-const PHASES: [Phase; 11] = [
+const PHASES: [Phase; 12] = [
     Phase::Total,
     Phase::Backoff,
     Phase::Connect,
     Phase::Tls,
+    Phase::Hedge,
     Phase::FirstContent,
     Phase::Idle,
     Phase::Ending,
@@ -59,6 +62,11 @@ impl Deadlines {
 
     pub(in crate::gateway) const fn clear(&mut self, phase: Phase) {
         self.0[phase as usize] = Instant::FAR;
+    }
+
+    /// As it is with `other`.
+    pub(in crate::gateway) const fn copy(&mut self, phase: Phase, other: &Deadlines) {
+        self.0[phase as usize] = other.0[phase as usize];
     }
 
     pub(in crate::gateway) fn is_set(&self, phase: Phase) -> bool {

@@ -5,14 +5,18 @@
 //! is apart: `stream` (events in, events out) and `whole` (a body in, a body out).
 
 mod attempt;
+pub(super) mod claim;
 pub(super) mod deadlines;
 mod gather;
 mod patience;
 pub(super) mod plan;
+mod race;
 mod receive;
 mod relay;
 mod respond;
+pub(super) mod resume;
 mod settle;
+pub(super) mod share;
 pub(super) mod state;
 pub(super) mod stream;
 pub(super) mod whole;
@@ -21,9 +25,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use self::claim::Claim;
 use self::deadlines::Deadlines;
 use self::gather::Gather;
 use self::plan::Plan;
+use self::race::Race;
+use self::share::Flight;
 use self::state::{State, Step};
 use self::stream::StreamRelay;
 use super::ctx::{Alarm, AlarmClock, ClientId, Ctx, UpstreamId};
@@ -50,8 +57,14 @@ pub(super) struct Exchange {
     pub(super) prepared: Option<Box<Prepared>>,
     pub(super) attempt: Attempt,
     pub(super) answer: Answer,
+    /// Whose it is, and what that one may.
+    pub(super) claim: Claim,
     /// Which targets were asked, and may be.
     pub(super) plan: Plan,
+    /// Whether another exchange works on the same request.
+    pub(super) race: Race,
+    /// Whether other requests ask the same.
+    pub(super) flight: Flight,
     /// A stream whose head went out before there was any content: makes its signs of life, and the
     /// error, if it comes to that.
     pub(super) opened: Option<Box<StreamEncoder>>,
@@ -154,6 +167,11 @@ impl Exchange {
             self.clock
                 .set(deadline, Alarm::Exchange(self.id), &mut ctx.timers);
         }
+    }
+
+    /// Whether it is a second attempt beside another exchange, without a client of its own.
+    pub(super) const fn is_rival(&self) -> bool {
+        matches!(self.race, Race::RivalOf(_))
     }
 
     /// Memory held for the request and its answer, what is charged as a body not counted.

@@ -5,29 +5,38 @@
 //! stream.
 
 mod asked;
+mod candidates;
 mod learn;
+mod placing;
+mod wait;
 
 use core::time::Duration;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
+use self::candidates::Candidates;
+use self::placing::Placing;
+use self::wait::Wait;
 use super::super::Shard;
 use super::super::io::{Message, Work};
-use super::super::prepare::{Destination, Encode, Prompt, Routed, ranked};
+use super::super::lines::{Lines, Resource};
+use super::super::prepare::{Destination, Encode, Prompt, Routed};
 use super::super::provider::ProviderState;
 use super::super::target::TargetState;
-use super::Answer;
 use super::deadlines::Phase;
+use super::race::Race;
+use super::resume::Said;
 use super::state::{State, Step};
 use crate::base::{ExchangeId, Instant};
-use crate::config::{Member, Provider, Snapshot, Upstream};
-use crate::ir::{Blame, Class, Failure};
+use crate::config::{Provider, Snapshot, Upstream};
+use crate::ir::{Blame, Class, Failure, Usage};
 use crate::policy::balance::Session;
 use crate::policy::breaker::{Admission, Verdict};
 use crate::policy::keys::NoKey;
+use crate::policy::queue::{Place, Priority};
 use crate::policy::retry::{self, Next};
-use crate::record::Outcome;
+use crate::record::{Ending, Outcome};
 use crate::wire::http1::Fields;
 
 /// How far the plan of a request has come.
@@ -39,16 +48,26 @@ pub(in crate::gateway) struct Plan {
     repeats: u32,
     /// Targets that are not asked (again), by number.
     out: Vec<usize>,
+    /// The largest window that was too small for the prompt.
+    overflowed: Option<u64>,
     /// What the request occupies while it is with a target.
     seat: Option<Seat>,
     /// Why the first attempt failed: what the client is told if none succeeds.
     first: Option<Box<Told>>,
     /// Whether the last attempt's failure said when to come back.
     is_told_when: bool,
+    /// What the client was told by an attempt that broke, for the next one to continue.
+    pub(in crate::gateway) said: Option<Box<Said>>,
     /// Whether the client is told the route's message, since no target could answer.
     pub(in crate::gateway) is_message: bool,
-    /// Since when it has waited for a key.
+    /// Since when it has waited.
     waits_since: Option<Instant>,
+    /// Where it stands in line.
+    places: Vec<(Resource, Place)>,
+    /// Whether it looks because it is the next one in a line.
+    is_next: bool,
+    /// The client among whose requests it counts that are worked on.
+    entered: Option<u64>,
 }
 
 /// A request's place at a target.
@@ -89,21 +108,10 @@ pub(in crate::gateway) struct ErrorAnswer {
 /// What looking for a target came to.
 enum Found {
     Seat(Arc<Upstream>, Option<usize>),
-    /// None now, but a key will be free.
+    /// None now, but one will be free.
     Wait(Wait),
     /// None, and waiting does not help, or not soon.
     None(Option<Box<Failure>>),
-}
-
-/// When a key will be free.
-#[derive(Clone, Copy, Debug)]
-struct Wait {
-    /// The provider whose key it is.
-    provider: usize,
-    /// At this time, if that is known.
-    until: Option<Instant>,
-    /// Perhaps when another request ends that uses one of this provider's.
-    busy: Option<usize>,
 }
 
 impl Told {
@@ -126,6 +134,17 @@ impl Shard {
                 return;
             }
             exchange.deadlines.clear(Phase::Backoff);
+            if let Race::Against(rival) = exchange.race {
+                self.take_over(rival);
+                return;
+            }
+            if !self.enter(id) {
+                return;
+            }
+            let Some(exchange) = self.exchanges.get(id) else {
+                return;
+            };
+            let is_rival = exchange.is_rival();
             let retry = &exchange.snapshot.retry;
             if exchange.plan.attempts >= retry.attempts_max {
                 self.give_up(id, None);
@@ -134,13 +153,18 @@ impl Shard {
             match self.find(id) {
                 Found::Seat(upstream, key) => {
                     self.sit(id, &upstream, key);
+                    self.stick(id);
                     if self.encoded_for(id, &upstream) {
                         return;
                     }
                     // This target cannot be told what is asked; the next one is tried.
                 }
+                Found::Wait(_) if is_rival => {
+                    self.call_off(id);
+                    return;
+                }
                 Found::Wait(wait) => {
-                    self.wait_for_key(id, wait);
+                    self.wait(id, &wait);
                     return;
                 }
                 Found::None(failure) => {
@@ -168,27 +192,34 @@ impl Shard {
             tokens: prepared.input_tokens_estimate,
             is_current: Arc::ptr_eq(&exchange.snapshot, &self.ctx.snapshot),
             is_alone: routed.is_alone(),
+            priority: exchange.claim.standing.priority,
+            is_next: exchange.plan.is_next,
             closed: None,
-            waits: None,
+            waits: Wait::default(),
             refused: None,
         };
-        for step in &routed.chain.steps {
-            for Member { upstream, .. } in ranked(Some(step), prepared.session) {
-                let is_out = exchange.plan.out.contains(&upstream.target);
-                let provider = exchange.snapshot.providers.get(upstream.provider);
-                let Some(provider) = provider.filter(|_| !is_out) else {
-                    continue;
-                };
-                let target = self.targets.get(upstream.target);
-                let state = self.providers.get_mut(upstream.provider);
-                if let Some(key) = search.look(upstream, provider, target, state) {
-                    return Found::Seat(Arc::clone(upstream), key);
-                }
+        let placing = Placing {
+            targets: &self.targets,
+            affinity: &self.affinity,
+            now: search.now,
+        };
+        let placing = search.is_current.then_some(placing);
+        let candidates = Candidates::of(prepared, routed, &exchange.plan, placing);
+        for &upstream in &candidates.targets {
+            let Some(provider) = exchange.snapshot.providers.get(upstream.provider) else {
+                continue;
+            };
+            let target = self.targets.get(upstream.target);
+            let state = self.providers.get_mut(upstream.provider);
+            if let Some(key) = search.look(upstream, provider, target, state, &self.lines) {
+                return Found::Seat(Arc::clone(upstream), key);
             }
         }
+        let failure = search.failure(&exchange.snapshot);
+        let failure = failure.or_else(|| candidates.failure());
         match search.waits {
-            Some(wait) => Found::Wait(wait),
-            None => Found::None(search.failure(&exchange.snapshot).map(Box::new)),
+            wait if wait.is_some() => Found::Wait(wait),
+            _ => Found::None(failure.map(Box::new)),
         }
     }
 
@@ -212,9 +243,13 @@ impl Shard {
             since: now,
         };
         if is_current {
+            for resource in seat.resources() {
+                self.lines.occupy(resource);
+            }
             if let Some(state) = self.targets.get_mut(upstream.target) {
                 let is_first = exchange.plan.repeats == 0;
-                seat.is_probe = state.begun(is_first, now, &exchange.snapshot);
+                let percent = exchange.manner().map_or(0, |manner| manner.hedge_percent);
+                seat.is_probe = state.begun(is_first, percent, now, &exchange.snapshot);
             }
             if let (Some(key), Some(state)) = (key, self.providers.get_mut(upstream.provider)) {
                 seat.is_key_probe = state.keys.take(key, tokens, now);
@@ -222,7 +257,7 @@ impl Shard {
         }
         exchange.plan.seat = Some(seat);
         exchange.plan.attempts += 1;
-        exchange.plan.waits_since = None;
+        self.stop_waiting(id, &seat.resources());
     }
 
     /// The request leaves its place: what the attempt says about target and key is noted, and those
@@ -248,18 +283,12 @@ impl Shard {
                 self.tell(news);
             }
         }
-        let (Some(key), Some(state)) = (seat.key, self.providers.get_mut(seat.provider)) else {
-            return;
-        };
-        let (is_probe, tokens) = (seat.is_key_probe, seat.tokens);
-        state.keys.release(key, is_probe, tokens, used, now);
-        self.key_freed(seat.provider);
-    }
-
-    /// A key can be used again, perhaps: whoever waits looks.
-    fn key_freed(&mut self, provider: usize) {
-        if let Some(state) = self.providers.get_mut(provider) {
-            self.pending_choices.extend(state.queue.drain(..));
+        if let (Some(key), Some(state)) = (seat.key, self.providers.get_mut(seat.provider)) {
+            let (is_probe, tokens) = (seat.is_key_probe, seat.tokens);
+            state.keys.release(key, is_probe, tokens, used, now);
+        }
+        for resource in seat.resources() {
+            self.lines.vacate(resource);
         }
     }
 
@@ -276,7 +305,7 @@ impl Shard {
             && let (Some(key), Some(state)) = (key, self.providers.get_mut(provider))
             && state.keys.accept(key, since)
         {
-            self.key_freed(provider);
+            self.lines.wake(Resource::Provider(provider));
         }
     }
 
@@ -319,7 +348,13 @@ impl Shard {
         let Destination::Chain(routed) = &mut prepared.destination else {
             return true;
         };
-        let is_written = |prompt: &Prompt| prompt.upstream.target == upstream.target;
+        let said = exchange.plan.said.as_ref();
+        let prefill = said
+            .map(|said| said.prefill().to_owned())
+            .unwrap_or_default();
+        let is_written = |prompt: &Prompt| {
+            prompt.upstream.target == upstream.target && prompt.prefill_bytes == prefill.len()
+        };
         if routed.prompt.as_ref().is_some_and(is_written) {
             exchange.step(Step::Chosen);
             self.begin_attempt(id);
@@ -331,6 +366,7 @@ impl Shard {
             source: routed.source.clone(),
             upstream: Arc::clone(upstream),
             model: prepared.model.clone(),
+            prefill,
         };
         routed.prompt = None;
         if routed.source.len() <= self.ctx.limits.shard.turn_bytes_max {
@@ -340,7 +376,7 @@ impl Shard {
         exchange.step(Step::Encoding);
         if self
             .ctx
-            .perform(Work::Encode(Box::new(encode)), id)
+            .perform(Work::Encode(Box::new(encode)), id, exchange.plan.attempts)
             .is_none()
         {
             let message = "the gateway works on as many large requests as it may";
@@ -394,40 +430,6 @@ impl Shard {
         }
     }
 
-    /// Waits for a key: until a time, or until one is free.
-    fn wait_for_key(&mut self, id: ExchangeId, wait: Wait) {
-        let Wait {
-            provider,
-            until,
-            busy,
-        } = wait;
-        let now = self.ctx.now.mono;
-        let Some(exchange) = self.exchanges.get_mut(id) else {
-            return;
-        };
-        let since = *exchange.plan.waits_since.get_or_insert(now);
-        let patience = (since + exchange.snapshot.retry.wait_max).min(exchange.due);
-        // How long a limit holds that was met just now is only guessed if nobody said.
-        let is_guess = exchange.plan.first.is_some() && !exchange.plan.is_told_when;
-        let is_soon = until.is_some_and(|until| until <= patience) || busy.is_some();
-        let is_in_time = is_soon && now < patience && (!is_guess || busy.is_some());
-        if !is_in_time {
-            let name = exchange.snapshot.providers.get(provider);
-            let name = name.map_or("?", |provider| &*provider.name);
-            let message = format!("every key of the provider `{name}` is at its limit");
-            let mut failure = Failure::new(Class::RateLimit, message);
-            failure.retry_after = until.map(|until| until.since(now));
-            self.give_up(id, Some(Box::new(failure)));
-            return;
-        }
-        if let Some(state) = busy.and_then(|busy| self.providers.get_mut(busy)) {
-            state.queue.push_back(id);
-        }
-        let until = until.map_or(patience, |until| until.min(patience));
-        exchange.deadlines.set(Phase::Backoff, until);
-        exchange.rearm(&mut self.ctx);
-    }
-
     /// Whether key or target must be left alone by now, since something was learnt of them while
     /// the connection was made.
     pub(in crate::gateway) fn is_seat_lost(&self, id: ExchangeId) -> bool {
@@ -460,9 +462,10 @@ impl Shard {
         exchange.step(Step::Failed);
         exchange.attempt.upstream = None;
         exchange.deadlines.clear(Phase::Connect);
+        exchange.deadlines.clear(Phase::Tls);
         if core::mem::take(&mut exchange.attempt.needs_fresh) {
             // It was sent, on a connection that turned out dead.
-            exchange.note_attempt(self.ctx.now.mono, Some(Class::BadGateway));
+            exchange.note_attempt(self.ctx.now.mono, Ending::Failed(Class::BadGateway));
         } else {
             exchange.plan.attempts -= 1;
         }
@@ -478,18 +481,7 @@ impl Shard {
             return;
         };
         exchange.step(Step::Failed);
-        exchange.answer = Answer::None;
-        let was_waiting = core::mem::take(&mut exchange.attempt.is_waiting);
-        exchange.attempt.needs_fresh = false;
-        for phase in [
-            Phase::Connect,
-            Phase::Tls,
-            Phase::FirstContent,
-            Phase::Idle,
-            Phase::Ending,
-        ] {
-            exchange.deadlines.clear(phase);
-        }
+        let was_waiting = exchange.end_attempt();
         let failure = &told.failure;
         let (class, retry_after) = (failure.class, failure.retry_after);
         let next = retry::next(failure);
@@ -497,13 +489,13 @@ impl Shard {
             Blame::Upstream => Verdict::Failed,
             Blame::Client | Blame::Gateway | Blame::Key => Verdict::Nothing,
         };
-        exchange.note_attempt(now, Some(class));
+        exchange.note_attempt(now, Ending::Failed(class));
         exchange.plan.is_told_when = retry_after.is_some();
         let target = exchange.target();
         let seat = exchange.plan.seat;
         exchange.plan.remember(told);
         if class == Class::Timeout {
-            self.waited_in_vain(seat);
+            self.waited_in_vain(id);
         }
         if was_waiting {
             self.forget_lookup(id);
@@ -515,12 +507,26 @@ impl Shard {
         let Some(exchange) = self.exchanges.get_mut(id) else {
             return;
         };
+        exchange.access.usage = Usage::default();
+        match exchange.race {
+            Race::RivalOf(_) => {
+                self.call_off(id);
+                return;
+            }
+            Race::Against(rival) if next != Next::Nowhere => {
+                exchange.plan.rule_out(target);
+                self.take_over(rival);
+                return;
+            }
+            Race::Against(_) | Race::Alone => {}
+        }
         match next {
             Next::Nowhere => {
                 self.give_up(id, None);
                 return;
             }
-            Next::Target => exchange.plan.rule_out(target),
+            Next::Target => exchange.rule_out(target, class),
+            _ if !exchange.may_continue_here() => exchange.rule_out(target, class),
             Next::Key => {
                 // A limit may be waited out, and another key may be had.
                 let is_limit = class == Class::RateLimit;
@@ -603,6 +609,7 @@ impl Shard {
         if let Some(why) = why.or(failure.as_deref())
             && let Some(text) = exchange.manner().and_then(|it| it.message.clone())
             && matches!(why.blame, Blame::Key | Blame::Upstream)
+            && exchange.plan.said.is_none()
         {
             let why = why.clone();
             self.tell_message(id, &text, &why);
@@ -639,7 +646,10 @@ struct Search {
     is_alone: bool,
     /// Of those whose breaker is open, the target that is asked again first.
     closed: Option<(Instant, usize)>,
-    waits: Option<Wait>,
+    priority: Priority,
+    /// Whether nobody else comes before it.
+    is_next: bool,
+    waits: Wait,
     refused: Option<(Class, usize)>,
 }
 
@@ -651,6 +661,7 @@ impl Search {
         provider: &Provider,
         target: Option<&TargetState>,
         state: Option<&mut ProviderState>,
+        lines: &Lines,
     ) -> Option<Option<usize>> {
         let count = provider.keys().len();
         if !self.is_current {
@@ -666,35 +677,34 @@ impl Search {
             }
             return None;
         }
-        if count == 0 {
-            return Some(None);
+        let key = match count {
+            0 => None,
+            _ => Some(self.key(upstream.provider, state?)?),
+        };
+        if let Some(resource) = lines.obstacle(upstream, self.priority, self.is_next) {
+            self.waits.add(upstream.provider, resource, None);
+            return None;
         }
-        let state = state?;
+        Some(key)
+    }
+
+    /// The key with which the provider can be asked.
+    fn key(&mut self, provider: usize, state: &mut ProviderState) -> Option<usize> {
         if self.is_alone && state.keys.is_last_resort(0, self.now) {
-            return Some(Some(0));
+            return Some(0);
         }
+        let line = Resource::Provider(provider);
         let limits = &state.key_limits;
         match state
             .keys
             .choose(self.session, self.tokens, limits, self.now)
         {
-            Ok(key) => return Some(Some(key)),
-            Err(NoKey::Refused(class)) => self.refused = Some((class, upstream.provider)),
-            Err(NoKey::Busy) => self.wait(upstream.provider).busy = Some(upstream.provider),
-            Err(NoKey::Until(at)) => {
-                let wait = self.wait(upstream.provider);
-                wait.until = Some(wait.until.map_or(at, |until| until.min(at)));
-            }
+            Ok(key) => return Some(key),
+            Err(NoKey::Refused(class)) => self.refused = Some((class, provider)),
+            Err(NoKey::Busy) => self.waits.add(provider, line, None),
+            Err(NoKey::Until(at)) => self.waits.add(provider, line, Some(at)),
         }
         None
-    }
-
-    fn wait(&mut self, provider: usize) -> &mut Wait {
-        self.waits.get_or_insert(Wait {
-            provider,
-            until: None,
-            busy: None,
-        })
     }
 
     /// Why no target can be asked, as far as that is not the request's own doing.
@@ -715,7 +725,35 @@ impl Search {
     }
 }
 
+impl Seat {
+    /// What it is counted under.
+    const fn resources(&self) -> [Resource; 2] {
+        let target = Resource::Target(self.target);
+        [target, Resource::Provider(self.provider)]
+    }
+}
+
 impl Plan {
+    /// The plan of an attempt beside this one's at `target`.
+    pub(super) fn beside(&self, target: Option<usize>) -> Plan {
+        let mut out = self.out.clone();
+        out.extend(target);
+        Plan {
+            attempts: self.attempts,
+            out,
+            overflowed: self.overflowed,
+            ..Plan::default()
+        }
+    }
+
+    /// Goes on where `other` ended.
+    pub(super) fn take_over(&mut self, other: Plan) {
+        self.first = other.first;
+        self.out.extend(other.out);
+        self.overflowed = self.overflowed.max(other.overflowed);
+        self.entered = other.entered;
+    }
+
     fn rule_out(&mut self, target: Option<usize>) {
         self.out.extend(target);
         self.repeats = 0;

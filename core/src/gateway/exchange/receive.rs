@@ -14,10 +14,13 @@ use super::super::ctx::{AlarmClock, ClientId, Ctx};
 use super::super::endpoint::{self, Endpoint, Glimpse, NoEndpoint};
 use super::super::io::Work;
 use super::super::prepare::Prepare;
+use super::claim::Claim;
 use super::deadlines::Deadlines;
 use super::gather::Gather;
 use super::patience;
 use super::plan::Plan;
+use super::race::Race;
+use super::share::Flight;
 use super::state::{State, Step};
 use super::{Answer, Attempt, Exchange, Inbound};
 use crate::base::{ExchangeId, Instant};
@@ -172,7 +175,9 @@ impl Shard {
         let head = exchange.request.head.as_deref();
         let session = head.and_then(|head| head.fields.first(SESSION_FIELD));
         let session = session.map(Session::of);
-        let prepare = Prepare::new(snapshot, exchange.request.dialect, codings, body, session);
+        let dialect = exchange.request.dialect;
+        let mut prepare = Prepare::new(snapshot, dialect, codings, body, session);
+        prepare.may_share = exchange.claim.coalesce;
         if !is_long {
             let prepared = prepare.run(&mut self.ctx.tape);
             self.prepared(exchange_id, prepared);
@@ -180,7 +185,7 @@ impl Shard {
         }
         if self
             .ctx
-            .perform(Work::Prepare(Box::new(prepare)), exchange_id)
+            .perform(Work::Prepare(Box::new(prepare)), exchange_id, 0)
             .is_none()
         {
             let message = "the gateway works on as many large requests as it may";
@@ -293,7 +298,10 @@ impl Exchange {
             return;
         }
         match auth::caller(&self.snapshot.callers, &head.fields) {
-            Ok(caller) => self.access.caller = caller,
+            Ok(caller) => {
+                self.claim = Claim::new(&self.snapshot, caller, self.access.peer);
+                self.access.caller = caller.map(|caller| Arc::clone(&caller.name));
+            }
             Err(message) => {
                 self.refuse(Failure::new(Class::Authentication, message).blame(Blame::Client));
             }
@@ -386,6 +394,8 @@ fn new_exchange(id: ExchangeId, client: &Client, head: RequestHead, ctx: &mut Ct
         attempts: Vec::new(),
         broken_events: 0,
         dropped: Vec::new(),
+        waited: core::time::Duration::ZERO,
+        shared_with: None,
     };
     let dialect = endpoint::dialect(&head);
     Exchange {
@@ -409,7 +419,10 @@ fn new_exchange(id: ExchangeId, client: &Client, head: RequestHead, ctx: &mut Ct
         prepared: None,
         attempt: Attempt::default(),
         answer: Answer::None,
+        claim: Claim::new(&ctx.snapshot, None, client.peer),
         plan: Plan::default(),
+        race: Race::Alone,
+        flight: Flight::Alone,
         opened: None,
         deadlines: Deadlines::new(),
         clock: AlarmClock::default(),

@@ -20,6 +20,7 @@ use super::{Answer, Exchange, Holding, Streaming};
 use crate::base::{ExchangeId, Instant, Limits, OutBuf};
 use crate::dialect::{ReplyMeta, Watched};
 use crate::ir::{Blame, Class, Failure};
+use crate::policy::retry::{self, Next};
 use crate::record::Outcome;
 use crate::wire::coding::{Codings, Decoder};
 use crate::wire::http1::{ResponseBody, ResponseHead};
@@ -57,7 +58,13 @@ impl Shard {
             self.upstream_failed(upstream, Failure::new(Class::BadGateway, message));
             return;
         }
+        let rest = exchange.limit_told(status, &head.fields, self.ctx.now.wall);
         let is_stream = status < 300 && is_event_stream(&head, exchange.access.stream);
+        if status < 300 && !is_stream && exchange.plan.said.is_some() {
+            let message = "the upstream does not stream what it was to continue";
+            self.upstream_failed(upstream, Failure::new(Class::BadGateway, message));
+            return;
+        }
         exchange.answer = if is_stream {
             let is_coded = !codings.is_identity();
             let decoder = is_coded.then(|| Box::new(Decoder::new(&codings, usize::MAX)));
@@ -75,6 +82,7 @@ impl Shard {
                 ResponseBody::Chunked | ResponseBody::CloseDelimited | ResponseBody::None => 0,
             };
             exchange.deadlines.clear(Phase::FirstContent);
+            exchange.deadlines.clear(Phase::Hedge);
             exchange.await_data(self.ctx.now.mono);
             Answer::Whole(Box::new(Holding {
                 status,
@@ -87,6 +95,9 @@ impl Shard {
         exchange.rearm(&mut self.ctx);
         if status < 300 {
             self.accepted_by_upstream(id);
+        }
+        if let Some(rest) = rest {
+            self.rest_key(id, rest);
         }
     }
 
@@ -215,16 +226,24 @@ impl Shard {
             exchange.await_data(now);
         }
         let hold_events = exchange.manner().map_or(1, |it| it.hold_events);
+        let is_continued = exchange.plan.said.is_some();
         if progress.has_content && !before.has_content {
-            exchange.access.first_content = Some(now - exchange.started);
-            exchange.deadlines.clear(Phase::FirstContent);
-            exchange.await_data(now);
+            self.race_won(id);
+            if let Some(exchange) = self.exchanges.get_mut(id) {
+                let waited = now - exchange.started;
+                exchange.access.first_content.get_or_insert(waited);
+                exchange.deadlines.clear(Phase::FirstContent);
+                exchange.deadlines.clear(Phase::Hedge);
+                exchange.await_data(now);
+            }
             self.content_came(id);
         }
         // Before a failure is looked at: what comes of content and an error must not depend on
         // whether one read brought them both. Of comments and pings without end so much is held,
         // then the client's pace bounds them.
-        let is_enough = progress.content_events >= hold_events || progress.is_complete;
+        let is_enough = progress.content_events >= hold_events
+            || progress.is_complete
+            || (progress.has_content && is_continued);
         if is_enough || is_too_much_to_hold {
             self.commit(id);
         }
@@ -256,6 +275,19 @@ impl Shard {
             self.attempt_over(id, Told::new(failure));
             return;
         }
+        if retry::next(&failure) != Next::Nowhere
+            && let Some((said, encoder)) = streaming.relay.break_off()
+        {
+            // What it said last goes out before the next one speaks.
+            self.flush_stream(id);
+            if let Some(exchange) = self.exchanges.get_mut(id) {
+                exchange.opened = Some(encoder);
+                exchange.plan.said = Some(said);
+                self.attempt_over(id, Told::new(failure));
+            }
+            return;
+        }
+        streaming.relay.give_up();
         exchange.access.outcome = Outcome::Failed {
             class: failure.class,
             blame: failure.blame,
@@ -299,9 +331,17 @@ impl Shard {
 
     /// The model had finished, and neither usage nor the end came: that is complete.
     pub(in crate::gateway) fn stop_waiting_for_end(&mut self, id: ExchangeId) {
+        let is_held_back = self.is_client_queue_full(id);
         let Some(exchange) = self.exchanges.get_mut(id) else {
             return;
         };
+        if is_held_back {
+            // It is the client that is slow: what is missing may be here, and is not looked at.
+            let later = self.ctx.now.mono + ENDING_TIME;
+            exchange.deadlines.set(Phase::Ending, later);
+            exchange.rearm(&mut self.ctx);
+            return;
+        }
         let Answer::Stream(streaming) = &mut exchange.answer else {
             return;
         };
@@ -318,6 +358,12 @@ impl Shard {
         };
         exchange.attempt.upstream = None;
         match &mut exchange.answer {
+            Answer::Stream(streaming) if streaming.relay.progress().has_finish => {
+                // Nothing but the end is missing.
+                let before = streaming.relay.progress();
+                streaming.relay.end_of_body();
+                self.relayed(id, before);
+            }
             Answer::Stream(streaming) if streaming.is_committed => {
                 streaming.relay.fail(failure.clone());
                 self.relay_failed(id, failure);
@@ -367,7 +413,7 @@ impl Shard {
         exchange.deadlines.clear(Phase::Idle);
         if self
             .ctx
-            .perform(Work::Finish(Box::new(finish)), id)
+            .perform(Work::Finish(Box::new(finish)), id, exchange.plan.attempts)
             .is_none()
         {
             let message = "the gateway works on as many large answers as it may";
@@ -395,6 +441,10 @@ impl Shard {
                 self.attempt_over(id, Told::new(*failure));
                 return;
             }
+        };
+        self.race_won(id);
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return;
         };
         exchange.access.usage = finished.watched.usage;
         exchange.access.answered_by = finished.watched.model;
@@ -513,8 +563,13 @@ impl Exchange {
     fn relay(&self, meta: ReplyMeta, limits: &Limits) -> StreamRelay {
         let upstream = self.upstream_dialect();
         let client = self.request.dialect;
+        let is_resumable = self.manner().is_some_and(|manner| manner.resume);
         if !self.access.stream {
             StreamRelay::collect(upstream, limits)
+        } else if let Some(said) = &self.plan.said {
+            StreamRelay::resume(upstream, said, limits)
+        } else if is_resumable {
+            StreamRelay::resumable(upstream, client, meta, limits)
         } else if upstream == client {
             StreamRelay::pass(client, meta, limits)
         } else {

@@ -37,6 +37,7 @@ impl Shard {
         mut body: OutBuf,
         passed: Option<Passed<'_>>,
     ) {
+        self.answer_followers(id, status, &mut body, passed);
         let Some(exchange) = self.exchanges.get_mut(id) else {
             return;
         };
@@ -107,6 +108,10 @@ impl Shard {
         let Some(exchange) = self.exchanges.get_mut(id) else {
             return;
         };
+        if exchange.is_rival() {
+            self.call_off(id);
+            return;
+        }
         let Told { failure, answer } = told;
         if let Answer::Stream(streaming) = &exchange.answer
             && streaming.is_committed
@@ -128,6 +133,7 @@ impl Shard {
             self.answer_opened(id, body);
             return;
         }
+        exchange.request.retry_after = failure.retry_after;
         let (answer, status) = match answer {
             Some(mut answer) if answer.is_passed => {
                 body.push(core::mem::take(&mut answer.body));
@@ -135,7 +141,6 @@ impl Shard {
                 (Some(answer), status)
             }
             answer => {
-                exchange.request.retry_after = failure.retry_after;
                 let request_id = exchange.request.request_id.clone();
                 let request_id = String::from_utf8_lossy(&request_id);
                 let dialect = exchange.request.dialect;
@@ -178,6 +183,11 @@ impl Shard {
             let field = |name: &str| fields.first(name);
             failure.retry_after = retry_after(field, self.ctx.now.wall);
         }
+        if failure.retry_after.is_none() && failure.class == Class::RateLimit {
+            let exchange = self.exchanges.get(id);
+            let told = exchange.and_then(|it| it.limit_met(&fields, self.ctx.now.wall));
+            failure.retry_after = told;
+        }
         if upstream.is_signature_refusal(&failure) && self.retry_without_reasoning(id) {
             return;
         }
@@ -206,12 +216,20 @@ impl Shard {
             Answer::Stream(streaming) => {
                 streaming.is_committed = true;
                 exchange.deadlines.clear(Phase::Hold);
+                if exchange.plan.said.is_some()
+                    && let Some(encoder) = exchange.opened.take()
+                {
+                    streaming.relay.go_on(encoder);
+                    return;
+                }
                 streaming.fields.take()
             }
             Answer::Local(_) => None,
             Answer::Whole(_) | Answer::None => return,
         };
-        exchange.release_request(&mut self.ctx);
+        if !exchange.manner().is_some_and(|manner| manner.resume) {
+            exchange.release_request(&mut self.ctx);
+        }
         if exchange.opened.take().is_none() {
             self.send_stream_head(id, fields.as_deref());
         }
@@ -426,7 +444,9 @@ impl<'a> ResponseFields<'a> {
                 || name.eq_ignore_ascii_case(b"retry-after-ms");
             if is_passed(name) && (is_same || is_retry) {
                 has_request_id |= name.eq_ignore_ascii_case(b"request-id");
-                has_retry_after |= name.eq_ignore_ascii_case(b"retry-after");
+                // Within one API fields pass as they are.
+                let is_seconds = name.eq_ignore_ascii_case(b"retry-after");
+                has_retry_after |= is_seconds || (is_same && is_retry);
                 fields.push((name, value));
             }
         }

@@ -5,11 +5,12 @@ use super::super::Shard;
 use super::super::ctx::Ctx;
 use super::gather::Gather;
 use super::plan;
+use super::race::Race;
 use super::respond::send_failure;
 use super::state::Step;
 use super::{Answer, Exchange};
 use crate::base::ExchangeId;
-use crate::record::{Outcome, Record};
+use crate::record::{Ending, Outcome, Record};
 use crate::wire::http1::SendError;
 
 impl Shard {
@@ -35,8 +36,9 @@ impl Shard {
         self.client_answered(client_id);
     }
 
-    /// The client went away; what was done for it ends at once.
+    /// The client went away; what was done for it alone ends at once.
     pub(in crate::gateway) fn settle_client_gone(&mut self, id: ExchangeId) {
+        let id = self.hand_over(id);
         let Some(exchange) = self.exchanges.get_mut(id) else {
             return;
         };
@@ -57,13 +59,19 @@ impl Shard {
         }
         if let Some(exchange) = self.exchanges.get_mut(id) {
             let verdict = plan::verdict_of(&exchange.access.outcome);
-            let failed = match &exchange.access.outcome {
-                Outcome::Failed { class, .. } => Some(*class),
-                Outcome::Complete | Outcome::ClientGone => None,
+            let ending = match &exchange.access.outcome {
+                Outcome::Failed { class, .. } => Ending::Failed(*class),
+                Outcome::Complete => Ending::Answered,
+                Outcome::ClientGone => Ending::CalledOff,
             };
-            exchange.note_attempt(self.ctx.now.mono, failed);
+            exchange.note_attempt(self.ctx.now.mono, ending);
+            if let Race::Against(rival) = exchange.race {
+                self.call_off(rival);
+            }
             self.leave(id, verdict);
         }
+        self.depart(id);
+        self.leave_flight(id);
         let Some(mut exchange) = self.exchanges.remove(id) else {
             return;
         };

@@ -12,7 +12,7 @@
 //!                                      │  │              stale │                 │
 //!                                      └──┼────failed──────────┴─────────────────┘
 //!                                         ▼
-//!             every state ──answered, refused, gave up, client gone──▶ Done
+//!             every state ──answered, refused, gave up, client gone, outrun──▶ Done
 //! ```
 //!
 //! - *Receiving*: the head has come, the body is coming (or is dropped, when the request is refused
@@ -53,6 +53,8 @@ pub(in crate::gateway) enum Step {
     Encoding,
     /// It is.
     Encoded,
+    /// Another attempt at the same request has the place of this one, or needs it no more.
+    Outrun,
     /// The attempt failed, and the client has seen nothing of it.
     Failed,
     /// The built-in model answers.
@@ -91,7 +93,7 @@ impl State {
                 | State::Encoding
                 | State::Attempting
                 | State::Relaying,
-                Step::Answered | Step::ClientGone,
+                Step::Answered | Step::ClientGone | Step::Outrun,
             ) => State::Done,
             (state, step) => panic!("no way from {state:?} by {step:?}"),
         }

@@ -4,10 +4,12 @@
 //!
 //! Three ways lead through it. *Pass*: both sides speak the same API; events go on as they came,
 //! and are only looked at. *Translate*: each event is read, and written anew in the client's API.
-//! *Collect*: the client wants the answer whole.
+//! *Collect*: the client wants the answer whole. What is translated may break off and be continued,
+//! see [`resume`](super::resume).
 
 use bytes::{Bytes, BytesMut};
 
+use super::resume::{Said, Splice};
 use crate::base::limits::{JsonLimits, SseLimits};
 use crate::base::{Limits, OutBuf};
 use crate::dialect::{Dialect, ReplyMeta, StreamDecoder, StreamEncoder, Watch, Watched};
@@ -29,6 +31,10 @@ pub(in crate::gateway) struct StreamRelay {
     broken_events_max: usize,
     broken_events: u32,
     failure: Option<Box<Failure>>,
+    /// What was said, if it may be continued should this answer break.
+    said: Option<Box<Said>>,
+    /// Joins this answer to one that broke.
+    splice: Option<Box<Splice>>,
     /// What was learnt from events that were read.
     watched: Watched,
     /// What was passed on last does not end with a blank line.
@@ -61,6 +67,8 @@ enum Way {
 enum Sink {
     Translate(Box<StreamEncoder>),
     Collect(Box<Collector>),
+    /// It waits for [`StreamRelay::go_on`].
+    Hold,
 }
 
 impl Way {
@@ -123,6 +131,54 @@ impl StreamRelay {
         StreamRelay::new(Way::read(upstream, sink, limits), limits)
     }
 
+    /// Translates the events, and remembers what is said, so that another answer can continue it.
+    /// A failure is told once it is clear that nobody does, see [`StreamRelay::give_up`].
+    pub(in crate::gateway) fn resumable(
+        upstream: Dialect,
+        client: Dialect,
+        meta: ReplyMeta,
+        limits: &Limits,
+    ) -> Self {
+        StreamRelay {
+            said: Some(Box::new(Said::new(limits.shard.response_bytes_max))),
+            ..StreamRelay::translate(upstream, client, meta, limits)
+        }
+    }
+
+    /// Continues what was `said`, once [`StreamRelay::go_on`] gives the encoder that said it.
+    pub(in crate::gateway) fn resume(upstream: Dialect, said: &Said, limits: &Limits) -> Self {
+        StreamRelay {
+            splice: Some(Box::new(said.splice())),
+            said: Some(Box::new(said.clone())),
+            ..StreamRelay::new(Way::read(upstream, Sink::Hold, limits), limits)
+        }
+    }
+
+    /// Goes on where `encoder` stopped.
+    pub(in crate::gateway) fn go_on(&mut self, mut encoder: Box<StreamEncoder>) {
+        let Way::Read { sink, .. } = &mut self.way else {
+            return;
+        };
+        let held = self.splice.as_mut().map(|it| core::mem::take(&mut it.held));
+        for delta in held.into_iter().flatten() {
+            encoder.delta(delta, &mut self.output);
+        }
+        *sink = Sink::Translate(encoder);
+    }
+
+    /// Gives up an answer that broke, if another one can continue it: with what was said, and the
+    /// encoder to go on with.
+    pub(in crate::gateway) fn break_off(&mut self) -> Option<(Box<Said>, Box<StreamEncoder>)> {
+        let said = self.said.take_if(|said| said.can_be_continued())?;
+        let Way::Read { sink, .. } = &mut self.way else {
+            return None;
+        };
+        match core::mem::replace(sink, Sink::Hold) {
+            Sink::Translate(encoder) => Some((said, encoder)),
+            Sink::Collect(_) | Sink::Hold => None,
+        }
+    }
+
     fn new(way: Way, limits: &Limits) -> StreamRelay {
         let sse: &SseLimits = &limits.sse;
         StreamRelay {
@@ -135,6 +191,8 @@ impl StreamRelay {
             broken_events_max: limits.shard.broken_events_max,
             broken_events: 0,
             failure: None,
+            said: None,
+            splice: None,
             watched: Watched::default(),
             is_cut: false,
             passed_in_input: 0,
@@ -174,7 +232,8 @@ impl StreamRelay {
             } => collector.bytes(),
             Way::Pass { .. } | Way::Read { .. } => 0,
         };
-        self.carry.capacity() + self.output.len() + collected
+        let said = self.said.as_ref().map_or(0, |said| said.bytes());
+        self.carry.capacity() + self.output.len() + collected + said
     }
 
     /// Takes the next piece of the upstream's body.
@@ -217,8 +276,15 @@ impl StreamRelay {
             return;
         }
         match &mut self.way {
-            Way::Pass { watch, .. } => match watch.end_of_body() {
-                None => self.status.is_complete = true,
+            Way::Pass { watch, own } => match watch.end_of_body() {
+                None => {
+                    if core::mem::take(&mut self.is_cut) {
+                        self.output.put(b"\n\n");
+                    }
+                    // There are clients that wait for it.
+                    own.end_mark(&mut self.output);
+                    self.status.is_complete = true;
+                }
                 Some(failure) => self.fail(failure),
             },
             Way::Read {
@@ -230,28 +296,46 @@ impl StreamRelay {
         }
     }
 
-    /// Ends the answer with an error, told in the client's API where it sees a stream.
+    /// Ends the answer with an error, told in the client's API where it sees a stream that nobody
+    /// can continue.
     pub(in crate::gateway) fn fail(&mut self, failure: Failure) {
         if self.is_over() {
             return;
         }
+        self.failure = Some(Box::new(failure));
+        if self.said.is_none() {
+            self.tell_failure();
+        }
+    }
+
+    /// Nobody continues the answer.
+    pub(in crate::gateway) fn give_up(&mut self) {
+        if self.said.take().is_some() {
+            self.tell_failure();
+        }
+    }
+
+    /// Tells the client why the answer failed, where it sees a stream.
+    fn tell_failure(&mut self) {
+        let Some(failure) = self.failure.clone() else {
+            return;
+        };
         match &mut self.way {
             Way::Pass { own, .. } => {
                 if core::mem::take(&mut self.is_cut) {
                     self.output.put(b"\n\n");
                 }
-                own.delta(Delta::Failure(Box::new(failure.clone())), &mut self.output);
+                own.delta(Delta::Failure(failure), &mut self.output);
             }
             Way::Read {
                 sink: Sink::Translate(encoder),
                 ..
-            } => encoder.delta(Delta::Failure(Box::new(failure.clone())), &mut self.output),
+            } => encoder.delta(Delta::Failure(failure), &mut self.output),
             Way::Read {
-                sink: Sink::Collect(_),
+                sink: Sink::Collect(_) | Sink::Hold,
                 ..
             } => {}
         }
-        self.failure = Some(Box::new(failure));
     }
 
     /// Writes a sign of life; never inside an event.
@@ -267,7 +351,7 @@ impl StreamRelay {
                 ..
             } => encoder.keep_alive(&mut self.output),
             Way::Read {
-                sink: Sink::Collect(_),
+                sink: Sink::Collect(_) | Sink::Hold,
                 ..
             } => {}
         }
@@ -403,28 +487,62 @@ impl StreamRelay {
     }
 
     fn take_deltas(&mut self) {
-        let Way::Read { deltas, sink, .. } = &mut self.way else {
+        let Way::Read { deltas, .. } = &mut self.way else {
             return;
         };
-        for delta in deltas.drain(..) {
+        let mut taken = core::mem::take(deltas);
+        let mut spliced = Vec::new();
+        for delta in taken.drain(..) {
             note(&delta, &mut self.status, &mut self.watched);
             if let Delta::Failure(failure) = &delta {
                 self.failure = Some(failure.clone());
+                if self.said.is_some() {
+                    continue;
+                }
             }
-            match sink {
-                Sink::Translate(encoder) => {
-                    encoder.delta(delta, &mut self.output);
-                    if self.failure.is_none()
-                        && let Some(failure) = encoder.failure()
-                    {
-                        self.failure = Some(Box::new(failure.clone()));
-                        self.status.is_complete = false;
+            match &mut self.splice {
+                None => self.take_delta(delta),
+                Some(splice) => {
+                    splice.take(delta, &mut spliced);
+                    for delta in spliced.drain(..) {
+                        self.take_delta(delta);
                     }
                 }
-                Sink::Collect(collector) => {
-                    if let Err(failure) = collector.push(delta) {
-                        self.failure = Some(failure);
-                    }
+            }
+        }
+        if let Way::Read { deltas, .. } = &mut self.way {
+            // Its memory is used again.
+            *deltas = taken;
+        }
+    }
+
+    fn take_delta(&mut self, delta: Delta) {
+        if let Some(said) = &mut self.said {
+            said.note(&delta);
+        }
+        let Way::Read { sink, .. } = &mut self.way else {
+            return;
+        };
+        match sink {
+            Sink::Translate(encoder) => {
+                encoder.delta(delta, &mut self.output);
+                if self.failure.is_none()
+                    && let Some(failure) = encoder.failure()
+                {
+                    self.failure = Some(Box::new(failure.clone()));
+                    self.status.is_complete = false;
+                }
+            }
+            Sink::Collect(collector) => {
+                if let Err(failure) = collector.push(delta) {
+                    self.failure = Some(failure);
+                }
+            }
+            Sink::Hold => {
+                let is_held = self.splice.as_mut().is_some_and(|it| it.hold(delta));
+                if !is_held && self.failure.is_none() {
+                    let message = "the upstream's stream has no content in many events";
+                    self.failure = Some(Box::new(Failure::new(Class::BadGateway, message)));
                 }
             }
         }

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use serde::Serialize;
 use tollgate_core::base::ShardId;
 use tollgate_core::ir::Usage;
-use tollgate_core::record::{Access, Attempted, Outcome};
+use tollgate_core::record::{Access, Attempted, Ending, Outcome};
 
 use super::super::time::Timestamp;
 use super::{blame_name, class_name, finish_name};
@@ -55,6 +55,10 @@ struct Line<'a> {
     attempts: Vec<Attempt<'a>>,
     broken_events: u32,
     dropped: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    waited_ms: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shared_with: Option<Cow<'a, str>>,
     shard: u16,
 }
 
@@ -69,6 +73,10 @@ struct Attempt<'a> {
     duration_ms: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     failed: Option<&'static str>,
+    #[serde(skip_serializing_if = "core::ops::Not::not")]
+    called_off: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    usage: Option<Tokens>,
 }
 
 /// Token counts; those that were not told are left out.
@@ -120,6 +128,8 @@ impl<'a> Line<'a> {
             attempts,
             broken_events,
             dropped,
+            waited,
+            shared_with,
         } = access;
         let (name, failure) = match outcome {
             Outcome::Complete => ("complete", None),
@@ -159,6 +169,8 @@ impl<'a> Line<'a> {
             attempts: attempts.iter().map(Attempt::new).collect(),
             broken_events: *broken_events,
             dropped,
+            waited_ms: (!waited.is_zero()).then(|| millis(*waited)),
+            shared_with: shared_with.as_deref().map(String::from_utf8_lossy),
             shard: shard.0,
         }
     }
@@ -171,14 +183,17 @@ impl<'a> Attempt<'a> {
             model,
             key,
             duration,
-            failed,
+            ending,
+            usage,
         } = attempted;
         Attempt {
             provider,
             model: model.as_ref().map(|model| model.unescape()),
             key: key.as_deref(),
             duration_ms: millis(*duration),
-            failed: failed.map(class_name),
+            failed: attempted.failed().map(class_name),
+            called_off: *ending == Ending::CalledOff,
+            usage: (*usage != Usage::default()).then(|| Tokens::new(usage)),
         }
     }
 }
@@ -246,7 +261,7 @@ mod tests {
              \"output\":345},\"duration_ms\":1240.567,\"first_content_ms\":312.4,\
              \"request_bytes\":100,\"response_bytes\":2000,\
              \"attempts\":[{\"provider\":\"groq\",\"key\":\"0a1b2c3d\",\"duration_ms\":1240.0}],\
-             \"broken_events\":0,\"dropped\":[\"top_k\"],\"shard\":3}\n"
+             \"broken_events\":0,\"dropped\":[\"top_k\"],\"waited_ms\":80.5,\"shard\":3}\n"
         );
     }
 }

@@ -84,7 +84,7 @@ pub(super) mod tests {
 
     use tollgate_core::base::{JsonStr, Peer, UnixMillis};
     use tollgate_core::ir::Usage;
-    use tollgate_core::record::{Attempted, Outcome};
+    use tollgate_core::record::{Attempted, Ending, Outcome};
 
     use super::*;
 
@@ -119,10 +119,13 @@ pub(super) mod tests {
                 model: None,
                 key: Some("0a1b2c3d".into()),
                 duration: Duration::from_micros(1_240_000),
-                failed: None,
+                ending: Ending::Answered,
+                usage: Usage::default(),
             }],
             broken_events: 0,
             dropped: vec!["top_k".to_owned()],
+            waited: Duration::from_micros(80_500),
+            shared_with: None,
         }
     }
 }

@@ -64,6 +64,12 @@ fn write(access: &Access, line: &mut String) -> fmt::Result {
     if access.attempts.len() > 1 {
         write!(line, " {} attempts", access.attempts.len())?;
     }
+    if !access.waited.is_zero() {
+        write!(line, " waited {}ms", access.waited.as_millis())?;
+    }
+    if access.shared_with.is_some() {
+        line.push_str(" shared");
+    }
     if access.broken_events > 0 {
         write!(line, " {} broken events", access.broken_events)?;
     }
@@ -160,7 +166,7 @@ mod tests {
         assert_eq!(
             text_of(&access()),
             "2026-11-22T03:37:23.123Z 200    1.24s first    312ms POST /v1/messages fast -> \
-             groq/llama-3.3-70b 12+345 tokens stream stop dropped top_k by ci \
+             groq/llama-3.3-70b 12+345 tokens stream stop waited 80ms dropped top_k by ci \
              127.0.0.1:50412 req_1\n"
         );
     }

@@ -106,6 +106,12 @@ impl Decoder {
         result
     }
 
+    /// Whether it was told why the answer ends: `message_stop` is all that may follow, and
+    /// [`end_of_body`](Decoder::end_of_body) will find the answer whole. For whoever will not wait.
+    pub fn is_whole(&self) -> bool {
+        self.state.finish.is_some()
+    }
+
     /// The body has ended. An answer whose reason to end was told is whole, even if `message_stop`
     /// is missing; any other was cut off.
     pub fn end_of_body(&mut self, out: &mut Vec<Delta>) {

@@ -126,6 +126,11 @@ impl Encoder {
         self.failed.as_deref()
     }
 
+    /// Writes what ends every stream: for one that is complete but for it.
+    pub fn end_mark(&self, out: &mut OutBuf) {
+        out.put(b"event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n");
+    }
+
     /// Shows that the answer is still being made.
     pub fn keep_alive(&mut self, out: &mut OutBuf) {
         if !self.ended {
@@ -386,7 +391,8 @@ impl Encoder {
         json.key("usage");
         usage::write(&self.usage, self.meta.input_tokens_estimate, &mut json);
         json.end_object();
-        out.put(b"\n\nevent: message_stop\ndata: {\"type\":\"message_stop\"}\n\n");
+        out.put(b"\n\n");
+        self.end_mark(out);
         self.ended = true;
     }
 

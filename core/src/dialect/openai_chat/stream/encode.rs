@@ -109,6 +109,11 @@ impl Encoder {
         self.failed.as_deref()
     }
 
+    /// Writes what ends every stream: for one that is complete but for it.
+    pub fn end_mark(&self, out: &mut OutBuf) {
+        out.put(b"data: [DONE]\n\n");
+    }
+
     /// Writes what keeps the connection alive: a comment.
     pub fn keep_alive(&mut self, out: &mut OutBuf) {
         if !self.ended {
@@ -371,7 +376,7 @@ impl Encoder {
             usage::encode(&self.usage, &mut Writer::new(out));
             out.put(b"}\n\n");
         }
-        out.put(b"data: [DONE]\n\n");
+        self.end_mark(out);
     }
 
     fn fail(&mut self, failure: &Failure, out: &mut OutBuf) {

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use super::super::super::prepare::{Destination, Routed};
-use super::super::Exchange;
+use super::super::super::prepare::{Destination, Prompt, Routed};
+use super::super::deadlines::Phase;
+use super::super::{Answer, Exchange};
 use super::provider_name;
 use crate::base::Instant;
 use crate::config::{Credentials, Key, Manner, Upstream};
-use crate::ir::Class;
-use crate::record::Attempted;
+use crate::ir::Usage;
+use crate::record::{Attempted, Ending};
 
 impl Exchange {
     pub(in crate::gateway) fn routed(&self) -> Option<&Routed> {
@@ -44,15 +45,20 @@ impl Exchange {
         self.plan.attempts < self.snapshot.retry.attempts_max && self.has_other_than(self.target())
     }
 
+    /// Whether the target that is asked could go on from where an answer broke off, if one did.
+    pub(super) fn may_continue_here(&self) -> bool {
+        let can = |prompt: &Prompt| prompt.upstream.traits.prefill;
+        self.plan.said.is_none() || self.prompt().is_some_and(can)
+    }
+
     pub(super) fn has_other_than(&self, target: Option<usize>) -> bool {
-        let others =
-            |it: &Arc<Upstream>| Some(it.target) != target && !self.plan.out.contains(&it.target);
+        let others = |it: &Arc<Upstream>| Some(it.target) != target && self.could_ask(it);
         self.routed()
             .is_some_and(|routed| routed.chain.upstreams().any(others))
     }
 
     /// The number of the target that is asked.
-    pub(super) fn target(&self) -> Option<usize> {
+    pub(in crate::gateway::exchange) fn target(&self) -> Option<usize> {
         self.plan.seat.map(|seat| seat.target)
     }
 
@@ -66,8 +72,28 @@ impl Exchange {
         Some(format!("{}/{model}", provider.name))
     }
 
+    /// Nothing of the attempt that failed goes on. Says whether it waited for a provider's
+    /// addresses.
+    pub(super) fn end_attempt(&mut self) -> bool {
+        if let Answer::Stream(streaming) = core::mem::take(&mut self.answer) {
+            self.access.usage = streaming.relay.watched().usage;
+        }
+        for phase in [
+            Phase::Connect,
+            Phase::Tls,
+            Phase::Hedge,
+            Phase::FirstContent,
+            Phase::Idle,
+            Phase::Ending,
+        ] {
+            self.deadlines.clear(phase);
+        }
+        self.attempt.needs_fresh = false;
+        core::mem::take(&mut self.attempt.is_waiting)
+    }
+
     /// Takes note of an attempt that ended, for the record.
-    pub(in crate::gateway) fn note_attempt(&mut self, now: Instant, failed: Option<Class>) {
+    pub(in crate::gateway) fn note_attempt(&mut self, now: Instant, ending: Ending) {
         let Some(seat) = self.plan.seat else {
             return;
         };
@@ -76,7 +102,11 @@ impl Exchange {
             model: self.prompt().map(|prompt| prompt.model.clone()),
             key: self.key().map(|key| Arc::clone(&key.fingerprint)),
             duration: now.since(seat.since),
-            failed,
+            ending,
+            usage: match ending {
+                Ending::Answered => Usage::default(),
+                Ending::CalledOff | Ending::Failed(_) => self.access.usage,
+            },
         };
         self.access.attempts.push(attempted);
     }

@@ -1,17 +1,62 @@
-//! What answers tell of a target and a key beside whether they fail: how long they take.
+//! What answers tell of a target and a key beside whether they fail: how long they take, and which
+//! limits are exhausted.
+
+use core::time::Duration;
 
 use super::super::super::Shard;
-use super::Seat;
+use super::super::Exchange;
+use crate::base::{ExchangeId, UnixMillis};
+use crate::ir::Class;
+use crate::policy::limits;
+use crate::wire::http1::Fields;
 
 impl Shard {
     /// The target took too long: that is how long it takes, at least.
-    pub(super) fn waited_in_vain(&mut self, seat: Option<Seat>) {
+    pub(in crate::gateway::exchange) fn waited_in_vain(&mut self, id: ExchangeId) {
         let now = self.ctx.now.mono;
+        let seat = self.exchanges.get(id).and_then(|it| it.plan.seat);
         let seat = seat.filter(|seat| seat.generation == Some(self.ctx.generation));
         if let Some(seat) = seat
             && let Some(state) = self.targets.get_mut(seat.target)
         {
             state.latency.observe(now.since(seat.since), now);
         }
+    }
+
+    /// The key that the request came with has nothing left of a limit: whoever comes next would
+    /// meet it.
+    pub(in crate::gateway) fn rest_key(&mut self, id: ExchangeId, wait: Duration) {
+        let seat = self.exchanges.get(id).and_then(|it| it.plan.seat);
+        self.blame_key(seat, Class::RateLimit, Some(wait));
+    }
+}
+
+impl Exchange {
+    /// How long the key must rest by what an answer tells of its limits, other than that it met
+    /// one.
+    pub(in crate::gateway) fn limit_told(
+        &self,
+        status: u16,
+        fields: &Fields,
+        wall: UnixMillis,
+    ) -> Option<Duration> {
+        if status == 429 {
+            return None;
+        }
+        limits::exhausted(&fields.iter(), self.tokens(), false, wall)
+    }
+
+    /// How long a limit holds that the key met.
+    pub(in crate::gateway) fn limit_met(
+        &self,
+        fields: &Fields,
+        wall: UnixMillis,
+    ) -> Option<Duration> {
+        limits::exhausted(&fields.iter(), self.tokens(), true, wall)
+    }
+
+    fn tokens(&self) -> u64 {
+        let prepared = self.prepared.as_deref();
+        prepared.map_or(0, |prepared| prepared.input_tokens_estimate)
     }
 }

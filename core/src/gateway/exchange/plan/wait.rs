@@ -1,0 +1,307 @@
+//! Waiting: for a key, for a target that is asked as much as it may be, or for the client's own
+//! other requests. As long as `retry.wait_max`, and while there is room to wait.
+
+use core::time::Duration;
+use std::sync::Arc;
+
+use super::super::super::Shard;
+use super::super::super::lines::{Resource, Waiter};
+use super::super::Exchange;
+use super::super::claim::Claim;
+use super::super::deadlines::Phase;
+use super::super::state::State;
+use super::provider_name;
+use crate::base::{ExchangeId, Instant};
+use crate::config::{Resolved, Snapshot};
+use crate::ir::{Blame, Class, Failure};
+use crate::policy::queue;
+
+/// The shortest time after which a client is asked to come back, where it is only guessed.
+const RETRY_AFTER_MIN: Duration = Duration::from_secs(1);
+
+/// What an answer is taken to have, whose length nobody knows: so that of short requests, too, a
+/// client gets one in a turn.
+const ANSWER_TOKENS: u64 = 1_024;
+
+/// What a request has to wait for: any of these will do.
+#[derive(Debug, Default)]
+pub(super) struct Wait {
+    /// With the time at which it will be free, if that is known.
+    lines: Vec<(Resource, Option<Instant>)>,
+    /// The provider that was looked at first, if it is about providers.
+    provider: Option<usize>,
+}
+
+impl Wait {
+    /// It could be `resource`, free at `until` if that is known.
+    pub(super) fn add(&mut self, provider: usize, resource: Resource, until: Option<Instant>) {
+        self.provider.get_or_insert(provider);
+        match self.lines.iter_mut().find(|(it, _)| *it == resource) {
+            // The earlier; and that it may be free at any time is more than to know a time.
+            Some((_, at)) => *at = at.zip(until).map(|(at, until)| at.min(until)),
+            None => self.lines.push((resource, until)),
+        }
+    }
+
+    /// Whether there is anything to wait for.
+    pub(super) fn is_some(&self) -> bool {
+        !self.lines.is_empty()
+    }
+
+    /// Whether something may be free at any time.
+    fn is_any_time(&self) -> bool {
+        self.lines.iter().any(|(_, until)| until.is_none())
+    }
+
+    /// The first of the known times.
+    fn until(&self) -> Option<Instant> {
+        self.lines.iter().filter_map(|(_, until)| *until).min()
+    }
+}
+
+impl Shard {
+    /// Whether the request counts, from now on or already, among those of its client that are
+    /// worked on; if not, it waits until it does, or is answered.
+    pub(super) fn enter(&mut self, id: ExchangeId) -> bool {
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return false;
+        };
+        let Claim {
+            standing,
+            concurrent,
+            ..
+        } = exchange.claim;
+        // A rival counts as the one that it runs against.
+        let is_counted = exchange.plan.entered.is_some() || exchange.is_rival();
+        let Some(limit) = concurrent.filter(|_| !is_counted) else {
+            return true;
+        };
+        let limit = queue::share(limit, self.balance.shards());
+        if self.lines.enter(standing, limit, exchange.plan.is_next) {
+            exchange.plan.entered = Some(standing.client);
+            self.stop_waiting(id, &[Resource::Client(standing.client)]);
+            return true;
+        }
+        let wait = Wait {
+            lines: vec![(Resource::Client(standing.client), None)],
+            provider: None,
+        };
+        self.wait(id, &wait);
+        false
+    }
+
+    /// The request is the next one in a line: it looks whether it can go on.
+    pub(in crate::gateway) fn choose_woken(&mut self, id: ExchangeId) {
+        if let Some(exchange) = self.exchanges.get_mut(id) {
+            exchange.plan.is_next = true;
+        }
+        self.choose(id);
+        if let Some(exchange) = self.exchanges.get_mut(id) {
+            exchange.plan.is_next = false;
+        }
+    }
+
+    /// The time before a repetition is over, or the patience of one that waits.
+    pub(in crate::gateway) fn backoff_over(&mut self, id: ExchangeId) {
+        let Some(exchange) = self.exchanges.get(id) else {
+            return;
+        };
+        if exchange.plan.places.is_empty() {
+            self.choose(id);
+        } else {
+            // What becomes free at the same moment may still be its own.
+            self.pending_choices.push_back(id);
+        }
+    }
+
+    /// Waits, if it is worth waiting and there is room for it; else answers.
+    pub(super) fn wait(&mut self, id: ExchangeId, wait: &Wait) {
+        let now = self.ctx.now.mono;
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return;
+        };
+        let since = *exchange.plan.waits_since.get_or_insert(now);
+        let patience = (since + exchange.snapshot.retry.wait_max).min(exchange.due);
+        // How long a limit holds that was met just now is only guessed if nobody said.
+        let is_guess = exchange.plan.first.is_some() && !exchange.plan.is_told_when;
+        let is_soon = wait
+            .until()
+            .is_some_and(|until| until <= patience && !is_guess);
+        if now >= patience || !(is_soon || wait.is_any_time()) {
+            let failure = self.vain(id, wait, false);
+            self.give_up(id, failure);
+            return;
+        }
+        if !self.has_room(id, wait) {
+            let failure = self.vain(id, wait, true);
+            self.give_up(id, failure);
+            return;
+        }
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return;
+        };
+        let waiter = exchange.waiter();
+        let (places, timers) = (&mut exchange.plan.places, &mut self.ctx.timers);
+        self.lines.line_up(&waiter, places, &wait.lines, timers);
+        exchange.deadlines.set(Phase::Backoff, patience);
+        // A status can still be told if it is certain before the client needs a sign of life.
+        let hold = now + self.ctx.limits.timers.commit_hold;
+        let is_held = exchange.deadlines.is_set(Phase::Hold) || exchange.opened.is_some();
+        if exchange.access.stream && !is_held && hold < patience {
+            exchange.deadlines.set(Phase::Hold, hold);
+        }
+        exchange.rearm(&mut self.ctx);
+    }
+
+    /// Whether the request may stand in line. Where no place is left, somebody who has more of
+    /// them, or a lower priority, gives up one.
+    fn has_room(&mut self, id: ExchangeId, wait: &Wait) -> bool {
+        let Some(exchange) = self.exchanges.get(id) else {
+            return false;
+        };
+        let length_max = self.ctx.snapshot.queue.length_max;
+        let length_max = usize::try_from(length_max).unwrap_or(usize::MAX);
+        if !exchange.plan.places.is_empty() || self.lines.waiting() < length_max {
+            return true;
+        }
+        let standing = exchange.claim.standing;
+        let victim = wait.lines.iter().find_map(|&(resource, _)| {
+            let victim = self.lines.victim(resource, standing)?;
+            Some((resource, victim))
+        });
+        let Some((resource, victim)) = victim else {
+            return false;
+        };
+        let provider = match resource {
+            Resource::Client(_) => None,
+            Resource::Provider(_) | Resource::Target(_) => wait.provider,
+        };
+        let lost = Wait {
+            lines: vec![(resource, None)],
+            provider,
+        };
+        let failure = self.vain(victim, &lost, true);
+        self.give_up(victim, failure);
+        true
+    }
+
+    /// Why the request does not wait, or no longer: as many as may be waiting are, or what it
+    /// would wait for is not there in time.
+    fn vain(&self, id: ExchangeId, wait: &Wait, is_crowded: bool) -> Option<Box<Failure>> {
+        let exchange = self.exchanges.get(id)?;
+        let &(resource, _) = wait.lines.first()?;
+        let provider = wait.provider.unwrap_or(usize::MAX);
+        let name = provider_name(&exchange.snapshot, provider);
+        let is_full = self.lines.is_full(resource);
+        let mut failure = match resource {
+            Resource::Client(_) => {
+                let message = "as many of this client's requests as may be are being answered";
+                Failure::new(Class::RateLimit, message).blame(Blame::Client)
+            }
+            Resource::Provider(_) if !is_full && !is_crowded => {
+                let message = format!("every key of the provider `{name}` is at its limit");
+                Failure::new(Class::RateLimit, message)
+            }
+            Resource::Provider(_) | Resource::Target(_) if is_crowded => {
+                let message = format!("as many requests as may wait for `{name}` do");
+                Failure::new(Class::Overloaded, message).blame(Blame::Gateway)
+            }
+            Resource::Provider(_) | Resource::Target(_) => {
+                let message = format!("`{name}` answers as many requests as it may");
+                Failure::new(Class::Overloaded, message).blame(Blame::Gateway)
+            }
+        };
+        let known = wait.until().map(|until| until.since(self.ctx.now.mono));
+        let guess = || self.lines.waited(resource).max(RETRY_AFTER_MIN);
+        // What an upstream has said is better than a guess.
+        let may_guess = exchange.plan.first.is_none();
+        failure.retry_after = known.or_else(|| may_guess.then(guess));
+        Some(Box::new(failure))
+    }
+
+    /// The request waits no longer; it got what it waited for where that is among `served`.
+    pub(in crate::gateway) fn stop_waiting(&mut self, id: ExchangeId, served: &[Resource]) {
+        let now = self.ctx.now.mono;
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return;
+        };
+        let plan = &mut exchange.plan;
+        let waited = plan
+            .waits_since
+            .take()
+            .map_or(Duration::ZERO, |it| now - it);
+        exchange.access.waited += waited;
+        if !plan.places.is_empty() {
+            let timers = &mut self.ctx.timers;
+            self.lines.go(&mut plan.places, served, waited, timers);
+        }
+    }
+
+    /// The exchange ends: it stands in no line, and its client may have another.
+    pub(in crate::gateway) fn depart(&mut self, id: ExchangeId) {
+        self.stop_waiting(id, &[]);
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return;
+        };
+        if let Some(client) = exchange.plan.entered.take() {
+            self.lines.vacate(Resource::Client(client));
+        }
+    }
+
+    /// The config is another: those who wait go on under it, so that it holds for them too.
+    pub(in crate::gateway) fn line_up_anew(&mut self) {
+        let snapshot = Arc::clone(&self.ctx.snapshot);
+        let shards = self.balance.shards();
+        let timers = &mut self.ctx.timers;
+        let mut waiting = self.lines.reload(&snapshot, shards, timers);
+        let orders = |id: &ExchangeId| self.exchanges.get(*id).map(|it| it.started);
+        waiting.sort_by_key(orders);
+        for id in waiting {
+            let Some(exchange) = self.exchanges.get_mut(id) else {
+                continue;
+            };
+            // It may have stood in many lines.
+            if !core::mem::take(&mut exchange.plan.places).is_empty() {
+                exchange.adopt(&snapshot);
+                self.pending_choices.push_back(id);
+            }
+        }
+    }
+}
+
+impl Exchange {
+    fn waiter(&self) -> Waiter {
+        let prepared = self.prepared.as_deref();
+        Waiter {
+            id: self.id,
+            standing: self.claim.standing,
+            cost: ANSWER_TOKENS + prepared.map_or(0, |it| it.input_tokens_estimate),
+            order: self.started.as_nanos(),
+        }
+    }
+
+    /// Goes on under another config, as far as that knows the model. Targets count from the
+    /// beginning; attempts that were made still do.
+    fn adopt(&mut self, snapshot: &Arc<Snapshot>) {
+        debug_assert!(self.state == State::Choosing, "only those who wait");
+        let Some(prepared) = self.prepared.as_deref() else {
+            return;
+        };
+        let name = prepared.model.unescape();
+        let Some(Resolved::Chain(chain)) = snapshot.resolve(&name) else {
+            return;
+        };
+        let chain = Arc::clone(chain);
+        let Some(routed) = self.routed_mut() else {
+            return;
+        };
+        routed.chain = chain;
+        routed.prompt = None;
+        self.plan.out.clear();
+        self.plan.repeats = 0;
+        let name = self.access.caller.as_deref();
+        let caller = snapshot.callers.iter().find(|it| Some(&*it.name) == name);
+        self.claim = Claim::new(snapshot, caller, self.access.peer);
+        self.snapshot = Arc::clone(snapshot);
+    }
+}

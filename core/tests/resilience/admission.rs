@@ -1,0 +1,487 @@
+//! Requests that have to wait: how many go on at once, who is next, and who does not wait at all.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tollgate_core::dialect::Dialect;
+
+use super::fixtures::request;
+use super::play::{FIRST, Play, SECOND, error, snapshot, well};
+use super::support::DIALECTS;
+use super::support::http::{self, Message};
+use super::support::talk;
+use super::support::world::{Conn, End, World};
+
+/// One request at a time, asked by four callers.
+const NARROW: &str = r#"
+    [models]
+    asked = "box/m"
+
+    [providers.box]
+    dialect = "openai-chat"
+    base_url = "http://127.0.0.1:9002/v1"
+    credentials = "none"
+    concurrent = 1
+
+    [[callers]]
+    name = "one"
+    key = "one-0123456789abcdef"
+
+    [[callers]]
+    name = "three"
+    key = "three-0123456789abcdef"
+    weight = 3
+
+    [[callers]]
+    name = "high"
+    key = "high-0123456789abcdef"
+    priority = "high"
+
+    [[callers]]
+    name = "low"
+    key = "low-0123456789abcdef"
+    priority = "low"
+"#;
+
+/// Two models of one provider without keys, of which one takes a single request at a time.
+const TWO_MODELS: &str = r#"
+    [models]
+    asked = { target = "box/narrow", concurrent = 1 }
+    other = "box/wide"
+
+    [providers.box]
+    dialect = "openai-chat"
+    base_url = "http://127.0.0.1:9002/v1"
+    credentials = "none"
+"#;
+
+/// A caller asks, and says `words`.
+fn ask(play: &mut Play, caller: &str, words: &str) -> Conn {
+    ask_in(play, Dialect::OpenAiChat, caller, words)
+}
+
+fn ask_in(play: &mut Play, dialect: Dialect, caller: &str, words: &str) -> Conn {
+    let mut body = request(dialect, false);
+    body["messages"][0]["content"] = words.into();
+    let key = format!("Bearer {caller}-0123456789abcdef");
+    let fields = [("authorization", key.as_str())];
+    let body = body.to_string();
+    let request = http::request(talk::path(dialect), &fields, body.as_bytes());
+    let client = play.world.client();
+    play.world.send(client, request);
+    client
+}
+
+/// The words of a request.
+fn words(request: &Message) -> String {
+    let body = request.json();
+    body["messages"][0]["content"].as_str().unwrap().to_owned()
+}
+
+/// Answers the only request that an upstream has; gives its words.
+fn serve(play: &mut Play) -> String {
+    let (conn, _, request) = play.asked();
+    let good = well(Dialect::OpenAiChat, false);
+    play.world.send(conn, good.bytes(1 << 20));
+    words(&request)
+}
+
+/// Serves all, one after the other.
+fn serve_all(play: &mut Play) -> Vec<String> {
+    let mut order = Vec::new();
+    while !play.pending().is_empty() {
+        order.push(serve(play));
+    }
+    order
+}
+
+fn count(order: &[String], what: &str) -> usize {
+    order.iter().filter(|it| *it == what).count()
+}
+
+#[test]
+fn clients_take_turns_by_weight_however_many_requests_they_have() {
+    let mut play = Play::new(NARROW);
+    ask(&mut play, "one", "first");
+    let long = "long ".repeat(1_000);
+    for _ in 0..60 {
+        ask(&mut play, "one", &long);
+    }
+    for _ in 0..30 {
+        ask(&mut play, "three", &long);
+    }
+    let order = serve_all(&mut play);
+    assert_eq!(order.len(), 91);
+    // Whose they were is told by the records, in the order in which they ended.
+    let records = play.world.finish();
+    let names: Vec<_> = records
+        .iter()
+        .map(|it| it.caller.as_deref().unwrap().to_owned())
+        .collect();
+    let early = &names[1..41];
+    let threes = count(early, "three");
+    assert!((28..=31).contains(&threes), "{early:?}");
+    assert_eq!(count(&names, "three"), 30);
+}
+
+#[test]
+fn shorter_requests_get_more_turns_for_the_same_tokens() {
+    let mut play = Play::new(NARROW);
+    ask(&mut play, "one", "first");
+    let (long, short) = ("long ".repeat(8_000), "short ".repeat(800));
+    for _ in 0..10 {
+        ask(&mut play, "one", &long);
+    }
+    let mut later = Vec::new();
+    for _ in 0..50 {
+        later.push(ask(&mut play, "low", "low"));
+        later.push(ask(&mut play, "three", &short));
+    }
+    let order = serve_all(&mut play);
+    let until = order.iter().rposition(|it| *it == short).unwrap();
+    let longs = count(&order[..until], &long);
+    // A third of the weight, and five times the tokens, those of answers included.
+    assert!((3..=4).contains(&longs), "{longs}");
+    assert_eq!(count(&order[order.len() - 50..], "low"), 50);
+    for client in later {
+        assert_eq!(play.answer(client).status(), 200);
+    }
+}
+
+#[test]
+fn higher_priorities_go_first() {
+    let mut play = Play::new(NARROW);
+    for caller in ["one", "low", "one", "high", "low", "high"] {
+        ask(&mut play, caller, caller);
+    }
+    let order = serve_all(&mut play);
+    assert_eq!(order, ["one", "high", "high", "one", "low", "low"]);
+    play.world.finish();
+}
+
+#[test]
+fn where_there_are_no_callers_each_address_is_a_client() {
+    let config = NARROW.split("[[callers]]").next().unwrap();
+    let mut play = Play::new(config);
+    for words in ["first", "greedy", "greedy", "greedy"] {
+        ask(&mut play, "one", words);
+    }
+    play.world.peer = ([10, 0, 0, 7], 1).into();
+    ask(&mut play, "one", "modest");
+    let order = serve_all(&mut play);
+    assert_eq!(order, ["first", "greedy", "modest", "greedy", "greedy"]);
+}
+
+#[test]
+fn a_full_queue_is_told_with_a_time_and_the_greediest_makes_room() {
+    for dialect in DIALECTS {
+        let mut play = Play::new(&format!("queue.length_max = 3\n{NARROW}"));
+        let held = ask(&mut play, "one", "held");
+        let waiting: Vec<_> = (0..3)
+            .map(|_| ask_in(&mut play, dialect, "one", "waits"))
+            .collect();
+        assert_eq!(play.world.usage().waiting, 3);
+        // As many wait as may, and none has more than the new one would have.
+        let refused = ask_in(&mut play, dialect, "one", "refused");
+        let crowded = match dialect {
+            Dialect::Anthropic => 529,
+            Dialect::OpenAiChat => 503,
+        };
+        let answer = play.answer(refused);
+        assert_eq!(answer.status(), crowded, "{}", answer.text());
+        assert_eq!(answer.field("retry-after"), Some("1"));
+        // A caller that has less takes the place of the last one of who has more.
+        ask(&mut play, "three", "modest");
+        assert_eq!(play.answer(waiting[2]).status(), crowded);
+        // So does one that comes first anyway.
+        ask(&mut play, "high", "high");
+        assert_eq!(play.answer(waiting[1]).status(), crowded);
+        let low = ask_in(&mut play, dialect, "low", "low");
+        assert_eq!(play.answer(low).status(), crowded);
+        let order = serve_all(&mut play);
+        assert_eq!(order.len(), 4);
+        assert_eq!(order[..2], ["held", "high"]);
+        for client in [held, waiting[0]] {
+            assert_eq!(play.answer(client).status(), 200);
+        }
+        play.world.finish();
+    }
+}
+
+#[test]
+fn nobody_waits_where_nobody_may() {
+    let mut play = Play::new(&format!("queue.length_max = 0\n{NARROW}"));
+    ask(&mut play, "one", "held");
+    let client = ask(&mut play, "high", "refused");
+    assert_eq!(play.answer(client).status(), 503);
+    serve(&mut play);
+    ask(&mut play, "high", "again");
+    assert_eq!(serve(&mut play), "again");
+}
+
+#[test]
+fn nobody_waits_longer_than_wait_max_and_the_time_told_is_that_of_others() {
+    let mut play = Play::new(&format!("retry.wait_max = \"7s\"\n{NARROW}"));
+    ask(&mut play, "one", "held");
+    let lucky = ask(&mut play, "one", "lucky");
+    play.world.pass(Duration::from_millis(4_200));
+    let vain = ask_in(&mut play, Dialect::Anthropic, "one", "vain");
+    assert_eq!(serve(&mut play), "held");
+    assert_eq!(play.pending().len(), 1);
+    play.world.pass(Duration::from_millis(6_999));
+    assert!(http::read(play.world.written(vain)).is_empty());
+    play.world.pass(Duration::from_millis(1));
+    let answer = play.answer(vain);
+    assert_eq!(answer.status(), 529);
+    assert_eq!(answer.field("retry-after"), Some("5"));
+    assert_eq!(serve(&mut play), "lucky");
+    assert_eq!(play.answer(lucky).status(), 200);
+    assert_eq!(play.world.usage().waiting, 0);
+    play.world.finish();
+}
+
+#[test]
+fn a_stream_that_waits_for_long_has_signs_of_life_and_then_the_answer() {
+    let narrow = NARROW.split("[[callers]]").next().unwrap();
+    let mut play = Play::new(&format!("retry.wait_max = \"60s\"\n{narrow}"));
+    let held = play.ask(Dialect::OpenAiChat, false);
+    let (conn, ..) = play.asked();
+    let (lucky, vain) = (play.ask(Dialect::Anthropic, true), {
+        play.world.pass(Duration::from_secs(1));
+        play.ask(Dialect::OpenAiChat, true)
+    });
+    play.world.pass(Duration::from_millis(8_999));
+    assert!(play.world.written(lucky).is_empty());
+    play.world.pass(Duration::from_millis(1));
+    let before = play.world.written(lucky).len();
+    assert!(play.world.written(lucky).starts_with(b"HTTP/1.1 200 "));
+    play.world.pass(Duration::from_secs(49));
+    assert!(play.world.written(lucky).len() > before);
+    let good = well(Dialect::OpenAiChat, false);
+    play.world.send(conn, good.bytes(1 << 20));
+    assert_eq!(play.answer(held).status(), 200);
+    let (conn, ..) = play.asked();
+    play.world.pass(Duration::from_secs(2));
+    let told = play.answer(vain);
+    assert!(told.text().contains("answers as many requests"));
+    play.world
+        .send(conn, well(Dialect::OpenAiChat, true).bytes(1 << 20));
+    let said = talk::read(Dialect::Anthropic, &play.answer(lucky), false);
+    assert!(said.is_complete);
+    assert_eq!(said.said().text, "well");
+    play.world.finish();
+}
+
+#[test]
+fn who_leaves_frees_the_place_at_once() {
+    let mut play = Play::new(&format!("queue.length_max = 1\n{NARROW}"));
+    let held = ask(&mut play, "one", "held");
+    let gone = ask(&mut play, "one", "gone");
+    assert_eq!(play.world.usage().waiting, 1);
+    play.world.hang_up(gone, End::Fin);
+    assert_eq!(play.world.usage().waiting, 0);
+    ask(&mut play, "one", "stays");
+    assert_eq!(play.world.usage().waiting, 1);
+    // And so does who is being answered.
+    play.world.hang_up(held, End::Reset);
+    let (_, _, request) = play.asked();
+    assert_eq!(words(&request), "stays");
+    let timers = play.world.usage().timers;
+    assert!(timers < 10, "{timers}");
+    play.world.finish();
+}
+
+#[test]
+fn a_client_has_its_own_limit_and_is_told_of_it_as_its_own() {
+    for dialect in DIALECTS {
+        let limited = NARROW.replace("concurrent = 1", "");
+        let limited = limited.replace("= \"high\"\n\n", "= \"high\"\nconcurrent = 2\n\n");
+        let mut play = Play::new(&format!("queue.length_max = 1\n{limited}"));
+        for _ in 0..2 {
+            ask(&mut play, "high", "held");
+        }
+        let waits = ask(&mut play, "high", "waits");
+        let refused = ask_in(&mut play, dialect, "high", "refused");
+        let answer = play.answer(refused);
+        assert_eq!(answer.status(), 429);
+        assert_eq!(answer.field("retry-after"), Some("1"));
+        // Others have nothing to do with it.
+        for _ in 0..5 {
+            ask(&mut play, "one", "free");
+        }
+        assert_eq!(play.pending().len(), 7);
+        let (conn, ..) = play.pending().remove(0);
+        play.count(conn);
+        let good = well(Dialect::OpenAiChat, false);
+        play.world.send(conn, good.bytes(1 << 20));
+        assert_eq!(play.pending().len(), 7, "the next one goes");
+        play.world.pass(Duration::from_secs(11));
+        assert!(http::read(play.world.written(waits)).is_empty(), "it runs");
+        play.world.finish();
+    }
+}
+
+#[test]
+fn a_limit_for_each_client_holds_for_who_has_none_of_its_own() {
+    let config = NARROW.replace("concurrent = 1", "");
+    let mut play = Play::new(&format!("queue.concurrent_per_client = 1\n{config}"));
+    for caller in ["one", "one", "three", "three", "three"] {
+        ask(&mut play, caller, caller);
+    }
+    assert_eq!(play.pending().len(), 2);
+    assert_eq!(play.world.usage().waiting, 3);
+    play.world.finish();
+}
+
+#[test]
+fn a_long_answer_holds_its_own_place_alone() {
+    let mut play = Play::new(TWO_MODELS);
+    // The narrow target is taken, and more wait for it.
+    let held = ask(&mut play, "any", "held");
+    let _waits: Vec<_> = (0..5).map(|_| ask(&mut play, "any", "waits")).collect();
+    assert_eq!(play.pending().len(), 1);
+    // Other models of the same provider do not care.
+    let mut others = Vec::new();
+    for _ in 0..3 {
+        let mut body = request(Dialect::OpenAiChat, false);
+        body["model"] = "other".into();
+        body["messages"][0]["content"] = "passes".into();
+        let body = body.to_string();
+        let request = http::request("/v1/chat/completions", &[], body.as_bytes());
+        let client = play.world.client();
+        play.world.send(client, request);
+        others.push(client);
+    }
+    let pending = play.pending();
+    assert_eq!(pending.len(), 4);
+    let good = well(Dialect::OpenAiChat, false);
+    for (conn, _, message) in pending {
+        if words(&message) == "passes" {
+            play.count(conn);
+            play.world.send(conn, good.bytes(1 << 20));
+        }
+    }
+    for client in others {
+        assert_eq!(play.answer(client).status(), 200);
+    }
+    assert!(http::read(play.world.written(held)).is_empty());
+    play.world.finish();
+}
+
+#[test]
+fn a_request_that_may_go_to_either_goes_where_it_can_first() {
+    let chain = r#"
+        [models]
+        asked = { target = ["first/one", "second/two"], concurrent = 1 }
+
+        [providers.first]
+        dialect = "anthropic"
+        base_url = "http://127.0.0.1:9001"
+        credentials = "none"
+
+        [providers.second]
+        dialect = "openai-chat"
+        base_url = "http://127.0.0.1:9002/v1"
+        credentials = "none"
+    "#;
+    let mut play = Play::new(chain);
+    for words in ["a", "b", "c", "d"] {
+        ask(&mut play, "any", words);
+    }
+    let ports = |play: &Play| play.pending().iter().map(|it| it.1).collect::<Vec<_>>();
+    assert_eq!(ports(&play), [FIRST, SECOND]);
+    let (conn, ..) = play.pending().remove(1);
+    play.count(conn);
+    let good = well(Dialect::OpenAiChat, false);
+    play.world.send(conn, good.bytes(1 << 20));
+    assert_eq!(ports(&play), [FIRST, SECOND]);
+    assert_eq!(play.world.usage().waiting, 1);
+    // Its place at the other one is gone with it: the last one gets that.
+    let (conn, ..) = play.pending().remove(0);
+    play.count(conn);
+    let good = well(Dialect::Anthropic, false);
+    play.world.send(conn, good.bytes(1 << 20));
+    assert_eq!(ports(&play), [FIRST, SECOND]);
+    assert_eq!(play.world.usage().waiting, 0);
+    play.world.finish();
+}
+
+#[test]
+fn a_failed_attempt_gives_its_place_to_the_next() {
+    let mut play = Play::new(&format!("retry.repeats_max = 1\n{NARROW}"));
+    let fails = ask(&mut play, "one", "fails");
+    ask(&mut play, "one", "next");
+    let (conn, ..) = play.asked();
+    play.world.send(conn, error(500).bytes(1 << 20));
+    // While the first backs off, the second is answered; then comes the repetition.
+    assert_eq!(serve(&mut play), "next");
+    play.back_off();
+    assert_eq!(serve(&mut play), "fails");
+    assert_eq!(play.answer(fails).status(), 200);
+    play.world.finish();
+}
+
+#[test]
+fn a_reload_takes_those_along_who_wait() {
+    let mut play = Play::new(NARROW);
+    let waiting: Vec<_> = ["held", "one", "two"]
+        .map(|words| ask(&mut play, "one", words))
+        .to_vec();
+    // The old request still counts nowhere; of the others, two may go now.
+    let wider = snapshot(&NARROW.replace("concurrent = 1", "concurrent = 2"));
+    play.world.reload(Arc::new(wider));
+    assert_eq!(play.pending().len(), 3);
+    assert_eq!(play.world.usage().waiting, 0);
+    let good = well(Dialect::OpenAiChat, false);
+    for (conn, ..) in play.pending() {
+        play.count(conn);
+        play.world.send(conn, good.bytes(1 << 20));
+    }
+    for client in waiting {
+        assert_eq!(play.answer(client).status(), 200);
+    }
+    play.world.finish();
+}
+
+#[test]
+fn a_reload_lets_nobody_off_a_cooling_key() {
+    let keyed = NARROW.replace("credentials = \"none\"", "key = \"key-1\"");
+    let mut play = Play::new(&keyed);
+    ask(&mut play, "one", "limited");
+    let (conn, ..) = play.asked();
+    let limited = error(429).field("retry-after", "5");
+    play.world.send(conn, limited.bytes(1 << 20));
+    let waiting: Vec<_> = (0..20).map(|_| ask(&mut play, "one", "waits")).collect();
+    assert_eq!(play.world.usage().waiting, 21);
+    play.world.reload(Arc::new(snapshot(&keyed)));
+    assert!(play.pending().is_empty());
+    assert_eq!(play.world.usage().waiting, 21);
+    play.world.pass(Duration::from_millis(5_001));
+    assert_eq!(play.pending().len(), 1);
+    let order = serve_all(&mut play);
+    assert_eq!(order.len(), 21);
+    assert_eq!(order[0], "limited", "it came first");
+    for client in waiting {
+        assert_eq!(play.answer(client).status(), 200);
+    }
+    // A model that the new config does not know: those who wait for it keep the old one.
+    ask(&mut play, "one", "held");
+    let waits = ask(&mut play, "one", "waits");
+    let other = keyed.replace("asked =", "unasked =");
+    play.world.reload(Arc::new(snapshot(&other)));
+    assert_eq!(play.pending().len(), 2);
+    play.world.hang_up(waits, End::Fin);
+    play.world.finish();
+}
+
+#[test]
+fn limits_are_divided_among_shards() {
+    let config = NARROW.replace("concurrent = 1", "concurrent = 7");
+    let mut play = Play::new(&config);
+    play.world = World::one_of(3, snapshot(&config));
+    for _ in 0..5 {
+        ask(&mut play, "one", "words");
+    }
+    assert_eq!(play.pending().len(), 2);
+    play.world.finish();
+}
