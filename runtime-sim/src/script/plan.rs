@@ -400,8 +400,10 @@ impl Planner<'_> {
         let is_silent = self.strikes(Fault::Silence);
         let is_cut = self.strikes(Fault::TruncatedAnywhere);
         let is_half = self.strikes(Fault::HalfClose);
-        if let Some(at) = self.shared.cut.and_then(|cut| cut.byte()) {
-            self.cut_at(at);
+        if let Some(cut) = self.shared.cut {
+            if let Some(at) = cut.byte() {
+                self.cut_at(at);
+            }
             self.push_end(Duration::ZERO, Then::Close);
             return true;
         }

@@ -311,7 +311,12 @@ impl Peer for ServerPeer {
             self.reach(io, count, mark);
         }
         io.send(step.bytes);
-        let read = self.shared.delivered.borrow().get(io.link).map(|it| it.bytes);
+        let read = self
+            .shared
+            .delivered
+            .borrow()
+            .get(io.link)
+            .map(|it| it.bytes);
         let then = match step.then {
             Then::ResetIdle if read == Some(io.sent) => Then::Reset,
             Then::ResetIdle => Then::Close,
