@@ -195,7 +195,11 @@ fn chain(
             _ => steps.push(vec![member]),
         }
     }
-    let manner = Manner::default();
+    let manner = Manner {
+        hold_events: [1, 1, 3, 64][rng.below(4) as usize],
+        hedge_percent: [0, 0, 20, 100][rng.below(4) as usize],
+        ..Manner::default()
+    };
     let step = |members| Step { members, strategy };
     let steps = steps.into_iter().map(step).collect();
     Chain { steps, manner }

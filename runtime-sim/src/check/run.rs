@@ -150,7 +150,8 @@ impl Checker {
         breaker::check(&self.shared, &self.records, &self.heard)?;
         // Where it is not told by their hash, each shard decides alone where sessions are.
         let is_shared = shards > 1 && self.shared.setup.strategy() != Strategy::Sessions;
-        if self.shared.faults.borrow().is_calm() && !is_shared {
+        let is_raced = attempts::has_hedges(&self.shared);
+        if self.shared.faults.borrow().is_calm() && !is_shared && !is_raced {
             affinity::check(&self.shared)?;
         }
         Ok(())
