@@ -184,6 +184,12 @@ impl FaultSet {
         self.0 & (1 << fault as u64) != 0
     }
 
+    /// What they are called.
+    pub fn names(self) -> Vec<&'static str> {
+        let faults = Fault::ALL.iter().filter(|&&fault| self.contains(fault));
+        faults.map(|fault| fault.name()).collect()
+    }
+
     /// These and `fault`.
     #[must_use]
     pub const fn with(self, fault: Fault) -> FaultSet {
@@ -208,9 +214,9 @@ pub struct Faults {
 }
 
 impl Faults {
-    /// Draws which faults this run has. Those outside `allowed` never strike, and everything else
-    /// is as it would be with them.
-    pub fn draw(rng: &mut Rng, allowed: FaultSet) -> Faults {
+    /// Draws which faults this run has, beside those that are `certain`. Those outside `allowed`
+    /// never strike, and everything else is as it would be with them.
+    pub fn draw(rng: &mut Rng, allowed: FaultSet, certain: FaultSet) -> Faults {
         // One run in eight has none, and one only such as do no harm, so that what must work is
         // seen to work.
         let (share, allowed) = match rng.below(8) {
@@ -218,7 +224,7 @@ impl Faults {
             1 => (5, FaultSet(allowed.0 & HARMLESS.0)),
             _ => (rng.below(10), allowed),
         };
-        let mut enabled = FaultSet::NONE;
+        let mut enabled = certain;
         let mut rates = Vec::with_capacity(Fault::ALL.len());
         for &fault in Fault::ALL {
             let is_drawn = rng.chance(share, 10);
@@ -236,7 +242,11 @@ impl Faults {
 
     /// No fault at all.
     pub fn none() -> Faults {
-        Faults::draw(&mut Rng::new(tollgate_core::base::Seed(0)), FaultSet::NONE)
+        Faults::draw(
+            &mut Rng::new(tollgate_core::base::Seed(0)),
+            FaultSet::NONE,
+            FaultSet::NONE,
+        )
     }
 
     /// Whether `fault` strikes now. The draw is made in any case, so that disabling a fault leaves
@@ -290,8 +300,12 @@ mod tests {
 
     #[test]
     fn a_disabled_fault_never_strikes_and_changes_no_other_draw() {
-        let all = Faults::draw(&mut Rng::new(Seed(7)), FaultSet::ALL);
-        let fewer = Faults::draw(&mut Rng::new(Seed(7)), FaultSet::ALL.without(Fault::Split));
+        let all = Faults::draw(&mut Rng::new(Seed(7)), FaultSet::ALL, FaultSet::NONE);
+        let fewer = Faults::draw(
+            &mut Rng::new(Seed(7)),
+            FaultSet::ALL.without(Fault::Split),
+            FaultSet::NONE,
+        );
         assert_eq!(all.enabled().without(Fault::Split), fewer.enabled());
         assert!(Fault::ALL.len() <= 64);
         let mut none = Faults::none();

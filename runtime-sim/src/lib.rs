@@ -34,6 +34,7 @@ mod queue;
 pub mod scenario;
 mod script;
 mod setup;
+pub mod shrink;
 mod text;
 mod trace;
 pub mod world;

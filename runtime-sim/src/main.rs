@@ -10,11 +10,18 @@ use std::time::{Duration, Instant};
 
 use tollgate_sim::faults::{Fault, FaultSet};
 use tollgate_sim::scenario::{Options, Report, run};
+use tollgate_sim::shrink::{replay, shrink};
 
 const USAGE: &str = "\
 usage: tollgate-sim [--seeds COUNT] [--start SEED] [--threads COUNT] [--failures COUNT] [PART]
        tollgate-sim --seed SEED [--trace] [--shrink] [PART]
-PART:  [--clients BITS] [--only FAULT,… | --without FAULT,…]";
+PART:  [--clients BITS] [--requests COUNT] [--only FAULT,… | --without FAULT,…]";
+
+/// The end of a shrunk trace that is shown, and the start of each line.
+const TRACE_LINES_MAX: usize = 80;
+const TRACE_CHARS_MAX: usize = 160;
+/// How often a log is told how far the runs are.
+const LOG_PAUSE: Duration = Duration::from_secs(20);
 
 #[derive(Clone, Debug)]
 struct Arguments {
@@ -85,6 +92,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
                 arguments.is_single = true;
             }
             "--clients" => arguments.options.clients = number()?,
+            "--requests" => arguments.options.asks_max = number()?.max(1),
             "--trace" => arguments.options.keeps_trace = true,
             "--shrink" => arguments.shrinks = true,
             "--only" => arguments.options.faults = set(&words.next().unwrap_or_default())?,
@@ -109,21 +117,6 @@ fn set(names: &str) -> Result<FaultSet, String> {
     Ok(set)
 }
 
-/// The command that runs this again.
-fn replay(options: &Options) -> String {
-    let mut command = format!(
-        "cargo run -p tollgate-sim --release -- --seed {} --trace",
-        options.seed
-    );
-    if options.clients != u64::MAX {
-        command += &format!(" --clients {}", options.clients);
-    }
-    if options.faults != FaultSet::ALL {
-        command += &format!(" --only '{}'", names(options.faults).join(","));
-    }
-    command
-}
-
 fn one(options: &Options, shrinks: bool) -> ExitCode {
     SEED.set(options.seed);
     let report = run(options);
@@ -139,62 +132,32 @@ fn one(options: &Options, shrinks: bool) -> ExitCode {
         report.complete,
         report.trace_hash
     );
-    println!("faults: {}", names(report.enabled).join(" "));
+    println!("faults: {}", report.enabled.names().join(" "));
     let Some(violation) = &report.violation else {
         return ExitCode::SUCCESS;
     };
     println!("VIOLATION {}: {}", violation.check, violation.message);
     if shrinks {
-        println!("shrunk: {}", replay(&shrink(options, &report)));
+        shrunk(options, &report);
     }
     ExitCode::FAILURE
 }
 
-fn names(faults: FaultSet) -> Vec<&'static str> {
-    let enabled = Fault::ALL.iter().filter(|&&fault| faults.contains(fault));
-    enabled.map(|fault| fault.name()).collect()
-}
-
-/// Takes away clients and faults while the same check still fails.
-fn shrink(options: &Options, report: &Report) -> Options {
-    let check = report.violation.as_ref().map(|violation| violation.check);
-    let fails =
-        |options: &Options| run(options).violation.map(|violation| violation.check) == check;
-    let mut best = Options {
-        keeps_trace: false,
-        ..*options
-    };
-    best.clients &= (1 << report.clients) - 1;
-    let enabled = Fault::ALL
-        .iter()
-        .filter(|&&fault| report.enabled.contains(fault));
-    best.faults = enabled.fold(FaultSet::NONE, |all, &fault| all.with(fault));
-    loop {
-        let before = (best.clients, best.faults);
-        for client in 0..report.clients {
-            let fewer = Options {
-                clients: best.clients & !(1 << client),
-                ..best
-            };
-            if fewer.clients != best.clients && fails(&fewer) {
-                best = fewer;
-            }
-        }
-        for &fault in Fault::ALL
-            .iter()
-            .filter(|&&fault| report.enabled.contains(fault))
-        {
-            let fewer = Options {
-                faults: best.faults.without(fault),
-                ..best
-            };
-            if fewer.faults != best.faults && fails(&fewer) {
-                best = fewer;
-            }
-        }
-        if (best.clients, best.faults) == before {
-            return best;
-        }
+/// Tells the least of a run that still fails, and how it goes.
+fn shrunk(options: &Options, report: &Report) {
+    let least = shrink(options, report, run);
+    println!("  shrunk: {}", replay(&least));
+    let report = run(&Options {
+        keeps_trace: true,
+        ..least
+    });
+    let skipped = report.trace.len().saturating_sub(TRACE_LINES_MAX);
+    if skipped > 0 {
+        println!("    … {skipped} lines before");
+    }
+    for line in report.trace.iter().skip(skipped) {
+        let end = line.char_indices().nth(TRACE_CHARS_MAX);
+        println!("    {}", end.map_or(line.as_str(), |(end, _)| &line[..end]));
     }
 }
 
@@ -207,6 +170,8 @@ struct Totals {
     events: u64,
     time: Duration,
     injected: Vec<u64>,
+    /// Of each run: its exchanges, the kinds of fault that struck, its shards.
+    sizes: [Vec<u64>; 3],
     failed: Vec<(Options, Report)>,
 }
 
@@ -220,6 +185,11 @@ impl Totals {
         self.injected.resize(Fault::ALL.len(), 0);
         for (total, count) in self.injected.iter_mut().zip(&report.injected) {
             *total += count;
+        }
+        let kinds = report.injected.iter().filter(|&&count| count > 0).count();
+        let sizes = [report.exchanges, kinds as u64, report.shards as u64];
+        for (all, size) in self.sizes.iter_mut().zip(sizes) {
+            all.push(size);
         }
         if report.violation.is_some() {
             self.failed.push((options, report));
@@ -260,34 +230,49 @@ fn many(arguments: &Arguments) -> ExitCode {
             });
         }
         drop(over);
-        let pause = Duration::from_millis(200);
+        let is_seen = std::io::stderr().is_terminal();
+        let pause = if is_seen {
+            Duration::from_millis(200)
+        } else {
+            LOG_PAUSE
+        };
         while is_over.recv_timeout(pause) == Err(mpsc::RecvTimeoutError::Timeout) {
             let totals = totals.lock().unwrap_or_else(PoisonError::into_inner);
-            progress(&totals, arguments.seeds, started);
+            progress(&totals, arguments.seeds, started, is_seen);
         }
     });
     let totals = totals.into_inner().unwrap_or_else(PoisonError::into_inner);
-    report(&totals, started)
+    report(&totals, started, arguments.threads)
 }
 
-fn progress(totals: &Totals, seeds: u64, started: Instant) {
-    if !std::io::stderr().is_terminal() {
+/// A bar where somebody looks, a line in a log.
+fn progress(totals: &Totals, seeds: u64, started: Instant, is_seen: bool) {
+    let rate = totals.seeds as f64 / started.elapsed().as_secs_f64();
+    let failed = totals.failed.len();
+    let line = format!(
+        "{} of {seeds} seeds, {rate:.0}/s, {failed} failed",
+        totals.seeds
+    );
+    if !is_seen {
+        eprintln!("{line}");
         return;
     }
     let done = totals.seeds as f64 / seeds.max(1) as f64;
-    let filled = (done * 30.0) as usize;
-    let bar = format!("{}{}", "█".repeat(filled), "░".repeat(30 - filled.min(30)));
-    let rate = totals.seeds as f64 / started.elapsed().as_secs_f64();
-    let failed = totals.failed.len();
-    eprint!(
-        "\r{bar} {} of {seeds} seeds, {rate:.0}/s, {failed} failed ",
-        totals.seeds
-    );
+    let filled = ((done * 30.0) as usize).min(30);
+    let bar = format!("{}{}", "█".repeat(filled), "░".repeat(30 - filled));
+    eprint!("\r{bar} {line} ");
     // A progress line that cannot be shown is not missed.
     let _ = std::io::stderr().flush();
 }
 
-fn report(totals: &Totals, started: Instant) -> ExitCode {
+/// The middle one.
+fn median(sizes: &[u64]) -> u64 {
+    let mut sorted = sizes.to_vec();
+    sorted.sort_unstable();
+    sorted.get(sorted.len() / 2).copied().unwrap_or_default()
+}
+
+fn report(totals: &Totals, started: Instant, threads: usize) -> ExitCode {
     let seconds = started.elapsed().as_secs_f64();
     println!(
         "\n{} seeds in {seconds:.1} s ({:.0}/s): {} exchanges, {} of them complete, {} events, \
@@ -299,6 +284,13 @@ fn report(totals: &Totals, started: Instant) -> ExitCode {
         totals.events,
         totals.time.as_secs_f64() / 86_400.0
     );
+    let [exchanges, kinds, shards] = totals.sizes.each_ref().map(|sizes| median(sizes));
+    println!(
+        "the median seed: {exchanges} exchanges, {kinds} kinds of fault, {shards} shards; \
+         {:.0} exchanges/s on each of {threads} threads",
+        totals.exchanges as f64 / seconds / threads as f64
+    );
+    println!("{} faults injected:", totals.injected.iter().sum::<u64>());
     for (fault, count) in Fault::ALL.iter().zip(&totals.injected) {
         println!("  {:<20} {count:>10}", fault.name());
     }
@@ -311,12 +303,12 @@ fn report(totals: &Totals, started: Instant) -> ExitCode {
             options.seed, violation.check, violation.message
         );
         println!("  replay: {}", replay(options));
-        println!("  shrunk: {}", replay(&shrink(options, report)));
+        shrunk(options, report);
     }
     if totals.failed.is_empty() {
         println!(
-            "checks: answers, attempts, contract, gone, keys, leaks, liveness, memory, pool, \
-             records, silence, upstream requests: all held"
+            "checks: affinity, answers, attempts, breakers, contract, gone, keys, leaks, liveness, \
+             memory, pool, records, rescues, silence, upstream requests: all held"
         );
         return ExitCode::SUCCESS;
     }

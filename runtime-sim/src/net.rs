@@ -69,7 +69,7 @@ impl Pipe {
         let window = if is_small {
             1 + rng.below(4096) as usize
         } else {
-            128 * 1024
+            32 * 1024
         };
         let is_reset = faults.strikes(Fault::Reset, rng);
         // Within the head, within what is usual, within what is long.

@@ -46,6 +46,8 @@ pub struct Options {
     pub seed: u64,
     /// Faults that may strike, where the seed has them.
     pub faults: FaultSet,
+    /// Faults that the seed is to have.
+    pub certain: FaultSet,
     /// Clients that take part, as a set of bits.
     pub clients: u64,
     /// Whether the lines of the trace are kept.
@@ -65,6 +67,7 @@ impl Options {
         Options {
             seed,
             faults: FaultSet::ALL,
+            certain: FaultSet::NONE,
             clients: u64::MAX,
             keeps_trace: false,
             resilience: None,
@@ -101,18 +104,40 @@ pub struct Report {
     pub enabled: FaultSet,
 }
 
-/// Runs a seed with the real shards.
-pub fn run(options: &Options) -> Report {
-    run_with(options, |shard, snapshot| Shard::new(shard, snapshot))
+/// The config of a run.
+#[derive(Debug)]
+pub struct Config {
+    setup: Setup,
+    limits: Limits,
+    snapshot: Arc<Snapshot>,
 }
 
-/// Runs a seed with the machines that `make` makes in place of shards.
+impl Config {
+    /// As all shards have it.
+    pub fn shared(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.snapshot)
+    }
+
+    /// One that is changed, for a shard that gets something wrong.
+    pub fn changed(&self, change: impl FnOnce(&mut Snapshot)) -> Arc<Snapshot> {
+        let mut snapshot = self.setup.snapshot(&self.limits);
+        change(&mut snapshot);
+        Arc::new(snapshot)
+    }
+}
+
+/// Runs a seed with the real shards.
+pub fn run(options: &Options) -> Report {
+    run_with(options, |shard, config| Shard::new(shard, config.shared()))
+}
+
+/// Runs a seed with the machines that `make` makes in place of shards, as it is told.
 pub fn run_with<M: Observed>(
     options: &Options,
-    mut make: impl FnMut(&ShardOptions, Arc<Snapshot>) -> M,
+    mut make: impl FnMut(&ShardOptions, &Config) -> M,
 ) -> Report {
     let mut rng = Rng::new(Seed(options.seed));
-    let faults = Faults::draw(&mut rng.fork(), options.faults);
+    let faults = Faults::draw(&mut rng.fork(), options.faults, options.certain);
     let faults = Rc::new(RefCell::new(faults));
     let limits = draw_limits(&mut faults.borrow_mut(), &mut rng.fork());
     let targets = Setup::draw(options.seed, options.resilience, &mut faults.borrow_mut());
@@ -123,6 +148,11 @@ pub fn run_with<M: Observed>(
     } else {
         2 + setup.below(3)
     };
+    let config = Config {
+        setup: targets,
+        limits: limits.clone(),
+        snapshot: Arc::clone(&snapshot),
+    };
     let outages = outage::draw(&faults.borrow(), &mut setup);
     let machines = (0..shards).map(|index| {
         let shard = ShardOptions {
@@ -131,7 +161,7 @@ pub fn run_with<M: Observed>(
             listeners: 1,
             seed: Seed(options.seed ^ (index << 48)),
         };
-        make(&shard, Arc::clone(&snapshot))
+        make(&shard, &config)
     });
     let machines = machines.collect();
     let seed = Seed(rng.next_u64());

@@ -88,15 +88,7 @@ impl Asked<'_> {
     fn is_within_reason(&self) -> Result<(), Violation> {
         let refused = self.sent.iter().filter(|sent| sent.says == Says::Refusal);
         let refused = refused.filter_map(|sent| said(sent, self.delivered));
-        // An answer may be given up before it says anything.
-        let is_noted = |told: &Attempted| {
-            matches!(
-                told.failed(),
-                Some(Class::InvalidRequest | Class::ContentFilter)
-            )
-        };
-        let is_noted = self.record.attempts.iter().any(is_noted);
-        let Some(refused) = refused.min().filter(|_| is_noted) else {
+        let Some(refused) = refused.min() else {
             return Ok(());
         };
         if self.sent.iter().any(|sent| sent.asked.at > refused) {

@@ -79,8 +79,8 @@ pub(crate) fn is_held_back(reading: &Reading<'_>, shared: &Shared) -> Result<(),
         return Ok(());
     }
     let queue = shared.limits.shard.client_queue_bytes_max as u64;
-    // What one read brings may take twice the room in the other API.
-    let most = 2 * (reading.taken + queue + READ_BYTES_MAX as u64);
+    // In the client's API an answer may be half as long.
+    let most = 2 * (reading.taken + queue) + READ_BYTES_MAX as u64;
     if reading.read > most {
         return Err(format!(
             "an upstream is read although its client lags: {reading:?}, {most} at most"

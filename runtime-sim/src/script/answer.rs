@@ -54,7 +54,7 @@ impl Answer {
             pieces.push((0..words).map(draw).collect());
         }
         if is_long {
-            let pieces_long = 20 + rng.below(100);
+            let pieces_long = 20 + rng.below(160);
             pieces.extend((0..pieces_long).map(|_| "toll ".repeat(1 + rng.below(1000) as usize)));
         }
         let arguments = rng.chance(1, 4).then(|| {

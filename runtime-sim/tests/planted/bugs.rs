@@ -1,20 +1,35 @@
-//! Do the checkers bite? Shards with planted bugs must be found out, each by the check that is for
-//! it.
+//! [`Buggy`]: a shard that hears or says something wrong.
 
-use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tollgate_core::base::{Instant, Now, WriteBatch};
-use tollgate_core::gateway::io::{Completion, Input, Machine, Op, Output};
-use tollgate_core::gateway::{Shard, Usage};
+use tollgate_core::base::{ConnId, Instant, Now, WriteBatch};
+use tollgate_core::config::Snapshot;
+use tollgate_core::gateway::io::{Completion, Input, Machine, Message, Op, Output};
+use tollgate_core::gateway::{Shard, ShardOptions, Usage};
 use tollgate_core::record::{Outcome, Record};
-use tollgate_sim::faults::{Fault, FaultSet};
-use tollgate_sim::scenario::{Observed, Options, run_with};
+use tollgate_sim::scenario::{Config, Observed};
+
+use crate::hoard::Hoard;
 
 /// What is wrong with a shard.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Bug {
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Bug {
+    /// Its config is another than it was given.
+    Misreads(fn(&mut Snapshot)),
+    /// What other shards say of breakers is not heard.
+    DeafToBreakers,
+    /// What other shards say of keys is not heard.
+    DeafToKeys,
+    /// What a client does not take is kept for it without bounds.
+    Hoards,
+    /// The place of a request whose upstream was closed is not given back.
+    KeepsPermit,
+    /// Whom a request belongs to changes from one to the next.
+    LosesSession,
+    /// A refusal of what is asked is taken for a failure of whoever says it.
+    MistakesRefusal,
     /// The completion of a write is lost.
     DropsCompletion,
     /// A piece of a stream is sent twice.
@@ -47,14 +62,34 @@ enum Bug {
     SwapsKeys,
 }
 
-struct Buggy {
+pub(crate) struct Buggy {
     shard: Shard,
     bug: Bug,
-    writes: u32,
+    snapshot: Arc<Snapshot>,
+    now: Now,
+    count: u32,
     extra: Vec<Output>,
+    /// What clients have not taken.
+    hoard: Hoard,
 }
 
 impl Buggy {
+    pub(crate) fn new(bug: Bug, options: &ShardOptions, config: &Config) -> Buggy {
+        let snapshot = match bug {
+            Bug::Misreads(change) => config.changed(change),
+            _ => config.shared(),
+        };
+        Buggy {
+            shard: Shard::new(options, Arc::clone(&snapshot)),
+            bug,
+            snapshot,
+            now: Now::default(),
+            count: 0,
+            extra: Vec::new(),
+            hoard: Hoard::default(),
+        }
+    }
+
     fn spoil(&mut self, output: Output) -> Option<Output> {
         match (self.bug, output) {
             (Bug::RepeatsChunk, Output::Op(Op::Write { conn, batch })) => {
@@ -78,9 +113,7 @@ impl Buggy {
                 let Record::Access(access) = record.as_ref();
                 (access.outcome != Outcome::Complete).then_some(Output::Record(record))
             }
-            (Bug::KeepsUpstream, Output::Op(Op::Close { conn, .. })) if conn.0.index & 1 == 1 => {
-                None
-            }
+            (Bug::KeepsUpstream, Output::Op(Op::Close { conn, .. })) if is_upstream(conn) => None,
             (Bug::ReadsTwice, Output::Op(Op::Read { conn, class, buf })) => {
                 self.extra.push(Output::Op(Op::Read {
                     conn,
@@ -112,6 +145,10 @@ impl Buggy {
                 }
                 let batch = WriteBatch::from_bytes(Bytes::from(bytes));
                 Some(Output::Op(Op::Write { conn, batch }))
+            }
+            (Bug::KeepsPermit, Output::Op(Op::Close { conn, abort })) => {
+                self.count |= u32::from(is_upstream(conn));
+                Some(Output::Op(Op::Close { conn, abort }))
             }
             (_, output) => self.spoil_attempts(output),
         }
@@ -170,22 +207,64 @@ fn forge(bytes: Vec<u8>) -> Vec<u8> {
     format!("{:x}\r\n{data}\r\n0\r\n\r\n", data.len()).into_bytes()
 }
 
-impl Machine for Buggy {
-    fn handle(&mut self, now: Now, mut input: Input) {
-        if self.bug == Bug::OverhearsWait
-            && let Input::Complete(Completion::Read { buf, .. }) = &mut input
-        {
-            put(buf, b"retry-after: 30", b"retry-after: 00");
-        }
-        if self.bug == Bug::DropsCompletion
-            && let Input::Complete(Completion::Write { .. }) = &input
-        {
-            self.writes += 1;
-            if self.writes == 3 {
-                return;
+/// A connection to an upstream, rather than of a client.
+pub(crate) const fn is_upstream(conn: ConnId) -> bool {
+    conn.0.index & 1 == 1
+}
+
+impl Buggy {
+    /// What is heard of `input`; `None` if nothing is.
+    fn mishear(&mut self, mut input: Input) -> Option<Input> {
+        match (self.bug, &mut input) {
+            (Bug::OverhearsWait, Input::Complete(Completion::Read { buf, .. })) => {
+                put(buf, b"retry-after: 30", b"retry-after: 00");
             }
+            (Bug::MistakesRefusal, Input::Complete(Completion::Read { buf, .. })) => {
+                put(buf, b"HTTP/1.1 400 ", b"HTTP/1.1 500 ");
+            }
+            (Bug::LosesSession, Input::Complete(Completion::Read { buf, .. })) => {
+                self.count += 1;
+                for session in b'0'..b'6' {
+                    let other = b'0' + (self.count % 10) as u8;
+                    let (from, to) = ([b'n', b'-', session, b'"'], [b'n', b'-', other, b'"']);
+                    put(buf, &from, &to);
+                }
+            }
+            (Bug::DropsCompletion, Input::Complete(Completion::Write { .. })) => {
+                self.count += 1;
+                if self.count == 3 {
+                    return None;
+                }
+            }
+            (Bug::DeafToBreakers, Input::Message { message, .. }) => {
+                if let Message::Breaker { .. } = message {
+                    return None;
+                }
+            }
+            (Bug::DeafToKeys, Input::Message { message, .. }) => {
+                if let Message::Key { .. } = message {
+                    return None;
+                }
+            }
+            (Bug::Misreads(_), Input::Reload(snapshot)) => *snapshot = Arc::clone(&self.snapshot),
+            (Bug::Hoards, Input::Complete(completion)) => {
+                return self
+                    .hoard
+                    .heard(completion, &mut self.extra)
+                    .then_some(input);
+            }
+            _ => {}
         }
-        self.shard.handle(now, input);
+        Some(input)
+    }
+}
+
+impl Machine for Buggy {
+    fn handle(&mut self, now: Now, input: Input) {
+        self.now = now;
+        if let Some(input) = self.mishear(input) {
+            self.shard.handle(now, input);
+        }
     }
 
     fn poll_output(&mut self) -> Option<Output> {
@@ -194,8 +273,12 @@ impl Machine for Buggy {
         }
         loop {
             let output = self.shard.poll_output()?;
-            if let Some(output) = self.spoil(output) {
-                return Some(output);
+            let output = match (self.bug, output) {
+                (Bug::Hoards, Output::Op(op)) => self.hoard.take(op, &mut self.shard, self.now),
+                (_, output) => self.spoil(output),
+            };
+            if output.is_some() {
+                return output;
             }
         }
     }
@@ -211,89 +294,10 @@ impl Machine for Buggy {
 
 impl Observed for Buggy {
     fn usage(&self) -> Usage {
-        self.shard.usage()
-    }
-}
-
-/// The checks that find `bug` out.
-fn found(bug: Bug, faults: FaultSet, is_resilient: bool) -> BTreeSet<&'static str> {
-    let mut checks = BTreeSet::new();
-    for seed in 0..100 {
-        let options = Options {
-            faults,
-            resilience: Some(is_resilient),
-            ..Options::new(seed)
-        };
-        let wrap = |shard| Buggy {
-            shard,
-            bug,
-            writes: 0,
-            extra: Vec::new(),
-        };
-        checks.extend(
-            run_with(&options, wrap)
-                .violation
-                .map(|violation| violation.check),
-        );
-    }
-    checks
-}
-
-#[test]
-fn each_planted_bug_is_found_by_the_check_that_is_for_it() {
-    let cuts = FaultSet::NONE
-        .with(Fault::TruncatedAtEvent)
-        .with(Fault::ErrorEvent);
-    let cases = [
-        (Bug::DropsCompletion, FaultSet::NONE, "answer"),
-        (Bug::RepeatsChunk, FaultSet::NONE, "answer"),
-        (Bug::ForgesEnd, cuts, "answer"),
-        (Bug::RepeatsRecord, FaultSet::NONE, "record"),
-        (Bug::DropsRecord, FaultSet::NONE, "record"),
-        (
-            Bug::KeepsUpstream,
-            FaultSet::NONE.with(Fault::Vanish),
-            "gone",
-        ),
-        (Bug::ReadsTwice, FaultSet::NONE, "contract"),
-        (Bug::HoldsBuffers, FaultSet::NONE, "contract"),
-        (Bug::Miscounts, FaultSet::NONE, "record"),
-        (Bug::SpoilsPrompt, FaultSet::NONE, "upstream request"),
-        (
-            Bug::Oversleeps,
-            FaultSet::NONE.with(Fault::Silence),
-            "liveness",
-        ),
-        (
-            Bug::Oversleeps,
-            FaultSet::NONE.with(Fault::SlowTokens),
-            "silence",
-        ),
-        (Bug::Oversleeps, FaultSet::NONE.with(Fault::Vanish), "pool"),
-    ];
-    for (bug, faults, check) in cases {
-        let checks = found(bug, faults, false);
-        assert!(
-            checks.contains(check),
-            "{bug:?} is found by {checks:?}, not by {check}"
-        );
-    }
-}
-
-#[test]
-fn bugs_of_attempts_and_keys_are_found() {
-    let refusals = FaultSet::NONE.with(Fault::ErrorStatus);
-    let cases = [
-        (Bug::OverhearsWait, refusals, "key"),
-        (Bug::DropsAttempt, refusals, "attempts"),
-        (Bug::InventsAttempts, refusals, "attempts"),
-        (Bug::SwapsKeys, FaultSet::NONE, "attempts"),
-    ];
-    for (bug, faults, check) in cases {
-        let checks = found(bug, faults, true);
-        assert!(
-            checks.contains(check),
-            "{bug:?} is found by {checks:?}, not by {check}"
-        );
+        let mut usage = self.shard.usage();
+        if let Bug::KeepsPermit = self.bug {
+            usage.permits += self.count as usize;
+        }
+        usage
     }
 }

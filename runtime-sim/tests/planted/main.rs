@@ -1,0 +1,220 @@
+//! Do the checkers bite? Shards with planted bugs must be found out, each by the check that is for
+//! it.
+
+mod bugs;
+mod hoard;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use tollgate_core::config::{RouteTarget, Snapshot};
+use tollgate_core::policy::keys::KeyLimits;
+use tollgate_sim::faults::{Fault, FaultSet};
+use tollgate_sim::scenario::{Options, Report, run_with};
+use tollgate_sim::shrink::{replay, shrink};
+
+use bugs::{Bug, Buggy};
+
+/// By then each bug must have been found.
+const SEEDS_MAX: u64 = 10_000;
+/// An hour is for ever.
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn run(options: &Options, bug: Bug) -> Report {
+    run_with(options, |shard, config| Buggy::new(bug, shard, config))
+}
+
+/// Runs seeds until `check` finds `bug`; says how many.
+fn is_found(name: &str, bug: Bug, is_resilient: bool, certain: FaultSet, check: &str) {
+    let mut others = BTreeSet::new();
+    for seed in 0..SEEDS_MAX {
+        let options = Options {
+            resilience: Some(is_resilient),
+            certain,
+            ..Options::new(seed)
+        };
+        if let Some(violation) = run(&options, bug).violation {
+            if violation.check == check {
+                println!("{name}: found by {check} in seed {seed}; before it by {others:?}");
+                return;
+            }
+            others.insert(violation.check);
+        }
+    }
+    panic!("{name} is found by {others:?}, not by {check}");
+}
+
+#[test]
+fn what_a_shard_says_wrongly_is_found() {
+    for (bug, check) in [
+        (Bug::DropsCompletion, "answer"),
+        (Bug::RepeatsChunk, "answer"),
+        (Bug::ForgesEnd, "answer"),
+        (Bug::RepeatsRecord, "record"),
+        (Bug::DropsRecord, "record"),
+        (Bug::Miscounts, "record"),
+        (Bug::KeepsUpstream, "gone"),
+        (Bug::KeepsUpstream, "leak"),
+        (Bug::KeepsPermit, "memory"),
+        (Bug::ReadsTwice, "contract"),
+        (Bug::HoldsBuffers, "contract"),
+        (Bug::SpoilsPrompt, "upstream request"),
+        (Bug::Oversleeps, "liveness"),
+        (Bug::Oversleeps, "silence"),
+        (Bug::Oversleeps, "pool"),
+    ] {
+        is_found(&format!("{bug:?}"), bug, false, FaultSet::NONE, check);
+    }
+}
+
+#[test]
+fn what_a_shard_does_wrongly_with_targets_and_keys_is_found() {
+    for (bug, check) in [
+        (Bug::OverhearsWait, "key"),
+        (Bug::DeafToKeys, "key"),
+        (Bug::DropsAttempt, "attempts"),
+        (Bug::InventsAttempts, "attempts"),
+        (Bug::SwapsKeys, "attempts"),
+        (Bug::MistakesRefusal, "attempts"),
+        (Bug::DeafToBreakers, "breaker"),
+        (Bug::LosesSession, "affinity"),
+    ] {
+        is_found(&format!("{bug:?}"), bug, true, FaultSet::NONE, check);
+    }
+}
+
+#[test]
+fn a_shard_that_ignores_its_limits_is_found() {
+    type Change = fn(&mut Snapshot);
+    // Only where limits are small are they met.
+    let certain = FaultSet::NONE
+        .with(Fault::LongAnswer)
+        .with(Fault::SlowReader)
+        .with(Fault::SmallLimits);
+    let cases: [(&str, Change, &str); 5] = [
+        ("clients", |it| it.limits.shard.clients_max = 1000, "memory"),
+        (
+            "upstreams",
+            |it| it.limits.shard.upstreams_max = 1000,
+            "memory",
+        ),
+        (
+            "bodies",
+            |it| it.limits.shard.bodies_bytes_max = usize::MAX,
+            "memory",
+        ),
+        (
+            "back-pressure",
+            |it| it.limits.shard.client_queue_bytes_max = usize::MAX,
+            "memory",
+        ),
+        (
+            "idle connections",
+            |it| it.limits.shard.idle_per_target_max = 1000,
+            "pool",
+        ),
+    ];
+    is_found("hoards", Bug::Hoards, false, certain, "memory");
+    for (name, change, check) in cases {
+        is_found(name, Bug::Misreads(change), false, certain, check);
+    }
+}
+
+#[test]
+fn a_shard_that_ignores_its_timers_is_found() {
+    type Change = fn(&mut Snapshot);
+    let cases: [(&str, Change, &str); 2] = [
+        (
+            "idle time",
+            |it| it.limits.timers.upstream_idle = HOUR,
+            "pool",
+        ),
+        (
+            "keep-alive",
+            |it| it.limits.timers.keep_alive = HOUR,
+            "silence",
+        ),
+    ];
+    for (name, change, check) in cases {
+        is_found(name, Bug::Misreads(change), false, FaultSet::NONE, check);
+    }
+}
+
+#[test]
+fn a_shard_that_ignores_its_policies_is_found() {
+    type Change = fn(&mut Snapshot);
+    let cases: [(&str, Change, &str); 7] = [
+        ("attempts", |it| it.retry.attempts_max = 100, "attempts"),
+        (
+            "breaker",
+            |it| it.breaker.failures_in_row = u32::MAX,
+            "breaker",
+        ),
+        (
+            "recovery",
+            |it| it.breaker.recovery = Duration::from_millis(1),
+            "breaker",
+        ),
+        ("key limits", lift_key_limits, "key"),
+        ("other targets", forget_targets, "rescue"),
+        ("first content", wait_for_content, "liveness"),
+        ("hold", |it| it.limits.timers.commit_hold = HOUR, "silence"),
+    ];
+    for (name, change, check) in cases {
+        is_found(name, Bug::Misreads(change), true, FaultSet::NONE, check);
+    }
+}
+
+#[test]
+fn a_failing_seed_is_shrunk_and_replayed() {
+    let bug = Bug::RepeatsRecord;
+    let whole = Options::new(0);
+    let report = run(&whole, bug);
+    let found = report.violation.as_ref().map(|violation| violation.check);
+    assert_eq!(found, Some("record"));
+    let least = shrink(&whole, &report, |options| run(options, bug));
+    assert_eq!(least.clients.count_ones(), 1);
+    assert_eq!(least.asks_max, 1);
+    assert_eq!(least.faults, FaultSet::NONE);
+    let command = replay(&least);
+    assert!(command.contains(&format!("--seed 0 --trace --clients {}", least.clients)));
+    let again = run(&least, bug);
+    let found_again = again.violation.as_ref().map(|violation| violation.check);
+    assert_eq!(found_again, found);
+    assert_eq!(again.trace_hash, run(&least, bug).trace_hash);
+}
+
+fn lift_key_limits(snapshot: &mut Snapshot) {
+    for provider in &mut snapshot.providers {
+        provider.key_limits = KeyLimits::default();
+    }
+}
+
+/// Each chain has its first target only.
+fn forget_targets(snapshot: &mut Snapshot) {
+    for route in &mut snapshot.routes {
+        if let RouteTarget::Chain(chain) = &mut route.target {
+            let mut first = (**chain).clone();
+            first.steps.truncate(1);
+            *chain = first.into();
+        }
+    }
+}
+
+/// Whatever comes first may come as late as it likes.
+fn wait_for_content(snapshot: &mut Snapshot) {
+    for route in &mut snapshot.routes {
+        if let RouteTarget::Chain(chain) = &mut route.target {
+            let mut patient = (**chain).clone();
+            for member in patient.steps.iter_mut().flat_map(|it| &mut it.members) {
+                let mut upstream = (*member.upstream).clone();
+                upstream.timers.first_content = 2 * HOUR;
+                upstream.timers.first_content_min = 2 * HOUR;
+                upstream.timers.idle = 2 * HOUR;
+                upstream.timers.total = 2 * HOUR;
+                member.upstream = upstream.into();
+            }
+            *chain = patient.into();
+        }
+    }
+}
