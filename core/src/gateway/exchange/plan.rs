@@ -305,6 +305,9 @@ impl Shard {
             && let (Some(key), Some(state)) = (key, self.providers.get_mut(provider))
             && state.keys.accept(key, since)
         {
+            if let Some(&key) = state.key_names.get(key) {
+                self.tell(Message::KeyWorks { key, sent: since });
+            }
             self.lines.wake(Resource::Provider(provider));
         }
     }
