@@ -59,6 +59,15 @@ impl Setup {
         (self.is_resilient && drawn < PROVIDERS.len()).then_some(drawn)
     }
 
+    /// How steps spread their requests; by sessions in every other run.
+    pub(crate) fn strategy(self) -> Strategy {
+        let drawn = (self.seed >> 40) as usize % 4;
+        Strategy::NAMES
+            .get(drawn)
+            .map(|&(_, it)| it)
+            .unwrap_or_default()
+    }
+
     fn key_limits(self, rng: &mut Rng) -> KeyLimits {
         let requests = 1 + rng.below(20) as u32;
         let concurrent = 1 + rng.below(3) as u32;
@@ -101,7 +110,7 @@ impl Setup {
                 if self.healthy() != Some(index) {
                     provider.key_limits = key_limits;
                 }
-                chain(index, &mut targets, limits, &mut rng)
+                chain(index, self.strategy(), &mut targets, limits, &mut rng)
             } else {
                 Chain::of(upstream(index, index, limits), Manner::default())
             };
@@ -138,6 +147,8 @@ fn provider(index: usize) -> Provider {
         credentials: Credentials::None,
         key_limits: KeyLimits::default(),
         concurrent: None,
+        retry: None,
+        breaker: None,
         authorization: match dialect {
             Dialect::Anthropic => Authorization::Field("x-api-key".into()),
             Dialect::OpenAiChat => Authorization::Bearer,
@@ -158,7 +169,13 @@ fn keys(provider: usize, rng: &mut Rng) -> Vec<Key> {
 }
 
 /// First the model's own provider, then some of the others, once in a while two side by side.
-fn chain(first: usize, targets: &mut usize, limits: &Limits, rng: &mut Rng) -> Chain {
+fn chain(
+    first: usize,
+    strategy: Strategy,
+    targets: &mut usize,
+    limits: &Limits,
+    rng: &mut Rng,
+) -> Chain {
     let mut others: Vec<usize> = (0..PROVIDERS.len()).filter(|&it| it != first).collect();
     let mut order = vec![first];
     for _ in 0..rng.below(4) {
@@ -183,7 +200,6 @@ fn chain(first: usize, targets: &mut usize, limits: &Limits, rng: &mut Rng) -> C
         hedge_percent: [0, 0, 20, 100][rng.below(4) as usize],
         ..Manner::default()
     };
-    let (_, strategy) = Strategy::NAMES[*targets % Strategy::NAMES.len()];
     let step = |members| Step { members, strategy };
     let steps = steps.into_iter().map(step).collect();
     Chain { steps, manner }

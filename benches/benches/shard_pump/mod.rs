@@ -282,6 +282,8 @@ fn snapshot(api: Api) -> Snapshot {
         credentials: Credentials::Keys(vec![Key::new("sk-of-the-provider")]),
         key_limits: KeyLimits::default(),
         concurrent: None,
+        retry: None,
+        breaker: None,
         authorization,
         headers: vec![("anthropic-version".into(), "2023-06-01".into())],
         client_headers: vec!["anthropic-*".into()],

@@ -197,26 +197,41 @@ pub(super) fn retry(
     manner: &mut Manner,
     f: &mut Findings<'_>,
 ) {
+    count(&mut s, "attempts_max", 1..=32, &mut limits.attempts_max, f);
+    repetitions(&mut s, limits, f);
+    Manner::read(&mut s, manner, f);
+    s.finish(f);
+}
+
+/// Reads the `retry` of a provider.
+pub(super) fn provider_retry(
+    mut s: Section<'_, '_>,
+    limits: &mut RetryLimits,
+    f: &mut Findings<'_>,
+) {
+    repetitions(&mut s, limits, f);
+    s.finish(f);
+}
+
+/// What can differ between providers.
+fn repetitions(s: &mut Section<'_, '_>, limits: &mut RetryLimits, f: &mut Findings<'_>) {
     let RetryLimits {
-        attempts_max,
+        attempts_max: _,
         repeats_max,
         backoff,
         backoff_max,
         wait_max,
         budget_percent,
     } = limits;
-    count(&mut s, "attempts_max", 1..=32, attempts_max, f);
-    count(&mut s, "repeats_max", 0..=31, repeats_max, f);
-    count(&mut s, "budget_percent", 0..=100, budget_percent, f);
+    count(s, "repeats_max", 0..=31, repeats_max, f);
+    count(s, "budget_percent", 0..=100, budget_percent, f);
     for (key, time) in [
         ("backoff", backoff),
         ("backoff_max", backoff_max),
         ("wait_max", wait_max),
     ] {
-        *time = time_of(&mut s, key, f).unwrap_or(*time);
+        *time = time_of(s, key, f).unwrap_or(*time);
     }
-    Manner::read(&mut s, manner, f);
-    s.finish(f);
 }
 
 /// Reads `[breaker]`.

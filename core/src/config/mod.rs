@@ -63,6 +63,7 @@
 //! - `timers`: a table with `connect`, `tls`, `first_content`, `first_content_min`, `idle`, `total`
 //!   and `total_stream`. By default those of `[timers]`.
 //! - `traits`: a table, see below.
+//! - `retry` and `breaker`: tables like those below, over what they say, but for `attempts_max`.
 //!
 //! ## `[models]`
 //!
@@ -81,6 +82,10 @@
 //! - `concurrent`: requests to each of its targets at the same time. By default any number.
 //! - `listed`: whether `GET /v1/models` shows the name. By default if it is no pattern.
 //! - `balance`: the strategy of all steps that name none.
+//! - `timers`: as those of a provider.
+//! - `hold_events`, `hedge_percent`, `resume`: as in `[retry]`, for this name.
+//! - `message`: what the client is told, as a model's answer, when no target can answer. By default
+//!   the first error.
 //!
 //! A name is looked up in this order, the first match wins: `[models]` from top to bottom;
 //! `provider/model`; `demo`; the providers' `models`, provider by provider.
@@ -92,13 +97,14 @@
 //! `"max_completion_tokens"`), `cache_control`, `reasoning_field` (`"none"`, `"reasoning"`,
 //! `"reasoning_content"`, `"reasoning_details"`), `stream_options`, `developer_role`, `sampling`;
 //! and what a request is passed on for if it needs more: `context_window` (tokens of a prompt),
-//! `images`, `tools`. They are the fields of [`Traits`](crate::dialect::Traits). What neither model
-//! nor provider sets is told by the model's name ([`traits_for`]), else by what is known of the
-//! provider.
+//! `images`, `tools`; `prefill`, without which it continues no answer. They are the fields of
+//! [`Traits`](crate::dialect::Traits). What neither model nor provider sets is told by the model's
+//! name ([`traits_for`]), else by what is known of the provider.
 //!
 //! ## `[retry]`, `[breaker]` and `[queue]`
 //!
-//! The fields of [`RetryLimits`](crate::policy::retry::RetryLimits),
+//! The fields of [`RetryLimits`](crate::policy::retry::RetryLimits) and of [`Manner`] (but for
+//! `message`, which is a name's),
 //! [`BreakerLimits`](crate::policy::breaker::BreakerLimits) and
 //! [`QueueLimits`](crate::policy::queue::QueueLimits), by name. Limits of requests at the same time
 //! are divided among the workers.
@@ -309,9 +315,12 @@ fn read(
         .and_then(|value| value.get_ref().as_array());
     let has_callers = given.is_some_and(|callers| callers.iter().next().is_some());
     let listeners = listen::listeners(&mut top, has_callers, findings);
-    let limits = limits(&mut top, findings);
-    let timers = UpstreamTimers::of(&limits.timers);
-    let mut shared = Shared::new(surroundings, timers, &mut findings.warnings);
+    let mut snapshot = Snapshot {
+        callers,
+        target_headers,
+        ..bounded(&mut top, findings)
+    };
+    let mut shared = Shared::new(surroundings, &snapshot, &mut findings.warnings);
     let mut providers: Vec<Configured> = Vec::new();
     let section = top.table("providers", "[providers]".to_owned(), findings);
     if let Some(section) = &section {
@@ -325,23 +334,7 @@ fn read(
     }
     let models = top.table("models", "[models]".to_owned(), findings);
     let known = providers.iter().map(|known| known.provider.clone());
-    let mut snapshot = Snapshot {
-        providers: known.collect(),
-        callers,
-        limits,
-        target_headers,
-        ..Snapshot::default()
-    };
-    if let Some(section) = top.table("retry", "[retry]".to_owned(), findings) {
-        let (retry, manner) = (&mut snapshot.retry, &mut snapshot.manner);
-        bounds::retry(section, retry, manner, findings);
-    }
-    if let Some(section) = top.table("breaker", "[breaker]".to_owned(), findings) {
-        bounds::breaker(section, &mut snapshot.breaker, findings);
-    }
-    if let Some(section) = top.table("queue", "[queue]".to_owned(), findings) {
-        bounds::queue(section, &mut snapshot.queue, findings);
-    }
+    snapshot.providers = known.collect();
     models::routes(models.as_ref(), &providers, &mut snapshot, findings);
     warn_about_credentials(&snapshot, &mut findings.warnings);
     top.finish(findings);
@@ -354,6 +347,25 @@ fn read(
         notes,
         warnings: Vec::new(),
     }
+}
+
+/// A snapshot that has its bounds, and nothing else.
+fn bounded(top: &mut Section<'_, '_>, findings: &mut Findings<'_>) -> Snapshot {
+    let mut snapshot = Snapshot {
+        limits: limits(top, findings),
+        ..Snapshot::default()
+    };
+    if let Some(section) = top.table("retry", "[retry]".to_owned(), findings) {
+        let (retry, manner) = (&mut snapshot.retry, &mut snapshot.manner);
+        bounds::retry(section, retry, manner, findings);
+    }
+    if let Some(section) = top.table("breaker", "[breaker]".to_owned(), findings) {
+        bounds::breaker(section, &mut snapshot.breaker, findings);
+    }
+    if let Some(section) = top.table("queue", "[queue]".to_owned(), findings) {
+        bounds::queue(section, &mut snapshot.queue, findings);
+    }
+    snapshot
 }
 
 fn limits(top: &mut Section<'_, '_>, findings: &mut Findings<'_>) -> Limits {

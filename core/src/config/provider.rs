@@ -9,12 +9,14 @@ use super::keys::{KeyGiven, key_given};
 use super::known::{Known, PROVIDERS, unknown_traits};
 use super::pem;
 use super::section::{At, Section, section_of, text_of};
-use super::snapshot::{Authorization, BaseUrl, Credentials, Key, Provider, Proxy};
+use super::snapshot::{Authorization, BaseUrl, Credentials, Key, Provider, Proxy, Snapshot};
 use super::timers::{TimersSet, UpstreamTimers};
 use super::traits::TraitsSet;
 use super::url::{self, EnvironmentProxies};
 use super::value;
 use crate::dialect::{Dialect, Traits};
+use crate::policy::breaker::BreakerLimits;
+use crate::policy::retry::RetryLimits;
 use crate::wire::tls;
 
 /// A provider and what routes to it need.
@@ -38,6 +40,8 @@ pub(super) struct Configured {
 pub(super) struct Shared<'s> {
     pub(super) surroundings: &'s Surroundings<'s>,
     pub(super) timers: UpstreamTimers,
+    retry: RetryLimits,
+    breaker: BreakerLimits,
     proxies: EnvironmentProxies,
     /// Trusts the system's certificates; built once, so that all providers share it.
     trust: Option<tls::ClientConfig>,
@@ -46,12 +50,14 @@ pub(super) struct Shared<'s> {
 impl<'s> Shared<'s> {
     pub(super) fn new(
         surroundings: &'s Surroundings<'s>,
-        timers: UpstreamTimers,
+        all: &Snapshot,
         warnings: &mut Vec<String>,
     ) -> Shared<'s> {
         Shared {
             surroundings,
-            timers,
+            timers: UpstreamTimers::of(&all.limits.timers),
+            retry: all.retry.clone(),
+            breaker: all.breaker.clone(),
             proxies: EnvironmentProxies::read(surroundings.env, warnings),
             trust: None,
         }
@@ -141,6 +147,8 @@ pub(super) fn from_environment(
                 credentials,
                 key_limits: known.key_limits.clone(),
                 concurrent: None,
+                retry: None,
+                breaker: None,
                 authorization: default_authorization(Some(known), known.dialect),
                 headers: known_headers(known),
                 client_headers: arcs(known.client_headers),
@@ -205,6 +213,7 @@ fn provider(
         bounds::key_limits(section, &mut key_limits, findings);
     }
     let concurrent = bounds::concurrent(&mut section, "concurrent", findings);
+    let (retry, breaker) = policies(name, &mut section, shared, findings);
     let title = format!("[providers.{name}.traits]");
     let set = section.table("traits", title, findings);
     let set = set.map(|section| TraitsSet::read(section, findings));
@@ -219,6 +228,8 @@ fn provider(
             credentials,
             key_limits,
             concurrent,
+            retry,
+            breaker,
             authorization,
             headers,
             client_headers,
@@ -232,6 +243,28 @@ fn provider(
         timers,
         known,
     }
+}
+
+/// What the provider says of repetitions and breakers.
+fn policies(
+    name: &str,
+    section: &mut Section<'_, '_>,
+    shared: &Shared<'_>,
+    findings: &mut Findings<'_>,
+) -> (Option<RetryLimits>, Option<BreakerLimits>) {
+    let title = format!("[providers.{name}.retry]");
+    let retry = section.table("retry", title, findings).map(|section| {
+        let mut retry = shared.retry.clone();
+        bounds::provider_retry(section, &mut retry, findings);
+        retry
+    });
+    let title = format!("[providers.{name}.breaker]");
+    let breaker = section.table("breaker", title, findings).map(|section| {
+        let mut breaker = shared.breaker.clone();
+        bounds::breaker(section, &mut breaker, findings);
+        breaker
+    });
+    (retry, breaker)
 }
 
 /// What is known of the provider, by `preset` or by its name.

@@ -60,6 +60,11 @@ pub struct Provider {
     pub key_limits: KeyLimits,
     /// Requests to it at the same time, whatever the key and the model; further ones wait.
     pub concurrent: Option<u32>,
+    /// How often a request to it is repeated, where that is not as [`Snapshot::retry`] says; its
+    /// `attempts_max` is that one's.
+    pub retry: Option<RetryLimits>,
+    /// When its targets are left alone, where that is not as [`Snapshot::breaker`] says.
+    pub breaker: Option<BreakerLimits>,
     /// How credentials are sent.
     pub authorization: Authorization,
     /// Fields to send with every request, whatever the client sent.
@@ -508,6 +513,20 @@ impl Snapshot {
     pub fn targets(&self) -> usize {
         let numbers = self.upstreams().map(|it| it.target + 1);
         numbers.max().unwrap_or(0)
+    }
+
+    /// How often a request to the provider of this index is repeated.
+    pub fn retry_at(&self, provider: usize) -> &RetryLimits {
+        let provider = self.providers.get(provider);
+        let own = provider.and_then(|provider| provider.retry.as_ref());
+        own.unwrap_or(&self.retry)
+    }
+
+    /// When the targets of the provider of this index are left alone.
+    pub fn breaker_at(&self, provider: usize) -> &BreakerLimits {
+        let provider = self.providers.get(provider);
+        let own = provider.and_then(|provider| provider.breaker.as_ref());
+        own.unwrap_or(&self.breaker)
     }
 
     /// The name of the provider of `upstream`.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 mod admission;
 mod balance;
 mod faults;
+mod policies;
 mod targets;
 
 /// A self-signed certificate made for these tests with a throwaway key.

@@ -14,6 +14,7 @@ mod ctx;
 mod drain;
 mod endpoint;
 mod exchange;
+mod health;
 pub mod io;
 mod lines;
 mod local;
@@ -246,12 +247,9 @@ impl Shard {
                 }
             }
             Message::Breaker { target, until } => {
-                // Shards probe one after the other: the first success closes all.
                 let turn = self.balance.turn_after(from);
-                let stagger = self.ctx.snapshot.breaker.recovery / 4 * turn;
-                let until = until.map(|until| until + stagger);
                 for state in &mut self.targets {
-                    state.heard(target, until, &self.ctx.snapshot);
+                    state.heard(target, until, turn, &self.ctx.snapshot);
                 }
             }
         }

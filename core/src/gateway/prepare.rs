@@ -16,6 +16,8 @@ use crate::policy::balance::{self, Session};
 use crate::wire::coding::{self, CodingError, Codings};
 use crate::wire::json::{Tape, Value};
 
+/// System messages that may come before the user's first words, and these.
+const MESSAGES_MAX: usize = 4;
 /// As much of each of a prompt's first parts tells conversations apart.
 const PREFIX_BYTES: usize = 256;
 
@@ -427,14 +429,26 @@ fn session_of(root: Value<'_>) -> Session {
     if let Some(name) = named.filter(|name| !name.is_empty()) {
         return Session::of(name.unescape().as_bytes());
     }
-    let start = |value: Option<Value<'_>>| {
-        let text = value.map(Value::raw_text).unwrap_or_default();
-        Session::of(text.get(..PREFIX_BYTES).unwrap_or(text))
-    };
-    let mut messages = root.get("messages").into_iter().flat_map(Value::elements);
-    start(root.get("system"))
-        .and(start(messages.next()))
-        .and(start(messages.next()))
+    let mut session = beginning(root.get("system"));
+    let messages = root.get("messages").into_iter().flat_map(Value::elements);
+    // Up to the user's first words: whatever follows them is not there in the first turn.
+    for message in messages.take(MESSAGES_MAX) {
+        session = session.and(beginning(message.get("content")));
+        let role = message.get("role");
+        if !role.is_some_and(|role| role.is("system") || role.is("developer")) {
+            break;
+        }
+    }
+    session
+}
+
+/// How a text begins, or the first of several: not what stands around it, for marks of what is to
+/// be cached move from turn to turn.
+fn beginning(content: Option<Value<'_>>) -> Session {
+    let first = content.and_then(|it| it.elements().next());
+    let text = first.map_or(content, |first| first.get("text").or(Some(first)));
+    let text = text.map(Value::raw_text).unwrap_or_default();
+    Session::of(text.get(..PREFIX_BYTES).unwrap_or(text))
 }
 
 fn take_parts(body: &mut OutBuf) -> Vec<Bytes> {

@@ -22,6 +22,8 @@ pub(super) struct TargetState {
     pub(super) in_flight: u32,
     /// What it is called among shards.
     name: u64,
+    /// The number of its provider.
+    provider: usize,
 }
 
 /// What is known of each target of `snapshot`: of those that were there under the `old` config,
@@ -34,6 +36,7 @@ pub(super) fn states(snapshot: &Snapshot, old: (&Snapshot, &[TargetState])) -> V
             let provider = name.map(|name| name.as_bytes()).unwrap_or_default();
             let model = upstream.model.as_ref().map(|model| model.unescape());
             let model = model.as_deref().unwrap_or_default().as_bytes();
+            state.provider = upstream.provider;
             state.name = balance::hash(provider).rotate_left(1) ^ balance::hash(model);
         }
         let mut before = old.0.upstreams();
@@ -67,7 +70,7 @@ impl TargetState {
     ) -> bool {
         self.in_flight += 1;
         if is_first {
-            self.budget.earn(&snapshot.retry);
+            self.budget.earn(snapshot.retry_at(self.provider));
             self.hedges.earn(hedge_percent);
         }
         self.breaker.admit(now) == Admission::Probe
@@ -96,7 +99,7 @@ impl TargetState {
         rng: &mut Rng,
     ) -> Option<Message> {
         let was_open = self.breaker.is_open();
-        let limits = &snapshot.breaker;
+        let limits = snapshot.breaker_at(self.provider);
         self.breaker.ended(is_probe, verdict, now, limits, rng);
         let until = self.breaker.open_until();
         let is_news = match until {
@@ -108,10 +111,19 @@ impl TargetState {
         (is_news && (is_probe || !was_open)).then_some(Message::Breaker { target, until })
     }
 
-    /// Another shard says something of a target, perhaps this one.
-    pub(super) fn heard(&mut self, target: u64, until: Option<Instant>, snapshot: &Snapshot) {
+    /// Another shard says something of a target, perhaps this one. Shards probe one after the
+    /// other, this one in its `turn`: the first success closes all.
+    pub(super) fn heard(
+        &mut self,
+        target: u64,
+        until: Option<Instant>,
+        turn: u32,
+        snapshot: &Snapshot,
+    ) {
         if self.name == target {
-            self.breaker.heard(until, &snapshot.breaker);
+            let limits = snapshot.breaker_at(self.provider);
+            let until = until.map(|until| until + limits.recovery / 4 * turn);
+            self.breaker.heard(until, limits);
         }
     }
 }

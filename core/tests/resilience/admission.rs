@@ -475,6 +475,45 @@ fn a_reload_lets_nobody_off_a_cooling_key() {
 }
 
 #[test]
+fn when_a_key_works_again_all_go_at_once() {
+    let keyed = NARROW.replace("credentials = \"none\"", "key = \"key-1\"");
+    let mut play = Play::new(&keyed.replace("concurrent = 1", ""));
+    ask(&mut play, "one", "limited");
+    let (conn, ..) = play.asked();
+    let limited = error(429).field("retry-after", "5");
+    play.world.send(conn, limited.bytes(1 << 20));
+    for _ in 0..20 {
+        ask(&mut play, "one", "waits");
+    }
+    play.world.pass(Duration::from_secs(5));
+    let (conn, ..) = play.asked();
+    assert!(play.pending().is_empty());
+    // The head is enough to know.
+    play.world
+        .send(conn, "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n");
+    assert_eq!(play.pending().len(), 20);
+    play.world.finish();
+}
+
+#[test]
+fn one_that_leaves_lets_a_smaller_one_pass() {
+    let limited = "key = \"key-1\"\nkey_limits = { tokens_per_minute = 3000 }";
+    let keyed = NARROW.replace("credentials = \"none\"", limited);
+    let keyed = keyed.replace("concurrent = 1", "");
+    let mut play = Play::new(&format!("retry.wait_max = \"5m\"\n{keyed}"));
+    ask(&mut play, "one", &"long ".repeat(1_000));
+    let long = ask(&mut play, "three", &"long ".repeat(2_000));
+    // What comes later waits its turn, though there would be room for it.
+    ask(&mut play, "three", "short");
+    assert_eq!(play.pending().len(), 1);
+    assert_eq!(play.world.usage().waiting, 2);
+    play.world.hang_up(long, End::Fin);
+    assert_eq!(play.pending().len(), 2);
+    assert_eq!(play.world.usage().waiting, 0);
+    play.world.finish();
+}
+
+#[test]
 fn limits_are_divided_among_shards() {
     let config = NARROW.replace("concurrent = 1", "concurrent = 7");
     let mut play = Play::new(&config);

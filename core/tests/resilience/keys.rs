@@ -253,27 +253,6 @@ fn a_reload_keeps_what_is_known_of_keys() {
 }
 
 #[test]
-fn ready_says_which_keys_are_out() {
-    let mut play = Play::new(TWO_KEYS);
-    let ready = |play: &mut Play| {
-        let client = play.world.client();
-        let request = super::support::http::request("/ready", &[], b"");
-        let request = String::from_utf8(request).unwrap().replace("POST", "GET");
-        play.world.send(client, request);
-        play.answer(client)
-    };
-    assert_eq!(ready(&mut play).text(), "{\"status\":\"ready\"}\n");
-    play.ask(Dialect::OpenAiChat, false);
-    key_of(&mut play, &error(401));
-    key_of(&mut play, &error(429).field("retry-after", "60"));
-    let answer = ready(&mut play);
-    assert_eq!(answer.status(), 200);
-    let expected = serde_json::json!({"status": "ready", "providers": [{
-        "name": "first", "keys": 2, "keys_refused": 1, "keys_cooling": 1, "targets_open": 0}]});
-    assert_eq!(answer.json(), expected);
-}
-
-#[test]
 fn a_request_whose_key_cools_while_it_connects_goes_out_with_another() {
     let named = TWO_KEYS.replace("127.0.0.1:9002", "first.test:9002");
     let mut play = Play::new(&named);

@@ -11,6 +11,7 @@ mod admission;
 mod breaker;
 mod commit;
 mod conditions;
+mod crowds;
 mod deadlines;
 mod failover;
 #[allow(dead_code)] // Its other half is for the wire cases.
@@ -21,6 +22,8 @@ mod hedging;
 mod keys;
 mod last_resort;
 mod play;
+mod providers;
+mod ready;
 mod resuming;
 mod settings;
 mod shards;

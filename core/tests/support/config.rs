@@ -49,6 +49,8 @@ pub(crate) fn with(dialect: Dialect, limits: Limits) -> Snapshot {
         credentials: Credentials::Keys(vec![Key::new("sk-of-the-provider")]),
         key_limits: KeyLimits::default(),
         concurrent: None,
+        retry: None,
+        breaker: None,
         authorization,
         headers,
         client_headers: ["anthropic-*", "x-claude-code-*"].map(Arc::from).to_vec(),

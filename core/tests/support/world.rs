@@ -74,6 +74,8 @@ struct Pipe {
 pub(crate) enum Reach {
     Accepts,
     Refuses,
+    /// The gateway has no descriptor left.
+    Exhausted,
     /// Connecting takes forever.
     Silent,
 }
@@ -98,6 +100,8 @@ pub(crate) struct World {
     pub(crate) host_jobs: usize,
     /// What it said to other shards.
     pub(crate) letters: Vec<Message>,
+    /// How often it was woken because its time had come.
+    pub(crate) wakes: usize,
     is_drained: bool,
 }
 
@@ -127,6 +131,7 @@ impl World {
             records: Vec::new(),
             host_jobs: 0,
             letters: Vec::new(),
+            wakes: 0,
             is_drained: false,
         };
         world.pump();
@@ -145,6 +150,17 @@ impl World {
             result: Ok(peer),
         });
         client
+    }
+
+    /// A client cannot be accepted: there is no descriptor left.
+    pub(crate) fn exhaust(&mut self) {
+        let (listener, conn) = self.accepts.pop().expect("the shard accepts");
+        let result = Err(IoFailure::DescriptorsExhausted);
+        self.complete(Completion::Accept {
+            listener,
+            conn,
+            result,
+        });
     }
 
     /// Whether the shard would take a further client.
@@ -226,6 +242,7 @@ impl World {
             at_once = if due > self.now { 0 } else { at_once + 1 };
             assert!(at_once < 10_000, "time stands still");
             self.now = self.now.max(due);
+            self.wakes += 1;
             self.handle(Input::Tick);
         }
         self.now = until;
@@ -405,6 +422,7 @@ impl World {
         let result = match self.reach {
             Reach::Accepts => Ok(()),
             Reach::Refuses => Err(IoFailure::Refused),
+            Reach::Exhausted => Err(IoFailure::DescriptorsExhausted),
             Reach::Silent => {
                 self.pipes.push(pipe);
                 return;

@@ -212,7 +212,7 @@ fn unknown_members_of_an_answer_are_no_fault() {
 }
 
 #[test]
-fn a_kept_connection_serves_the_next_request_and_a_stale_one_is_replaced() {
+fn case_24_a_kept_connection_serves_the_next_request_and_a_stale_one_is_replaced() {
     for client in DIALECTS {
         let mut world = World::new(config::one(client));
         let conn = world.client();

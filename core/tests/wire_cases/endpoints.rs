@@ -106,7 +106,7 @@ fn heads_are_answered_without_a_body_and_the_connection_goes_on() {
 }
 
 #[test]
-fn a_gateway_that_drains_is_alive_and_not_ready() {
+fn case_36_a_gateway_that_drains_is_alive_and_not_ready() {
     for (path, status) in [("/health", 200), ("/ready", 503)] {
         let mut world = World::new(listing());
         let conn = world.client();
@@ -127,7 +127,7 @@ fn a_gateway_that_drains_is_alive_and_not_ready() {
 }
 
 #[test]
-fn idle_connections_end_at_once_when_the_gateway_drains() {
+fn case_36_idle_connections_end_at_once_when_the_gateway_drains() {
     for client in DIALECTS {
         let mut world = World::new(config::one(client));
         let (fresh, used, busy) = (world.client(), world.client(), world.client());
@@ -228,7 +228,7 @@ fn interim_answers_and_trailers_of_an_upstream_change_nothing() {
 }
 
 #[test]
-fn kept_connections_grow_neither_old_nor_many() {
+fn case_24_kept_connections_grow_neither_old_nor_many() {
     for client in DIALECTS {
         let mut snapshot = config::one(client);
         snapshot.limits.shard.idle_per_target_max = 1;

@@ -1,10 +1,13 @@
 //! Clients that go away: the upstream is let go at once, in every phase.
 
+use core::time::Duration;
+
 use tollgate_core::config::Snapshot;
 use tollgate_core::dialect::Dialect;
 use tollgate_core::record::Outcome;
 
 use super::fixtures::{Live, frame, piece, request};
+use super::play::{CHAIN, FIRST, Play, error};
 use super::support::world::{Conn, End, Reach, World};
 use super::support::{config, http, pairs, talk};
 
@@ -22,7 +25,7 @@ fn leave(mut world: World, client: Conn, end: End, what: &str) {
     assert_eq!(world.records.len(), 1, "{what}");
     assert_eq!(world.records[0].outcome, Outcome::ClientGone, "{what}");
     let before = world.upstreams().len();
-    world.pass(core::time::Duration::from_secs(700));
+    world.pass(Duration::from_secs(700));
     assert_eq!(world.upstreams().len(), before, "{what}: asked again");
     assert_eq!(world.finish().len(), 1, "{what}: recorded again");
 }
@@ -147,7 +150,7 @@ fn case_13_a_client_that_takes_nothing_stops_its_upstream() {
         while live.world.is_read(from) {
             live.feed(&piece(upstream, &text));
         }
-        live.world.pass(core::time::Duration::from_secs(61));
+        live.world.pass(Duration::from_secs(61));
         assert!(
             live.world.is_closed(conn),
             "{client:?} {upstream:?}: never given up"
@@ -168,5 +171,107 @@ fn case_13_leaving_behind_a_pipelined_request() {
             let what = format!("{client:?} {upstream:?} {end:?}");
             leave(live.world, live.client, end, &what);
         }
+    }
+}
+
+/// Leaves without any time passing; of all upstream connections none must be in use, and whoever
+/// comes next must be served at once.
+fn leave_and_serve(mut play: Play, client: Conn, end: End, what: &str) {
+    let before = play.world.records.len();
+    play.world.hang_up(client, end);
+    assert_eq!(play.world.usage().exchanges, 0, "{what}");
+    assert_eq!(play.world.records.len(), before + 1, "{what}");
+    let record = &play.world.records[before];
+    assert_eq!(record.outcome, Outcome::ClientGone, "{what}");
+    assert!(play.pending().is_empty(), "{what}: the upstream goes on");
+    play.world.reach = Reach::Accepts;
+    play.world.pass(Duration::from_secs(9));
+    assert!(play.pending().is_empty(), "{what}: asked again");
+    let next = play.ask(Dialect::Anthropic, false);
+    assert_eq!(
+        play.reply_well(false),
+        FIRST,
+        "{what}: charged to the target"
+    );
+    assert_eq!(play.answer(next).status(), 200, "{what}");
+    play.world.finish();
+}
+
+const HEAD: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
+
+type Until = fn(&mut Play);
+
+/// What comes before the client leaves, after its request was read; says whether it streams.
+const PHASES: [(&str, bool, Until); 8] = [
+    ("connecting", true, |_| {}),
+    ("waiting for headers", true, |play| {
+        play.asked();
+    }),
+    ("before the first content", true, |play| {
+        let (conn, ..) = play.asked();
+        play.world
+            .send(conn, format!("{HEAD}{}", frame(Dialect::Anthropic)));
+    }),
+    ("mid-stream", true, |play| {
+        let (conn, ..) = play.asked();
+        let begun = frame(Dialect::Anthropic) + &piece(Dialect::Anthropic, "Hel");
+        play.world.send(conn, format!("{HEAD}{begun}"));
+    }),
+    ("in backoff", true, |play| {
+        play.reply(&error(503).field("retry-after", "8"));
+    }),
+    ("while the key cools", true, |play| {
+        play.reply(&error(429).field("retry-after", "8"));
+    }),
+    ("waiting for a whole answer", false, |play| {
+        play.asked();
+    }),
+    ("within a whole answer", false, |play| {
+        let (conn, ..) = play.asked();
+        let whole = super::play::well(Dialect::Anthropic, false).bytes(1 << 20);
+        play.world.send(conn, whole[..whole.len() / 2].to_vec());
+    }),
+];
+
+#[test]
+fn case_13_leaving_in_each_phase_ends_the_call_in_the_same_instant() {
+    let alone = CHAIN.replace(", \"second/two\"", "");
+    for dialect in super::support::DIALECTS {
+        for end in ENDS {
+            for (name, is_stream, until) in PHASES {
+                let mut play = Play::new(&alone);
+                if name == "connecting" {
+                    play.world.reach = Reach::Silent;
+                }
+                let client = play.ask(dialect, is_stream);
+                until(&mut play);
+                leave_and_serve(play, client, end, &format!("{dialect:?} {end:?} {name}"));
+            }
+        }
+    }
+}
+
+#[test]
+fn case_13_leaving_a_queue_takes_no_turn() {
+    let narrow = CHAIN.replace(", \"second/two\"", "").replace(
+        "key = \"key-1\"",
+        "key = \"key-1\"\nkey_limits.concurrent = 1",
+    );
+    for end in ENDS {
+        let mut play = Play::new(&narrow);
+        let holder = play.ask(Dialect::Anthropic, false);
+        let queued = play.ask(Dialect::OpenAiChat, true);
+        let patient = play.ask(Dialect::OpenAiChat, false);
+        assert_eq!(play.pending().len(), 1);
+        play.world.hang_up(queued, end);
+        assert_eq!(play.world.usage().exchanges, 2, "{end:?}");
+        assert_eq!(play.world.records[0].outcome, Outcome::ClientGone);
+        assert_eq!(play.world.records[0].attempts.len(), 0);
+        for client in [holder, patient] {
+            play.reply_well(false);
+            assert_eq!(play.answer(client).status(), 200, "{end:?}");
+        }
+        assert!(play.pending().is_empty(), "{end:?}: asked for who left");
+        play.world.finish();
     }
 }

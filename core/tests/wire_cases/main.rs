@@ -14,6 +14,7 @@ mod borders;
 mod cache;
 mod compressed;
 mod content;
+mod elsewhere;
 mod endings;
 mod endpoints;
 mod failures;
@@ -23,10 +24,15 @@ mod leaving;
 mod losses;
 mod outbound;
 mod overflow;
+#[allow(dead_code)] // Its other half is for the tests of resilience.
+#[path = "../resilience/play.rs"]
+mod play;
+mod sessions;
 mod silence;
 #[path = "../support/mod.rs"]
 mod support;
 mod thinking;
 mod tools;
+mod upkeep;
 mod usage;
 mod ways;

@@ -192,7 +192,7 @@ fn assert_timed_out(live: Live, is_early: bool, what: &str) {
 }
 
 #[test]
-fn silence_ends_each_phase_in_its_own_time() {
+fn case_14_silence_ends_each_phase_in_its_own_time() {
     for (client, upstream) in pairs() {
         for stream in [true, false] {
             let what = format!("{client:?} {upstream:?} {stream}");

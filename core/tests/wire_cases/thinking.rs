@@ -142,3 +142,27 @@ fn case_07_an_invalid_signature_is_stripped_and_tried_once_more() {
     assert!(answer.text().contains(message), "{}", answer.text());
     world.finish();
 }
+
+#[test]
+fn case_07_an_invalid_signature_is_no_fault_of_key_or_target() {
+    let config = super::play::CHAIN.replace("key = \"key-1\"", "key = [\"key-1\", \"key-3\"]");
+    let mut play = super::play::Play::new(&config);
+    let message = "messages.1.content.0: Invalid `signature` in `thinking` block";
+    let error = error_body(Dialect::Anthropic, "invalid_request_error", message);
+    let refusal = Reply::json(400, error.to_string());
+    let body = history().to_string();
+    let mut keys = std::collections::BTreeSet::new();
+    for _ in 0..8 {
+        let client = play.world.client();
+        let asked = http::request(talk::path(Dialect::Anthropic), &[], body.as_bytes());
+        play.world.send(client, asked);
+        for reply in [&refusal, &super::play::well(Dialect::Anthropic, false)] {
+            let (_, port, request) = play.pending().remove(0);
+            assert_eq!(port, super::play::FIRST, "the same target");
+            keys.insert(request.field("x-api-key").unwrap().to_owned());
+            play.reply(reply);
+        }
+        assert_eq!(play.answer(client).status(), 200);
+    }
+    assert_eq!(keys.len(), 1, "the same key: {keys:?}");
+}

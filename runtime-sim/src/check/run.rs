@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use tollgate_core::base::Instant;
 use tollgate_core::gateway::Usage;
 use tollgate_core::gateway::io::Message;
+use tollgate_core::policy::balance::Strategy;
 use tollgate_core::record::{Access, Outcome, Record};
 
 use super::{affinity, attempts, breaker, keys, memory, rescue};
@@ -147,7 +148,10 @@ impl Checker {
         }
         keys::check(&self.shared, &self.records, &self.heard, shards as u16)?;
         breaker::check(&self.shared, &self.records, &self.heard)?;
-        if self.shared.faults.borrow().is_calm() && !attempts::has_hedges(&self.shared) {
+        // Where it is not told by their hash, each shard decides alone where sessions are.
+        let is_shared = shards > 1 && self.shared.setup.strategy() != Strategy::Sessions;
+        let is_shared = is_shared || attempts::has_hedges(&self.shared);
+        if self.shared.faults.borrow().is_calm() && !is_shared {
             affinity::check(&self.shared)?;
         }
         Ok(())

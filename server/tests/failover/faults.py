@@ -29,6 +29,8 @@ class Fault:
     # The verdicts that are good enough for a stream, without the hold.
     stream_verdicts = (PASS,)
     has_fallback = True
+    # Whether it is played only where client and first upstream speak Chat.
+    is_heavy = False
     # Whether most of its time is silence.
     is_long = False
 
@@ -191,12 +193,12 @@ class Short(Cut):
 
 
 class ErrorInside(Cut):
-    name = "an error event after 40 of 60 tokens"
+    name = "a 429 as an event after 40 of 60 tokens"
     modes = (True,)
 
     def first(self, up, n):
         up.begin(40)
-        up.send(wire.error_event(up.api, "overloaded within"))
+        up.send(wire.error_event(up.api, "slow down", 429))
         up.end()
 
 
@@ -382,6 +384,27 @@ class FinishAlone(Fault):
         yield from asked(result, second=1)
 
 
+class Storm(Fault):
+    """The first request meets a limit; many more come while the key cools. `run` sends them."""
+
+    number, name = 20, "the only key cools, and 200 requests come at once"
+    modes = (False,)
+    is_long = True
+    has_fallback = False
+    # Of the ways through the gateway one is enough: many requests are a burden to this test, too.
+    is_heavy = True
+    requests = 200
+    wait = 4.0
+    probe_seconds = 0.5
+
+    def first(self, up, n):
+        if n == 0:
+            return up.refuse(429, "slow down", retry_after=f"{self.wait:.0f}")
+        if up.entry.at < up.case.probed_until():
+            up.keep_silent(self.probe_seconds)
+        return up.well()
+
+
 ALL = [
     RateLimitOnce(),
     RateLimitAlone(),
@@ -407,4 +430,5 @@ ALL = [
     Page(),
     Empty(),
     FinishAlone(),
+    Storm(),
 ]

@@ -60,6 +60,14 @@ class Log:
         with self.changed:
             return [entry for entry in self.entries if entry.who == who]
 
+    def wait_for(self, count):
+        """Waits until so many requests have been answered."""
+        with self.changed:
+            self.changed.wait_for(
+                lambda: sum(entry.state != "open" for entry in self.entries) >= count,
+                SILENCE_SECONDS_MAX,
+            )
+
     def wait_ended(self, seconds):
         """Whether no request is open any more, within so long."""
         with self.changed:

@@ -167,8 +167,8 @@ def error(api, status, message, code=None):
     return {"error": told}
 
 
-def error_event(api, message):
-    data = error(api, 503, message)
+def error_event(api, message, status=503):
+    data = error(api, status, message)
     return named(data) if api == "messages" else f"data: {dump(data)}\n\n".encode()
 
 

@@ -16,6 +16,8 @@ pub struct Watch {
     model: Option<JsonStr>,
     finish: Option<FinishReason>,
     in_block: bool,
+    /// Something has been said: deltas are not looked into any more.
+    says: bool,
     ended: bool,
 }
 
@@ -30,10 +32,13 @@ impl Watch {
     pub fn look(&mut self, name: &[u8], data: &[u8], root: Option<Value<'_>>) -> Seen {
         let kind = if name.is_empty() { kind(data) } else { name };
         match kind {
-            b"content_block_delta" => Seen {
-                content: true,
-                ..Seen::default()
-            },
+            b"content_block_delta" => {
+                self.says = self.says || root.is_none_or(says);
+                Seen {
+                    content: self.says,
+                    ..Seen::default()
+                }
+            }
             b"content_block_start" => {
                 self.in_block = true;
                 Seen {
@@ -116,6 +121,14 @@ impl Watch {
     }
 }
 
+/// Whether a delta holds something: some servers begin with empty text.
+fn says(root: Value<'_>) -> bool {
+    let delta = root.get("delta");
+    let members = delta.into_iter().flat_map(Value::members);
+    let mut held = members.filter(|(key, _)| !key.is("type"));
+    held.any(|(_, value)| !value.is("") && !value.is_null())
+}
+
 /// Whether a block begins with something: a call does, empty text does not.
 fn has_content(root: Value<'_>) -> bool {
     let Some(block) = root.get("content_block") else {
@@ -187,7 +200,11 @@ mod tests {
         let block = br#"{"type":"content_block_start","index":0,
             "content_block":{"type":"tool_use","id":"a"}}"#;
         assert!(look(&mut watch, b"", block).content);
-        let delta = br#"{"type":"content_block_delta","index":0}"#;
+        let empty = br#"{"type":"content_block_delta","index":0,
+            "delta":{"type":"text_delta","text":""}}"#;
+        assert!(!look(&mut watch, b"content_block_delta", empty).content);
+        let delta = br#"{"type":"content_block_delta","index":0,
+            "delta":{"type":"text_delta","text":"x"}}"#;
         assert!(look(&mut watch, b"", delta).content);
         let end = br#"{"type":"message_delta","delta":{"stop_reason":"end_turn"},
             "usage":{"output_tokens":9}}"#;

@@ -553,7 +553,9 @@ impl Shard {
             return true;
         };
         let has_others = exchange.has_other_than(target);
-        let retry = &exchange.snapshot.retry;
+        let snapshot = Arc::clone(&exchange.snapshot);
+        let provider = exchange.prompt().map(|prompt| prompt.upstream.provider);
+        let retry = provider.map_or(&snapshot.retry, |provider| snapshot.retry_at(provider));
         let plan = &mut exchange.plan;
         let backoff = retry.backoff(plan.repeats, &mut self.ctx.rng);
         let wait = backoff.max(asked.unwrap_or_default());

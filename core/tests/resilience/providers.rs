@@ -1,0 +1,81 @@
+//! Repetitions and breakers as single providers have them.
+
+use std::time::Duration;
+
+use tollgate_core::dialect::Dialect;
+
+use super::play::{CHAIN, FIRST, Play, SECOND, error};
+
+/// The chain, with settings for all and for the first provider.
+fn chain(all: &str, first: &str) -> Play {
+    let own = format!("[providers.first]\n{first}");
+    Play::new(&format!(
+        "{all}{}",
+        CHAIN.replace("[providers.first]", &own)
+    ))
+}
+
+/// Everybody fails, each time; says who was asked, in order.
+fn asked(play: &mut Play) -> Vec<u16> {
+    let client = play.ask(Dialect::Anthropic, false);
+    let mut asked = Vec::new();
+    for _ in 0..100 {
+        if !play.pending().is_empty() {
+            asked.push(play.reply(&error(500)));
+        }
+        play.world.pass(Duration::from_millis(10));
+    }
+    play.answer(client);
+    asked
+}
+
+#[test]
+fn repetitions_are_each_providers_own() {
+    let all = "retry.repeats_max = 0\n";
+    let twice = [FIRST, FIRST, FIRST, SECOND];
+    assert_eq!(asked(&mut chain(all, "")), [FIRST, SECOND]);
+    assert_eq!(asked(&mut chain(all, "retry.repeats_max = 2\n")), twice);
+    // What is not set is as for all.
+    let own = "retry = { backoff = \"20ms\" }\n";
+    assert_eq!(asked(&mut chain(all, own)), [FIRST, SECOND]);
+    let all = "retry.repeats_max = 2\nretry.attempts_max = 3\n";
+    assert_eq!(asked(&mut chain(all, own)), [FIRST, FIRST, FIRST]);
+}
+
+#[test]
+fn the_longest_wait_that_is_asked_for_is_each_providers_own() {
+    let busy = error(503).field("retry-after", "2");
+    for (first, expected) in [("", FIRST), ("retry.wait_max = \"1s\"\n", SECOND)] {
+        let config = format!("[providers.first]\n{first}");
+        let config = CHAIN.replace("[providers.first]", &config);
+        let mut play = Play::new(&config);
+        play.ask(Dialect::Anthropic, false);
+        play.reply(&busy);
+        play.world.pass(Duration::from_millis(2_100));
+        assert_eq!(play.asked().1, expected, "{first}");
+    }
+}
+
+#[test]
+fn a_breaker_is_each_providers_own() {
+    let all = "retry.repeats_max = 0\nbreaker.recovery = \"1m\"\n";
+    for (first, opens_after, recovers_after) in [
+        ("", 3, 60),
+        ("breaker = { failures_in_row = 1 }\n", 1, 60),
+        (
+            "breaker = { failures_in_row = 2, recovery = \"2s\" }\n",
+            2,
+            2,
+        ),
+    ] {
+        // The second target fails too, and its breaker is like that of all.
+        let mut play = chain(all, first);
+        for _ in 0..opens_after {
+            assert_eq!(asked(&mut play).first(), Some(&FIRST), "{first}");
+        }
+        assert_ne!(asked(&mut play).first(), Some(&FIRST), "{first}");
+        play.world
+            .pass(Duration::from_secs(recovers_after) * 11 / 10);
+        assert_eq!(asked(&mut play).first(), Some(&FIRST), "{first}");
+    }
+}
