@@ -1,5 +1,5 @@
-//! How keys were used, held against what may be: not while they are to be left alone, by one request
-//! at a time while in doubt, and no more than they bear. Each machine is held to what it knew.
+//! How keys were used, held against what may be: not while they are to be left alone, by one
+//! request at a time while in doubt, no more than they bear. Each machine is held to what it knew.
 
 use core::time::Duration;
 use std::collections::BTreeMap;

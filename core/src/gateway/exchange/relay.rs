@@ -494,19 +494,16 @@ impl Shard {
         let Answer::Stream(streaming) = &exchange.answer else {
             return false;
         };
-        if streaming.is_collected {
+        // Before it is committed, what is held has a bound of its own; and that the client has still
+        // to take an earlier answer is no reason to let the upstream's time run out.
+        if streaming.is_collected || !streaming.is_committed {
             return false;
         }
         let queued = self
             .clients
             .get(exchange.client)
             .map_or(0, |it| it.socket.output.len());
-        let held = if streaming.is_committed {
-            streaming.relay.output.len()
-        } else {
-            0
-        };
-        queued + held >= self.ctx.limits.shard.client_queue_bytes_max
+        queued + streaming.relay.output.len() >= self.ctx.limits.shard.client_queue_bytes_max
     }
 
     /// The client has taken something: its upstream may be read again.
