@@ -52,6 +52,8 @@ pub(in crate::gateway) struct Plan {
     overflowed: Option<u64>,
     /// What the request occupies while it is with a target.
     seat: Option<Seat>,
+    /// Since when it is with none.
+    seatless_since: Option<Instant>,
     /// Why the first attempt failed: what the client is told if none succeeds.
     first: Option<Box<Told>>,
     /// Whether the last attempt's failure said when to come back.
@@ -83,6 +85,8 @@ struct Seat {
     /// States of another config know nothing of it.
     generation: Option<u32>,
     since: Instant,
+    /// How long it was with none before.
+    waited: Duration,
 }
 
 /// A failure as it may be told to the client.
@@ -134,6 +138,10 @@ impl Shard {
                 return;
             }
             exchange.deadlines.clear(Phase::Backoff);
+            exchange
+                .plan
+                .seatless_since
+                .get_or_insert(self.ctx.now.mono);
             if let Race::Against(rival) = exchange.race {
                 self.take_over(rival);
                 return;
@@ -241,6 +249,7 @@ impl Shard {
             tokens,
             generation: is_current.then_some(self.ctx.generation),
             since: now,
+            waited: now.since(exchange.plan.seatless_since.unwrap_or(now)),
         };
         if is_current {
             for resource in seat.resources() {
@@ -273,6 +282,7 @@ impl Shard {
         let Some(seat) = exchange.plan.seat.take() else {
             return;
         };
+        exchange.plan.seatless_since = Some(now);
         if seat.generation != Some(self.ctx.generation) {
             return;
         }
