@@ -461,10 +461,10 @@ impl Shard {
         };
         exchange.step(Step::Failed);
         exchange.attempt.upstream = None;
-        exchange.deadlines.clear(Phase::Connect);
-        exchange.deadlines.clear(Phase::Tls);
-        if core::mem::take(&mut exchange.attempt.needs_fresh) {
-            // It was sent, on a connection that turned out dead.
+        let was_sent = exchange.attempt.needs_fresh;
+        exchange.end_attempt();
+        if was_sent {
+            // On a connection that turned out dead.
             exchange.note_attempt(self.ctx.now.mono, Ending::Failed(Class::BadGateway));
         } else {
             exchange.plan.attempts -= 1;

@@ -1,0 +1,108 @@
+//! What a route may want of its answers, combined: hedges, holds, continuation, messages, deadlines.
+
+use std::time::Duration;
+
+use serde_json::json;
+use tollgate_core::dialect::Dialect;
+use tollgate_core::record::{Access, Outcome};
+
+use super::fixtures::{ending, frame, piece, request};
+use super::play::{CHAIN, FIRST, Play, SECOND, dialect_at, error, well};
+use super::support::DIALECTS;
+use super::support::http;
+use super::support::talk::{self, Reply};
+use super::support::world::{Conn, End, Reach};
+
+const HEAD: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
+const SECOND_OF_TIME: Duration = Duration::from_secs(1);
+/// As late is the second request at least, after a target was seen to take a second.
+const LATE: Duration = Duration::from_millis(1_200);
+
+/// The targets of `asked`, in the place of the two of [`CHAIN`].
+fn asked(targets: &str) -> String {
+    CHAIN.replace("asked = [\"first/one\", \"second/two\"]", targets)
+}
+
+/// The connection on which the upstream at `port` is asked.
+fn asked_at(play: &mut Play, port: u16) -> Conn {
+    let pending = play.pending();
+    let found = pending.iter().find(|(_, at, _)| *at == port);
+    let (conn, ..) = *found.expect("asked");
+    play.count(conn);
+    conn
+}
+
+/// The first target answers so many requests in a second each.
+fn teach(play: &mut Play) {
+    for _ in 0..40 {
+        let client = play.ask(Dialect::Anthropic, true);
+        play.world.pass(SECOND_OF_TIME);
+        assert_eq!(play.reply_well(true), FIRST);
+        play.answer(client);
+    }
+}
+
+/// A client asks with a field beside the usual ones.
+fn ask_with(play: &mut Play, dialect: Dialect, is_stream: bool, field: (&str, &str)) -> Conn {
+    let client = play.world.client();
+    let body = request(dialect, is_stream).to_string();
+    let request = http::request(talk::path(dialect), &[field], body.as_bytes());
+    play.world.send(client, request);
+    client
+}
+
+fn text(play: &Play, client: Conn) -> String {
+    String::from_utf8_lossy(play.world.written(client)).into_owned()
+}
+
+/// The record of the last request.
+fn record(play: Play) -> Access {
+    play.world.finish().pop().unwrap()
+}
+
+/// A client asks whose earlier thoughts the first target does not take back, and is told so.
+fn ask_refused(play: &mut Play, reach: Reach) -> Conn {
+    let client = play.world.client();
+    let mut body = request(Dialect::Anthropic, false);
+    let thought = json!({"type": "thinking", "thinking": "Hm.", "signature": "old"});
+    body["messages"] = json!([
+        {"role": "user", "content": "Hello"},
+        {"role": "assistant", "content": [thought, {"type": "text", "text": "Hi."}]},
+        {"role": "user", "content": "And?"},
+    ]);
+    let path = talk::path(Dialect::Anthropic);
+    let request = http::request(path, &[], body.to_string().as_bytes());
+    play.world.send(client, request);
+    let refusal = json!({"type": "error", "error": {"type": "invalid_request_error",
+        "message": "messages.1.content.0: Invalid `signature` in `thinking` block"}});
+    play.world.reach = reach;
+    assert_eq!(play.reply(&Reply::json(400, refusal.to_string())), FIRST);
+    play.world.reach = Reach::Accepts;
+    client
+}
+
+#[test]
+fn a_request_that_lost_its_place_while_it_reconnected_waits_without_old_deadlines() {
+    let config = "retry.wait_max = \"60s\"\ntimers.first_content = \"5s\"\n".to_owned()
+        + &asked("asked = \"first/one\"");
+    let mut play = Play::new(&config);
+    let client = play.ask(Dialect::Anthropic, true);
+    play.reply_well(true);
+    play.answer(client);
+    // One request on the kept connection, another on a connection of its own.
+    let kept = play.ask(Dialect::Anthropic, true);
+    let (old, ..) = play.asked();
+    let limited = play.ask(Dialect::Anthropic, true);
+    let conn = asked_at(&mut play, FIRST);
+    play.world
+        .send(conn, error(429).field("retry-after", "30").bytes(1 << 20));
+    play.world.hang_up(limited, End::Fin);
+    // The kept one was dead, and by now the key cools.
+    play.world.hang_up(old, End::Reset);
+    assert_eq!(play.world.usage().waiting, 1);
+    play.world.pass(Duration::from_secs(31));
+    play.reply_well(true);
+    let said = talk::read(Dialect::Anthropic, &play.answer(kept), false);
+    assert!(said.is_complete);
+    play.world.finish();
+}
