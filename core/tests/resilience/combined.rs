@@ -106,3 +106,27 @@ fn a_request_that_lost_its_place_while_it_reconnected_waits_without_old_deadline
     assert!(said.is_complete);
     play.world.finish();
 }
+
+#[test]
+fn a_request_that_was_mended_has_its_time_anew() {
+    let mut play = Play::new(&asked("asked = \"first/one\""));
+    let client = ask_refused(&mut play, Reach::Accepts);
+    let (conn, _, request) = play.asked();
+    assert!(!request.text().contains("signature"));
+    // Longer than an answer may be silent that has begun.
+    play.world.pass(Duration::from_secs(200));
+    play.world
+        .send(conn, well(Dialect::Anthropic, false).bytes(1 << 20));
+    assert_eq!(play.answer(client).status(), 200);
+    play.world.finish();
+}
+
+#[test]
+fn a_request_that_was_mended_connects_in_time() {
+    let mut play = Play::new(CHAIN);
+    let client = ask_refused(&mut play, Reach::Silent);
+    play.world.pass(Duration::from_secs(11));
+    assert_eq!(play.reply_well(false), SECOND);
+    assert_eq!(play.answer(client).status(), 200);
+    play.world.finish();
+}

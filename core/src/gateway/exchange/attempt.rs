@@ -370,6 +370,13 @@ impl Shard {
         }
         exchange.answer = Answer::None;
         exchange.step(Step::Mended);
+        // The refusal was an answer, whose time is over; a new connection may have to be made.
+        exchange.deadlines.clear(Phase::Idle);
+        if let Some(connect) = exchange.timers().map(|timers| timers.connect) {
+            let deadline = self.ctx.now.mono + connect;
+            exchange.deadlines.set(Phase::Connect, deadline);
+            exchange.rearm(&mut self.ctx);
+        }
         self.attempt(id);
         true
     }
