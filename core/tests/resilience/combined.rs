@@ -108,6 +108,39 @@ fn a_request_that_lost_its_place_while_it_reconnected_waits_without_old_deadline
 }
 
 #[test]
+fn a_rival_that_finds_nobody_tells_no_message() {
+    let table = "retry.hedge_percent = 100\n".to_owned()
+        + &asked(
+            "asked = { target = [\"first/one\", \"second/two\"], message = \"Out.\" }\nalso = \"second/two\"",
+        );
+    let mut play = Play::new(&table);
+    teach(&mut play);
+    // The second target's breaker opens.
+    for _ in 0..2 {
+        let client = play.ask(Dialect::Anthropic, true);
+        let first = asked_at(&mut play, FIRST);
+        play.world.send(first, error(404).bytes(1 << 20));
+        assert_eq!(play.reply(&error(503)), SECOND);
+        play.back_off();
+        if !play.pending().is_empty() {
+            assert_eq!(play.reply(&error(503)), SECOND);
+        }
+        play.world.pass(Duration::from_millis(500));
+        play.answer(client);
+    }
+    let client = play.ask(Dialect::Anthropic, true);
+    let first = asked_at(&mut play, FIRST);
+    play.world.pass(LATE);
+    assert!(play.pending().is_empty(), "the breaker is open");
+    assert_eq!(text(&play, client), "");
+    play.world
+        .send(first, well(Dialect::Anthropic, true).bytes(1 << 20));
+    let said = talk::read(Dialect::Anthropic, &play.answer(client), false);
+    assert_eq!(said.said().text, "well");
+    play.world.finish();
+}
+
+#[test]
 fn a_request_that_was_mended_has_its_time_anew() {
     let mut play = Play::new(&asked("asked = \"first/one\""));
     let client = ask_refused(&mut play, Reach::Accepts);

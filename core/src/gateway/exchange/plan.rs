@@ -606,6 +606,11 @@ impl Shard {
         let Some(exchange) = self.exchanges.get_mut(id) else {
             return;
         };
+        if exchange.is_rival() {
+            // The one that it runs against may still be answered.
+            self.call_off(id);
+            return;
+        }
         let first = exchange.plan.first.take();
         let why = first.as_ref().map(|told| &told.failure);
         if let Some(why) = why.or(failure.as_deref())
