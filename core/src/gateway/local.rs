@@ -74,6 +74,9 @@ impl Shard {
     /// No target can answer, because of `failure`: the client is told the route's message. The
     /// record tells the failure.
     pub(super) fn tell_message(&mut self, id: ExchangeId, text: &str, failure: &Failure) {
+        // Telling it takes a while, and nothing else is to come of the request.
+        self.call_off_rival(id);
+        self.stop_waiting(id, &[]);
         let Some(exchange) = self.exchanges.get_mut(id) else {
             return;
         };

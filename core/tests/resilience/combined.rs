@@ -141,6 +141,70 @@ fn a_rival_that_finds_nobody_tells_no_message() {
 }
 
 #[test]
+fn a_message_ends_the_race() {
+    let config = "retry.hedge_percent = 100\nretry.attempts_max = 6\n".to_owned()
+        + &asked(
+            "asked = { target = [\"first/one\", \"second/two\", \"second/three\"], \
+             message = \"We are out of all our models\" }",
+        );
+    let mut play = Play::new(&config);
+    for _ in 0..40 {
+        let client = play.ask(Dialect::Anthropic, true);
+        assert_eq!(play.reply(&error(404)), FIRST);
+        play.world.pass(SECOND_OF_TIME);
+        assert_eq!(play.reply_well(true), SECOND);
+        play.answer(client);
+    }
+    let client = play.ask(Dialect::Anthropic, true);
+    assert_eq!(play.reply(&error(503)), FIRST);
+    play.back_off();
+    assert_eq!(play.reply(&error(503)), FIRST);
+    let late = asked_at(&mut play, SECOND);
+    play.world.pass(LATE);
+    let rival = asked_at(&mut play, SECOND);
+    play.world.send(late, error(400).bytes(1 << 20));
+    assert!(play.world.is_closed(rival), "the request is being answered");
+    play.world.pass(SECOND_OF_TIME);
+    let said = talk::read(Dialect::Anthropic, &play.answer(client), false);
+    assert_eq!(said.said().text, "We are out of all our models");
+    play.world.finish();
+}
+
+#[test]
+fn who_is_told_a_message_stands_in_no_line() {
+    let words = "word ".repeat(100);
+    let config = format!(
+        "retry.wait_max = \"5s\"\n{}",
+        asked(&format!(
+            "asked = {{ target = \"first/one\", message = \"{words}\" }}"
+        ))
+        .replace(
+            "key = \"key-1\"",
+            "key = \"key-1\"\nkey_limits = { concurrent = 1 }"
+        )
+    );
+    let mut play = Play::new(&config);
+    let busy = play.ask(Dialect::Anthropic, true);
+    let (conn, ..) = play.asked();
+    let told = play.ask(Dialect::Anthropic, true);
+    play.world.pass(Duration::from_millis(4_900));
+    let next = play.ask(Dialect::Anthropic, true);
+    assert_eq!(play.world.usage().waiting, 2);
+    play.world.pass(Duration::from_millis(200));
+    assert!(text(&play, told).contains("word"));
+    assert_eq!(play.world.usage().waiting, 1);
+    // The key is free: it is the next one's.
+    play.world
+        .send(conn, well(Dialect::Anthropic, true).bytes(1 << 20));
+    play.answer(busy);
+    play.reply_well(true);
+    play.answer(next);
+    play.world.pass(SECOND_OF_TIME);
+    play.answer(told);
+    play.world.finish();
+}
+
+#[test]
 fn a_request_that_was_mended_has_its_time_anew() {
     let mut play = Play::new(&asked("asked = \"first/one\""));
     let client = ask_refused(&mut play, Reach::Accepts);

@@ -90,6 +90,13 @@ impl Shard {
         }
     }
 
+    /// Nobody else works on the request any more.
+    pub(in crate::gateway) fn call_off_rival(&mut self, id: ExchangeId) {
+        if let Some(Race::Against(rival)) = self.exchanges.get(id).map(|it| it.race) {
+            self.call_off(rival);
+        }
+    }
+
     /// The rival takes the place of the exchange that it runs against.
     pub(in crate::gateway) fn take_over(&mut self, id: ExchangeId) {
         let Some(Race::RivalOf(other)) = self.exchanges.get(id).map(|it| it.race) else {
