@@ -205,6 +205,27 @@ fn who_is_told_a_message_stands_in_no_line() {
 }
 
 #[test]
+fn what_is_too_late_is_not_continued() {
+    let config = "retry.resume = true\n".to_owned()
+        + &asked(
+            "asked = [{ target = \"first/one\", traits = { prefill = true } }, \
+             { target = \"second/two\", traits = { prefill = true } }]",
+        );
+    for dialect in DIALECTS {
+        let mut play = Play::new(&config);
+        let client = ask_with(&mut play, dialect, true, ("x-tollgate-timeout", "5"));
+        let (conn, ..) = play.asked();
+        let events = frame(Dialect::Anthropic) + &piece(Dialect::Anthropic, "begun");
+        play.world.send(conn, format!("{HEAD}{events}"));
+        play.world.pass(Duration::from_secs(6));
+        assert!(play.pending().is_empty(), "nobody else is asked");
+        let said = talk::read(dialect, &play.answer(client), false);
+        assert_eq!(said.error.unwrap().message, "the answer took too long");
+        play.world.finish();
+    }
+}
+
+#[test]
 fn a_request_that_was_mended_has_its_time_anew() {
     let mut play = Play::new(&asked("asked = \"first/one\""));
     let client = ask_refused(&mut play, Reach::Accepts);

@@ -275,9 +275,8 @@ impl Shard {
             self.attempt_over(id, Told::new(failure));
             return;
         }
-        if retry::next(&failure) != Next::Nowhere
-            && let Some((said, encoder)) = streaming.relay.break_off()
-        {
+        let may_go_on = retry::next(&failure) != Next::Nowhere && self.ctx.now.mono < exchange.due;
+        if may_go_on && let Some((said, encoder)) = streaming.relay.break_off() {
             // What it said last goes out before the next one speaks.
             self.flush_stream(id);
             if let Some(exchange) = self.exchanges.get_mut(id) {
