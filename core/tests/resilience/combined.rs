@@ -226,6 +226,24 @@ fn what_is_too_late_is_not_continued() {
 }
 
 #[test]
+fn a_clients_impatience_opens_no_breaker() {
+    for is_stream in [false, true] {
+        let mut play = Play::new(CHAIN);
+        for _ in 0..10 {
+            let field = ("x-tollgate-timeout", "0.001");
+            let client = ask_with(&mut play, Dialect::Anthropic, is_stream, field);
+            asked_at(&mut play, FIRST);
+            play.world.pass(Duration::from_millis(2));
+            assert_eq!(play.answer(client).status(), 504);
+        }
+        let client = play.ask(Dialect::Anthropic, is_stream);
+        assert_eq!(play.reply_well(is_stream), FIRST);
+        play.answer(client);
+        play.world.finish();
+    }
+}
+
+#[test]
 fn a_request_that_was_mended_has_its_time_anew() {
     let mut play = Play::new(&asked("asked = \"first/one\""));
     let client = ask_refused(&mut play, Reach::Accepts);

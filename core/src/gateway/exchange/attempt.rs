@@ -425,7 +425,12 @@ impl Shard {
     /// Time is up for the whole answer: nobody else is asked.
     fn too_late(&mut self, id: ExchangeId) {
         self.close_upstream_of(id);
-        let failure = Failure::new(Class::Timeout, "the answer took too long");
+        let mut failure = Failure::new(Class::Timeout, "the answer took too long");
+        let exchange = self.exchanges.get(id);
+        if exchange.is_some_and(|it| it.patience <= self.ctx.now.mono) {
+            // Else clients in a hurry could open the breakers of targets that are well.
+            failure.blame = Blame::Client;
+        }
         self.answer_failure(id, failure);
     }
 

@@ -74,6 +74,8 @@ pub(super) struct Exchange {
     pub(super) started: Instant,
     /// Until when the whole answer must be there: as the client or the config says.
     pub(super) due: Instant,
+    /// Until when the client waits for it, as far as it says so.
+    pub(super) patience: Instant,
     /// What will be recorded; filled in on the way.
     pub(super) access: Box<Access>,
 }

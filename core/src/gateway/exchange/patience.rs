@@ -52,12 +52,18 @@ impl Exchange {
         self.deadlines.set(Phase::Total, self.due);
     }
 
+    /// The client says that it waits until `end`, or said before that it does not wait so long.
+    pub(super) fn is_patient_until(&mut self, end: Instant) {
+        self.patience = self.patience.min(end);
+        self.is_due(end);
+    }
+
     /// It is known now whether the client streams: one that does not has less patience.
     pub(super) fn is_awaited(&mut self) {
         let head = self.request.head.as_deref();
         let told = head.and_then(|head| head.fields.first(SDK_TIMEOUT_FIELD));
         if let Some(patience) = told.and_then(seconds).filter(|_| !self.access.stream) {
-            self.is_due(self.started + patience);
+            self.is_patient_until(self.started + patience);
         }
     }
 

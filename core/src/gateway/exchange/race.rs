@@ -184,6 +184,7 @@ impl Exchange {
             clock: AlarmClock::default(),
             started: self.started,
             due: self.due,
+            patience: self.patience,
             access,
         })
     }
@@ -197,6 +198,7 @@ impl Exchange {
         self.request = other.request;
         self.opened = other.opened;
         self.due = other.due;
+        self.patience = other.patience;
         for phase in [Phase::Total, Phase::Hold, Phase::KeepAlive] {
             self.deadlines.copy(phase, &other.deadlines);
         }
