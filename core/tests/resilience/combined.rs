@@ -244,6 +244,32 @@ fn a_clients_impatience_opens_no_breaker() {
 }
 
 #[test]
+fn a_flood_without_content_ends_the_race_before_it_is_let_through() {
+    for winner in [FIRST, SECOND] {
+        let mut play = Play::new(&format!("retry.hedge_percent = 100\n{CHAIN}"));
+        teach(&mut play);
+        let dialect = dialect_at(winner);
+        let client = play.ask(dialect, true);
+        let first = asked_at(&mut play, FIRST);
+        play.world.pass(LATE);
+        let second = asked_at(&mut play, SECOND);
+        let (floods, other) = match winner {
+            FIRST => (first, second),
+            _ => (second, first),
+        };
+        let comments = ": nothing yet, but it is on its way\n\n".repeat(3_000);
+        play.world.send(floods, format!("{HEAD}{comments}"));
+        assert!(text(&play, client).starts_with("HTTP/1.1 200"));
+        assert!(play.world.is_closed(other));
+        let rest = frame(dialect) + &piece(dialect, "well") + &ending(dialect);
+        play.world.send(floods, rest);
+        let answer = play.answer(client);
+        assert!(answer.text().contains("\"well\""), "{}", answer.text());
+        assert_eq!(record(play).outcome, Outcome::Complete);
+    }
+}
+
+#[test]
 fn a_request_that_was_mended_has_its_time_anew() {
     let mut play = Play::new(&asked("asked = \"first/one\""));
     let client = ask_refused(&mut play, Reach::Accepts);

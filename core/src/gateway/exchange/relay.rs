@@ -245,6 +245,8 @@ impl Shard {
             || progress.is_complete
             || (progress.has_content && is_continued);
         if is_enough || is_too_much_to_hold {
+            // What goes to the client decides a race, even if it is no content.
+            self.race_won(id);
             self.commit(id);
         }
         if let Some(failure) = failure {

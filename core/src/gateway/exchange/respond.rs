@@ -216,6 +216,7 @@ impl Shard {
             Answer::Stream(streaming) => {
                 streaming.is_committed = true;
                 exchange.deadlines.clear(Phase::Hold);
+                exchange.deadlines.clear(Phase::Hedge);
                 if exchange.plan.said.is_some()
                     && let Some(encoder) = exchange.opened.take()
                 {
