@@ -270,6 +270,28 @@ fn a_flood_without_content_ends_the_race_before_it_is_let_through() {
 }
 
 #[test]
+fn the_target_that_was_called_off_may_still_answer() {
+    let mut play = Play::new(&format!(
+        "retry.hedge_percent = 100\nretry.hold_events = 3\n{CHAIN}"
+    ));
+    teach(&mut play);
+    let client = play.ask(Dialect::Anthropic, true);
+    let first = asked_at(&mut play, FIRST);
+    play.world.pass(LATE);
+    let second = asked_at(&mut play, SECOND);
+    let dialect = Dialect::OpenAiChat;
+    let begun = frame(dialect) + &piece(dialect, "one");
+    play.world.send(second, format!("{HEAD}{begun}"));
+    assert!(play.world.is_closed(first));
+    play.world.hang_up(second, End::Reset);
+    play.back_off();
+    assert_eq!(play.reply_well(true), FIRST);
+    let said = talk::read(Dialect::Anthropic, &play.answer(client), false);
+    assert_eq!(said.said().text, "well");
+    assert_eq!(record(play).attempts.len(), 3);
+}
+
+#[test]
 fn a_request_that_was_mended_has_its_time_anew() {
     let mut play = Play::new(&asked("asked = \"first/one\""));
     let client = ask_refused(&mut play, Reach::Accepts);

@@ -753,9 +753,10 @@ impl Plan {
         }
     }
 
-    /// Goes on where `other` ended.
-    pub(super) fn take_over(&mut self, other: Plan) {
+    /// Goes on where `other` ended, whose target was `late` and no more than that.
+    pub(super) fn take_over(&mut self, other: Plan, late: Option<usize>) {
         self.first = other.first;
+        self.out.retain(|&target| Some(target) != late);
         self.out.extend(other.out);
         self.overflowed = self.overflowed.max(other.overflowed);
         self.entered = other.entered;

@@ -104,13 +104,15 @@ impl Shard {
         };
         // Of one that is called off early nothing is learnt: how long it would take is not known.
         self.waited_in_vain(other);
+        // One that still has its place has not failed.
+        let late = self.exchanges.get(other).and_then(Exchange::target);
         let Some(withdrawn) = self.withdraw(other) else {
             return;
         };
         let Some(exchange) = self.exchanges.get_mut(id) else {
             return;
         };
-        exchange.take_place_of(withdrawn);
+        exchange.take_place_of(withdrawn, late);
         exchange.rearm(&mut self.ctx);
         if let Some(client) = self.clients.get_mut(exchange.client) {
             client.exchange = Some(id);
@@ -189,8 +191,9 @@ impl Exchange {
         })
     }
 
-    /// Takes over the client, and what was done for it.
-    fn take_place_of(&mut self, other: Exchange) {
+    /// Takes over the client, and what was done for it. The target that is `late` may be asked
+    /// again.
+    fn take_place_of(&mut self, other: Exchange, late: Option<usize>) {
         let mut access = other.access;
         access.provider = self.access.provider.take();
         access.dropped = core::mem::take(&mut self.access.dropped);
@@ -202,7 +205,7 @@ impl Exchange {
         for phase in [Phase::Total, Phase::Hold, Phase::KeepAlive] {
             self.deadlines.copy(phase, &other.deadlines);
         }
-        self.plan.take_over(other.plan);
+        self.plan.take_over(other.plan, late);
         self.race = Race::Alone;
     }
 }
