@@ -46,6 +46,11 @@ impl Local {
         Local::of(response, request.stream, dialect, meta, Outcome::Complete)
     }
 
+    /// What is told ends early: what can tell why, where it streams.
+    pub(super) fn broken_off(self) -> Option<Box<StreamEncoder>> {
+        self.encoder
+    }
+
     fn of(
         response: Response,
         is_stream: bool,

@@ -292,6 +292,27 @@ fn the_target_that_was_called_off_may_still_answer() {
 }
 
 #[test]
+fn what_the_gateway_itself_tells_ends_in_time_with_an_error() {
+    for dialect in DIALECTS {
+        let words = "word ".repeat(100);
+        let config = asked(&format!(
+            "asked = {{ target = \"first/one\", message = \"{words}\" }}"
+        ));
+        let mut play = Play::new(&config);
+        let client = ask_with(&mut play, dialect, true, ("x-tollgate-timeout", "0.5"));
+        assert_eq!(play.reply(&error(401)), FIRST);
+        assert!(text(&play, client).contains("word"));
+        play.world.pass(SECOND_OF_TIME);
+        let said = talk::read(dialect, &play.answer(client), false);
+        assert_eq!(said.error.unwrap().message, "the answer took too long");
+        let Outcome::Failed { message, .. } = record(play).outcome else {
+            panic!("it failed");
+        };
+        assert_eq!(message.unescape(), "the answer took too long");
+    }
+}
+
+#[test]
 fn a_request_that_was_mended_has_its_time_anew() {
     let mut play = Play::new(&asked("asked = \"first/one\""));
     let client = ask_refused(&mut play, Reach::Accepts);

@@ -119,8 +119,15 @@ impl Shard {
             self.attempt_failed(id, failure);
             return;
         }
-        if let Answer::Stream(streaming) = core::mem::take(&mut exchange.answer) {
-            exchange.note(streaming.relay.watched(), streaming.relay.broken_events());
+        match core::mem::take(&mut exchange.answer) {
+            Answer::Stream(streaming) => {
+                exchange.note(streaming.relay.watched(), streaming.relay.broken_events());
+            }
+            Answer::Local(local) => {
+                exchange.opened = local.broken_off();
+                exchange.access.finish = None;
+            }
+            Answer::Whole(_) | Answer::None => {}
         }
         exchange.access.outcome = Outcome::Failed {
             class: failure.class,
