@@ -313,6 +313,27 @@ fn what_the_gateway_itself_tells_ends_in_time_with_an_error() {
 }
 
 #[test]
+fn a_client_that_takes_nothing_is_no_fault_of_the_upstream() {
+    let mut play = Play::new(CHAIN);
+    let client = play.ask(Dialect::Anthropic, false);
+    play.world.stall(client, true);
+    let long = super::fixtures::whole(Dialect::Anthropic, &"x".repeat(300_000));
+    play.reply(&Reply::json(200, long.to_string()));
+    // The next request on the same connection.
+    let body = request(Dialect::Anthropic, true).to_string();
+    let request = http::request(talk::path(Dialect::Anthropic), &[], body.as_bytes());
+    play.world.send(client, request);
+    assert_eq!(play.reply_well(true), FIRST);
+    play.world.pass(Duration::from_secs(20));
+    assert!(play.pending().is_empty(), "nobody else is asked");
+    play.world.stall(client, false);
+    let answers = http::read(play.world.written(client));
+    assert_eq!(answers.len(), 2);
+    assert!(answers[1].is_complete && answers[1].text().contains("message_stop"));
+    assert_eq!(record(play).attempts.len(), 1);
+}
+
+#[test]
 fn a_request_that_was_mended_has_its_time_anew() {
     let mut play = Play::new(&asked("asked = \"first/one\""));
     let client = ask_refused(&mut play, Reach::Accepts);

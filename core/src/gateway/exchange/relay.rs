@@ -487,18 +487,16 @@ impl Shard {
         let Answer::Stream(streaming) = &exchange.answer else {
             return false;
         };
-        if streaming.is_collected {
+        // What is held back has a bound of its own. A client that has not taken its last answer yet
+        // must not make this one's upstream look late.
+        if streaming.is_collected || !streaming.is_committed {
             return false;
         }
         let queued = self
             .clients
             .get(exchange.client)
             .map_or(0, |it| it.socket.output.len());
-        let held = if streaming.is_committed {
-            streaming.relay.output.len()
-        } else {
-            0
-        };
+        let held = streaming.relay.output.len();
         queued + held >= self.ctx.limits.shard.client_queue_bytes_max
     }
 
