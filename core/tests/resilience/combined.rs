@@ -334,6 +334,36 @@ fn a_client_that_takes_nothing_is_no_fault_of_the_upstream() {
 }
 
 #[test]
+fn what_a_slow_client_has_not_taken_is_not_cut_off() {
+    let config = asked("asked = \"second/two\"");
+    let mut play = Play::new(&config);
+    let client = play.world.client();
+    let mut body = request(Dialect::OpenAiChat, true);
+    body["stream_options"] = json!({"include_usage": true});
+    let path = talk::path(Dialect::OpenAiChat);
+    let request = http::request(path, &[], body.to_string().as_bytes());
+    play.world.send(client, request);
+    let (conn, ..) = play.asked();
+    let dialect = Dialect::OpenAiChat;
+    play.world.send(
+        conn,
+        format!("{HEAD}{}{}", frame(dialect), piece(dialect, "a")),
+    );
+    play.world.stall(client, true);
+    let long = piece(dialect, &"x".repeat(200_000));
+    let finish = super::fixtures::chunk(json!({}), Some("stop"));
+    play.world.send(conn, format!("{long}{finish}"));
+    play.world
+        .send(conn, super::fixtures::usage_chunk() + "data: [DONE]\n\n");
+    play.world.pass(Duration::from_secs(10));
+    play.world.stall(client, false);
+    let answer = play.answer(client);
+    let said = talk::read(dialect, &answer, true);
+    assert!(said.is_complete && said.usage.is_some());
+    assert_eq!(record(play).usage.output, Some(5));
+}
+
+#[test]
 fn a_request_that_was_mended_has_its_time_anew() {
     let mut play = Play::new(&asked("asked = \"first/one\""));
     let client = ask_refused(&mut play, Reach::Accepts);

@@ -332,9 +332,16 @@ impl Shard {
 
     /// The model had finished, and neither usage nor the end came: that is complete.
     pub(in crate::gateway) fn stop_waiting_for_end(&mut self, id: ExchangeId) {
+        let is_unread = self.is_client_full(id);
         let Some(exchange) = self.exchanges.get_mut(id) else {
             return;
         };
+        if is_unread {
+            // It may have come: it is read when the client has taken what came before.
+            let deadline = self.ctx.now.mono + ENDING_TIME;
+            exchange.deadlines.set(Phase::Ending, deadline);
+            return;
+        }
         let Answer::Stream(streaming) = &mut exchange.answer else {
             return;
         };
