@@ -386,3 +386,54 @@ fn a_request_that_was_mended_connects_in_time() {
     assert_eq!(play.answer(client).status(), 200);
     play.world.finish();
 }
+
+#[test]
+fn a_slow_target_is_waited_for_while_nobody_else_can_answer() {
+    let mut play = Play::new(CHAIN);
+    // The second target's only key is out.
+    let client = play.ask(Dialect::Anthropic, true);
+    assert_eq!(play.reply(&error(404)), FIRST);
+    assert_eq!(play.reply(&error(401)), SECOND);
+    play.answer(client);
+    let client = play.ask(Dialect::Anthropic, true);
+    let (conn, ..) = play.asked();
+    play.world.pass(Duration::from_secs(60));
+    play.world
+        .send(conn, well(Dialect::Anthropic, true).bytes(1 << 20));
+    let said = talk::read(Dialect::Anthropic, &play.answer(client), false);
+    assert!(said.is_complete, "{said:?}");
+    // But no longer than the config says.
+    let client = play.ask(Dialect::Anthropic, true);
+    let (conn, ..) = play.asked();
+    play.world.pass(Duration::from_secs(299));
+    assert!(!play.world.is_closed(conn));
+    play.world.pass(Duration::from_secs(2));
+    assert!(play.world.is_closed(conn));
+    play.answer(client);
+    play.world.finish();
+}
+
+#[test]
+fn a_slow_target_is_left_as_soon_as_another_can_answer() {
+    let targets = "asked = [\"first/one\", { target = \"second/two\", concurrent = 1 }]";
+    let mut play = Play::new(&asked(targets));
+    let client = play.ask(Dialect::Anthropic, true);
+    assert_eq!(play.reply(&error(404)), FIRST);
+    let busy = asked_at(&mut play, SECOND);
+    let late = play.ask(Dialect::Anthropic, true);
+    let first = asked_at(&mut play, FIRST);
+    play.world.pass(Duration::from_secs(9));
+    play.world.send(
+        busy,
+        HEAD.to_owned() + &frame(Dialect::OpenAiChat) + &piece(Dialect::OpenAiChat, "a"),
+    );
+    play.world.pass(Duration::from_secs(6));
+    assert!(!play.world.is_closed(first));
+    play.world.send(busy, ending(Dialect::OpenAiChat));
+    play.answer(client);
+    play.world.pass(Duration::from_secs(2));
+    assert!(play.world.is_closed(first));
+    assert_eq!(play.reply_well(true), SECOND);
+    play.answer(late);
+    play.world.finish();
+}

@@ -293,6 +293,8 @@ impl Shard {
         exchange.deadlines.clear(Phase::Connect);
         exchange.deadlines.clear(Phase::Tls);
         exchange.deadlines.set(Phase::FirstContent, deadline);
+        let longest = exchange.timers().map(|timers| timers.first_content);
+        exchange.attempt.content_due = self.ctx.now.mono + longest.unwrap_or_default();
         if let Some(hedge) = hedge {
             exchange
                 .deadlines
@@ -399,6 +401,7 @@ impl Shard {
                 Phase::Connect => self.timed_out(id, "the upstream could not be reached in time"),
                 Phase::Tls => self.timed_out(id, "the upstream's TLS handshake took too long"),
                 Phase::Hedge => self.hedge(id),
+                Phase::FirstContent if self.is_worth_waiting(id) => {}
                 Phase::FirstContent => {
                     self.timed_out(id, "the upstream sent no content in time");
                 }

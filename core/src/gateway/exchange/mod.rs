@@ -114,6 +114,8 @@ pub(super) struct Attempt {
     pub(super) needs_fresh: bool,
     /// Earlier reasoning was taken out of the request, since the upstream did not take it back.
     pub(super) is_stripped: bool,
+    /// Until when content may come at the latest, whoever else could be asked.
+    pub(super) content_due: Instant,
 }
 
 /// The answer on its way to the client.

@@ -6,6 +6,7 @@ use core::time::Duration;
 use super::super::Shard;
 use super::Exchange;
 use super::deadlines::Phase;
+use super::race::Race;
 use crate::base::{ExchangeId, Instant};
 use crate::config::{UpstreamTimers, hides_reasoning};
 use crate::ir::{Class, Failure};
@@ -23,6 +24,9 @@ const TOKENS_PER_SECOND: u64 = 2_000;
 const LATE_FACTOR: u32 = 3;
 /// What "as a rule" means: in so many of a hundred cases.
 const RULE_PERCENT: u32 = 95;
+
+/// So often it is seen whether another target could answer in the place of one that is late.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// What the client says of its patience.
 ///
@@ -98,6 +102,22 @@ impl Exchange {
 }
 
 impl Shard {
+    /// Whether the first content that is late is still waited for, since nobody else could be asked
+    /// at this moment.
+    pub(in crate::gateway) fn is_worth_waiting(&mut self, id: ExchangeId) -> bool {
+        let now = self.ctx.now.mono;
+        let exchange = self.exchanges.get(id);
+        // Of two that race, the other one is asked already.
+        let exchange = exchange.filter(|it| matches!(it.race, Race::Alone));
+        let due = exchange.map(|it| it.attempt.content_due);
+        let due = due.filter(|&due| now < due && !self.is_free_elsewhere(id));
+        if let (Some(due), Some(exchange)) = (due, self.exchanges.get_mut(id)) {
+            let next = due.min(now + LOOK_AGAIN);
+            exchange.deadlines.set(Phase::FirstContent, next);
+        }
+        due.is_some()
+    }
+
     /// A TLS handshake begins, or waits for its turn.
     pub(in crate::gateway) fn await_handshake(&mut self, id: ExchangeId) {
         let now = self.ctx.now.mono;
