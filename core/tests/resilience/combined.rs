@@ -437,3 +437,19 @@ fn a_slow_target_is_left_as_soon_as_another_can_answer() {
     play.answer(late);
     play.world.finish();
 }
+
+#[test]
+fn no_answer_tells_whose_account_was_asked() {
+    let mut play = Play::new(&asked("asked = \"second/two\""));
+    let client = play.ask(Dialect::OpenAiChat, false);
+    let reply = well(Dialect::OpenAiChat, false)
+        .field("openai-version", "2020-10-01")
+        .field("openai-organization", "org-1")
+        .field("OpenAI-Project", "proj_1");
+    play.reply(&reply);
+    let answer = play.answer(client);
+    assert_eq!(answer.field("openai-version"), Some("2020-10-01"));
+    assert_eq!(answer.field("openai-organization"), None);
+    assert_eq!(answer.field("openai-project"), None);
+    play.world.finish();
+}

@@ -492,8 +492,9 @@ impl<'a> ResponseFields<'a> {
 
 fn is_passed(name: &[u8]) -> bool {
     // Whose account it is that was asked is nobody's business.
-    let is_account = memchr::memmem::find(&name.to_ascii_lowercase(), b"organization").is_some();
-    if is_account {
+    let lower = name.to_ascii_lowercase();
+    let is_in = |word: &&[u8]| memchr::memmem::find(&lower, word).is_some();
+    if [&b"organization"[..], b"project"].iter().any(is_in) {
         return false;
     }
     PASSED
