@@ -453,3 +453,43 @@ fn no_answer_tells_whose_account_was_asked() {
     assert_eq!(answer.field("openai-project"), None);
     play.world.finish();
 }
+
+#[test]
+fn no_error_within_an_answer_tells_the_key() {
+    let keys = [
+        (FIRST, "first/one", "sk-secret-1"),
+        (SECOND, "second/two", "sk-secret-2"),
+    ];
+    for (port, target, key) in keys {
+        let config = asked(&format!("asked = \"{target}\""))
+            .replace("key-1", "sk-secret-1")
+            .replace("key-2", "sk-secret-2");
+        let dialect = dialect_at(port);
+        let message = format!("the key {key} is not well");
+        let told = super::fixtures::error_event(dialect, "overloaded_error", &message);
+        let begun = frame(dialect) + &piece(dialect, "a");
+        let body = super::fixtures::error_body(dialect, "overloaded_error", &message).to_string();
+        for client in DIALECTS {
+            for (is_stream, reply) in [
+                (true, Reply::stream(told.clone())),
+                (true, Reply::stream(format!("{begun}{told}"))),
+                (false, Reply::stream(told.clone())),
+                (false, Reply::json(200, body.clone())),
+                (false, Reply::json(200, format!("<html>{key}"))),
+            ] {
+                let mut play = Play::new(&config);
+                let conn = play.ask(client, is_stream);
+                play.reply(&reply);
+                play.back_off();
+                if !play.pending().is_empty() {
+                    play.reply(&reply);
+                }
+                play.back_off();
+                let answer = play.answer(conn);
+                assert!(!answer.text().contains(key), "{}", answer.text());
+                assert!(answer.text().contains("[redacted]"), "{}", answer.text());
+                assert!(!format!("{:?}", record(play)).contains(key));
+            }
+        }
+    }
+}

@@ -8,6 +8,7 @@ mod attempt;
 pub(super) mod claim;
 pub(super) mod deadlines;
 mod gather;
+mod mask;
 mod patience;
 pub(super) mod plan;
 mod race;

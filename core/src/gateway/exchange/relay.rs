@@ -11,6 +11,7 @@ use super::super::ctx::{Ctx, UpstreamId};
 use super::super::io::Work;
 use super::deadlines::Phase;
 use super::gather::Gather;
+use super::mask::mask;
 use super::plan::Told;
 use super::respond::Passed;
 use super::state::{State, Step};
@@ -436,7 +437,8 @@ impl Shard {
         }
         let finished = match finished {
             Ok(finished) => *finished,
-            Err(failure) => {
+            Err(mut failure) => {
+                mask(&mut failure, exchange.key().map(|key| &key.secret));
                 self.close_upstream_of(id);
                 self.attempt_over(id, Told::new(*failure));
                 return;
@@ -548,8 +550,10 @@ impl Exchange {
 
     /// A stream of which nothing has come.
     pub(in crate::gateway) fn streaming(&self, ctx: &Ctx) -> Streaming {
+        let mut relay = self.relay(self.meta(ctx), &ctx.limits);
+        relay.hide(self.key().map(|key| key.secret.clone()));
         Streaming {
-            relay: self.relay(self.meta(ctx), &ctx.limits),
+            relay,
             decoder: None,
             undecoded: None,
             fields: None,

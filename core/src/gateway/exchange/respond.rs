@@ -5,10 +5,10 @@ use http::{Method, StatusCode};
 
 use super::super::Shard;
 use super::deadlines::Phase;
+use super::mask::without_key;
 use super::plan::{ErrorAnswer, Told};
 use super::{Answer, Exchange, Holding};
 use crate::base::{ExchangeId, OutBuf};
-use crate::config::Secret;
 use crate::dialect::{Dialect, StreamEncoder};
 use crate::ir::{Class, Delta, Failure};
 use crate::policy::retry::retry_after;
@@ -183,7 +183,7 @@ impl Shard {
         } = *holding;
         let bytes_max = self.ctx.limits.shard.response_bytes_max;
         let body = coding::decode_whole(&codings, body, bytes_max).unwrap_or_default();
-        let body = without_key(body, key.as_ref().map(Secret::expose));
+        let body = without_key(body, key.as_ref());
         let mut failure = upstream.decode_failure(status, &body, &self.ctx.limits);
         failure.upstream_status = Some(status);
         if failure.retry_after.is_none() {
@@ -392,27 +392,6 @@ impl Shard {
             .and_then(|()| client.http.send_end(out));
         self.answered(id, sent);
     }
-}
-
-/// Upstreams have been seen to repeat the key that they refuse: it is ours, not the client's.
-fn without_key(body: Bytes, key: Option<&str>) -> Bytes {
-    const MASK: &[u8] = b"[redacted]";
-    let Some(key) = key.filter(|key| key.len() >= 4) else {
-        return body;
-    };
-    let finder = memchr::memmem::Finder::new(key);
-    if finder.find(&body).is_none() {
-        return body;
-    }
-    let mut masked = Vec::with_capacity(body.len());
-    let mut rest = body.as_ref();
-    while let Some(at) = finder.find(rest) {
-        masked.extend_from_slice(rest.get(..at).unwrap_or_default());
-        masked.extend_from_slice(MASK);
-        rest = rest.get(at + key.len()..).unwrap_or_default();
-    }
-    masked.extend_from_slice(rest);
-    Bytes::from(masked)
 }
 
 /// Fields of an upstream's answer that may go on to the client.
