@@ -9,7 +9,7 @@ use tollgate_core::record::{Access, Outcome};
 use super::fixtures::{ending, frame, piece, request};
 use super::play::{CHAIN, FIRST, Play, SECOND, dialect_at, error, well};
 use super::support::DIALECTS;
-use super::support::http;
+use super::support::http::{self, Message};
 use super::support::talk::{self, Reply};
 use super::support::world::{Conn, End, Reach};
 
@@ -491,5 +491,95 @@ fn no_error_within_an_answer_tells_the_key() {
                 assert!(!format!("{:?}", record(play)).contains(key));
             }
         }
+    }
+}
+
+#[test]
+fn the_clients_deadline_holds_while_its_request_still_comes() {
+    let mut play = Play::new(CHAIN);
+    let client = play.world.client();
+    let body = request(Dialect::Anthropic, true).to_string();
+    let path = talk::path(Dialect::Anthropic);
+    let field = ("x-tollgate-timeout", "1");
+    let request = http::request(path, &[field], body.as_bytes());
+    play.world
+        .send(client, request[..request.len() - 5].to_vec());
+    play.world.pass(Duration::from_secs(2));
+    assert_eq!(play.answer(client).status(), 504);
+    assert!(play.world.upstreams().is_empty());
+    play.world.finish();
+}
+
+#[test]
+fn a_rival_that_finishes_without_a_word_answers_alone() {
+    for winner in [FIRST, SECOND] {
+        let mut play = Play::new(&format!("retry.hedge_percent = 100\n{CHAIN}"));
+        teach(&mut play);
+        let dialect = dialect_at(winner);
+        let client = play.ask(dialect, true);
+        let first = asked_at(&mut play, FIRST);
+        play.world.pass(LATE);
+        let second = asked_at(&mut play, SECOND);
+        let (conn, other) = match winner {
+            FIRST => (first, second),
+            _ => (second, first),
+        };
+        let mut all = frame(dialect) + &ending(dialect);
+        // All but what says that nothing follows.
+        let cut = match dialect {
+            Dialect::Anthropic => all.find("event: message_stop"),
+            Dialect::OpenAiChat => all.find("data: [DONE]"),
+        };
+        all.truncate(cut.unwrap());
+        play.world.send(conn, format!("{HEAD}{all}"));
+        play.world.hang_up(conn, End::Reset);
+        assert!(play.world.is_closed(other));
+        let said = talk::read(dialect, &play.answer(client), false);
+        assert!(said.is_complete);
+        assert_eq!(record(play).outcome, Outcome::Complete);
+    }
+}
+
+#[test]
+fn a_continuation_goes_on_after_it_broke_too_whoever_raced_before() {
+    let config = "retry.resume = true\nretry.hedge_percent = 100\n".to_owned()
+        + &asked(
+            "asked = [{ target = \"first/one\", traits = { prefill = true } }, \
+             { target = \"second/two\", traits = { prefill = true } }]",
+        );
+    for dialect in DIALECTS {
+        let mut play = Play::new(&config);
+        teach(&mut play);
+        let client = play.ask(dialect, true);
+        let first = asked_at(&mut play, FIRST);
+        // The head goes out before any content.
+        play.world.pass(LATE);
+        let second = asked_at(&mut play, SECOND);
+        play.world.pass(Duration::from_secs(9));
+        assert!(text(&play, client).starts_with("HTTP/1.1 200"));
+        let begun = frame(Dialect::OpenAiChat) + &piece(Dialect::OpenAiChat, "one ");
+        play.world.send(second, format!("{HEAD}{begun}"));
+        assert!(play.world.is_closed(first));
+        play.world.hang_up(second, End::Reset);
+        play.back_off();
+        let (conn, port, request) = play.asked();
+        assert_eq!(port, FIRST);
+        let prefill = |request: &Message| request.json()["messages"][1]["content"].to_string();
+        assert!(prefill(&request).contains("\"one\""));
+        let more = frame(Dialect::Anthropic) + &piece(Dialect::Anthropic, " two ");
+        play.world.send(conn, format!("{HEAD}{more}"));
+        play.world.hang_up(conn, End::Fin);
+        play.back_off();
+        let (conn, port, request) = play.asked();
+        assert!(prefill(&request).contains("\"one two\""));
+        let last = frame(dialect_at(port)) + &piece(dialect_at(port), " three");
+        play.world
+            .send(conn, format!("{HEAD}{last}{}", ending(dialect_at(port))));
+        let said = talk::read(dialect, &play.answer(client), false);
+        assert_eq!(said.said().text, "one two three");
+        assert!(said.is_complete);
+        let record = record(play);
+        assert_eq!(record.outcome, Outcome::Complete);
+        assert_eq!(record.attempts.len(), 4);
     }
 }

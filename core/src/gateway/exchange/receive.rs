@@ -69,6 +69,10 @@ impl Shard {
         });
         client.exchange = Some(exchange_id);
         client.glimpse = None;
+        if let Some(exchange) = self.exchanges.get_mut(exchange_id) {
+            // The client's patience may end before its request does.
+            exchange.rearm(&mut self.ctx);
+        }
         if client.http.waits_for_continue() {
             self.expect_continue(id, exchange_id);
         }
