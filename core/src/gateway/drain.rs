@@ -44,7 +44,7 @@ impl Shard {
             let failure = Failure::new(Class::Unavailable, message).blame(Blame::Gateway);
             self.close_upstream_of(id);
             self.answer_failure(id, failure.clone());
-            // Answers of the built-in model, and requests that have not come whole.
+            // Requests that have not come whole.
             if let Some(client) = self.exchanges.get(id).map(|exchange| exchange.client) {
                 self.client_gone(client, true);
             }

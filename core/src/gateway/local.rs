@@ -46,6 +46,11 @@ impl Local {
         Local::of(response, request.stream, dialect, meta, Outcome::Complete)
     }
 
+    /// What is told ends early: what can tell why, where it streams.
+    pub(super) fn broken_off(self) -> Option<Box<StreamEncoder>> {
+        self.encoder
+    }
+
     fn of(
         response: Response,
         is_stream: bool,
@@ -74,6 +79,9 @@ impl Shard {
     /// No target can answer, because of `failure`: the client is told the route's message. The
     /// record tells the failure.
     pub(super) fn tell_message(&mut self, id: ExchangeId, text: &str, failure: &Failure) {
+        // Telling it takes a while, and nothing else is to come of the request.
+        self.call_off_rival(id);
+        self.stop_waiting(id, &[]);
         let Some(exchange) = self.exchanges.get_mut(id) else {
             return;
         };

@@ -9,6 +9,7 @@
 
 mod admission;
 mod breaker;
+mod combined;
 mod commit;
 mod conditions;
 mod crowds;

@@ -293,6 +293,8 @@ impl Shard {
         exchange.deadlines.clear(Phase::Connect);
         exchange.deadlines.clear(Phase::Tls);
         exchange.deadlines.set(Phase::FirstContent, deadline);
+        let longest = exchange.timers().map(|timers| timers.first_content);
+        exchange.attempt.content_due = self.ctx.now.mono + longest.unwrap_or_default();
         if let Some(hedge) = hedge {
             exchange
                 .deadlines
@@ -370,6 +372,13 @@ impl Shard {
         }
         exchange.answer = Answer::None;
         exchange.step(Step::Mended);
+        // The refusal was an answer, whose time is over; a new connection may have to be made.
+        exchange.deadlines.clear(Phase::Idle);
+        if let Some(connect) = exchange.timers().map(|timers| timers.connect) {
+            let deadline = self.ctx.now.mono + connect;
+            exchange.deadlines.set(Phase::Connect, deadline);
+            exchange.rearm(&mut self.ctx);
+        }
         self.attempt(id);
         true
     }
@@ -392,6 +401,7 @@ impl Shard {
                 Phase::Connect => self.timed_out(id, "the upstream could not be reached in time"),
                 Phase::Tls => self.timed_out(id, "the upstream's TLS handshake took too long"),
                 Phase::Hedge => self.hedge(id),
+                Phase::FirstContent if self.is_worth_waiting(id) => {}
                 Phase::FirstContent => {
                     self.timed_out(id, "the upstream sent no content in time");
                 }
@@ -418,7 +428,12 @@ impl Shard {
     /// Time is up for the whole answer: nobody else is asked.
     fn too_late(&mut self, id: ExchangeId) {
         self.close_upstream_of(id);
-        let failure = Failure::new(Class::Timeout, "the answer took too long");
+        let mut failure = Failure::new(Class::Timeout, "the answer took too long");
+        let exchange = self.exchanges.get(id);
+        if exchange.is_some_and(|it| it.patience <= self.ctx.now.mono) {
+            // Else clients in a hurry could open the breakers of targets that are well.
+            failure.blame = Blame::Client;
+        }
         self.answer_failure(id, failure);
     }
 

@@ -8,6 +8,7 @@ mod attempt;
 pub(super) mod claim;
 pub(super) mod deadlines;
 mod gather;
+mod mask;
 mod patience;
 pub(super) mod plan;
 mod race;
@@ -74,6 +75,8 @@ pub(super) struct Exchange {
     pub(super) started: Instant,
     /// Until when the whole answer must be there: as the client or the config says.
     pub(super) due: Instant,
+    /// Until when the client waits for it, as far as it says so.
+    pub(super) patience: Instant,
     /// What will be recorded; filled in on the way.
     pub(super) access: Box<Access>,
 }
@@ -112,6 +115,8 @@ pub(super) struct Attempt {
     pub(super) needs_fresh: bool,
     /// Earlier reasoning was taken out of the request, since the upstream did not take it back.
     pub(super) is_stripped: bool,
+    /// Until when content may come at the latest, whoever else could be asked.
+    pub(super) content_due: Instant,
 }
 
 /// The answer on its way to the client.

@@ -6,6 +6,7 @@ use core::time::Duration;
 use super::super::Shard;
 use super::Exchange;
 use super::deadlines::Phase;
+use super::race::Race;
 use crate::base::limits::UpstreamTimers;
 use crate::base::{ExchangeId, Instant};
 use crate::config::hides_reasoning;
@@ -24,6 +25,9 @@ const TOKENS_PER_SECOND: u64 = 2_000;
 const LATE_FACTOR: u32 = 3;
 /// What "as a rule" means: in so many of a hundred cases.
 const RULE_PERCENT: u32 = 95;
+
+/// So often it is seen whether another target could answer in the place of one that is late.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// What the client says of its patience.
 ///
@@ -53,12 +57,18 @@ impl Exchange {
         self.deadlines.set(Phase::Total, self.due);
     }
 
+    /// The client says that it waits until `end`, or said before that it does not wait so long.
+    pub(super) fn is_patient_until(&mut self, end: Instant) {
+        self.patience = self.patience.min(end);
+        self.is_due(end);
+    }
+
     /// It is known now whether the client streams: one that does not has less patience.
     pub(super) fn is_awaited(&mut self) {
         let head = self.request.head.as_deref();
         let told = head.and_then(|head| head.fields.first(SDK_TIMEOUT_FIELD));
         if let Some(patience) = told.and_then(seconds).filter(|_| !self.access.stream) {
-            self.is_due(self.started + patience);
+            self.is_patient_until(self.started + patience);
         }
     }
 
@@ -93,6 +103,22 @@ impl Exchange {
 }
 
 impl Shard {
+    /// Whether the first content that is late is still waited for, since nobody else could be asked
+    /// at this moment.
+    pub(in crate::gateway) fn is_worth_waiting(&mut self, id: ExchangeId) -> bool {
+        let now = self.ctx.now.mono;
+        let exchange = self.exchanges.get(id);
+        // Of two that race, the other one is asked already.
+        let exchange = exchange.filter(|it| matches!(it.race, Race::Alone));
+        let due = exchange.map(|it| it.attempt.content_due);
+        let due = due.filter(|&due| now < due && !self.is_free_elsewhere(id));
+        if let (Some(due), Some(exchange)) = (due, self.exchanges.get_mut(id)) {
+            let next = due.min(now + LOOK_AGAIN);
+            exchange.deadlines.set(Phase::FirstContent, next);
+        }
+        due.is_some()
+    }
+
     /// A TLS handshake begins, or waits for its turn.
     pub(in crate::gateway) fn await_handshake(&mut self, id: ExchangeId) {
         let now = self.ctx.now.mono;

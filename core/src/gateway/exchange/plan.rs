@@ -474,10 +474,10 @@ impl Shard {
         };
         exchange.step(Step::Failed);
         exchange.attempt.upstream = None;
-        exchange.deadlines.clear(Phase::Connect);
-        exchange.deadlines.clear(Phase::Tls);
-        if core::mem::take(&mut exchange.attempt.needs_fresh) {
-            // It was sent, on a connection that turned out dead.
+        let was_sent = exchange.attempt.needs_fresh;
+        exchange.end_attempt();
+        if was_sent {
+            // On a connection that turned out dead.
             exchange.note_attempt(self.ctx.now.mono, Ending::Failed(Class::BadGateway));
         } else {
             exchange.plan.attempts -= 1;
@@ -619,6 +619,11 @@ impl Shard {
         let Some(exchange) = self.exchanges.get_mut(id) else {
             return;
         };
+        if exchange.is_rival() {
+            // The one that it runs against may still be answered.
+            self.call_off(id);
+            return;
+        }
         let first = exchange.plan.first.take();
         let why = first.as_ref().map(|told| &told.failure);
         if let Some(why) = why.or(failure.as_deref())
@@ -761,9 +766,10 @@ impl Plan {
         }
     }
 
-    /// Goes on where `other` ended.
-    pub(super) fn take_over(&mut self, other: Plan) {
+    /// Goes on where `other` ended, whose target was `late` and no more than that.
+    pub(super) fn take_over(&mut self, other: Plan, late: Option<usize>) {
         self.first = other.first;
+        self.out.retain(|&target| Some(target) != late);
         self.out.extend(other.out);
         self.overflowed = self.overflowed.max(other.overflowed);
         self.entered = other.entered;

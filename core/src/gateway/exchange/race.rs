@@ -90,6 +90,13 @@ impl Shard {
         }
     }
 
+    /// Nobody else works on the request any more.
+    pub(in crate::gateway) fn call_off_rival(&mut self, id: ExchangeId) {
+        if let Some(Race::Against(rival)) = self.exchanges.get(id).map(|it| it.race) {
+            self.call_off(rival);
+        }
+    }
+
     /// The rival takes the place of the exchange that it runs against.
     pub(in crate::gateway) fn take_over(&mut self, id: ExchangeId) {
         let Some(Race::RivalOf(other)) = self.exchanges.get(id).map(|it| it.race) else {
@@ -97,13 +104,15 @@ impl Shard {
         };
         // Of one that is called off early nothing is learnt: how long it would take is not known.
         self.waited_in_vain(other);
+        // One that still has its place has not failed.
+        let late = self.exchanges.get(other).and_then(Exchange::target);
         let Some(withdrawn) = self.withdraw(other) else {
             return;
         };
         let Some(exchange) = self.exchanges.get_mut(id) else {
             return;
         };
-        exchange.take_place_of(withdrawn);
+        exchange.take_place_of(withdrawn, late);
         exchange.rearm(&mut self.ctx);
         if let Some(client) = self.clients.get_mut(exchange.client) {
             client.exchange = Some(id);
@@ -177,12 +186,14 @@ impl Exchange {
             clock: AlarmClock::default(),
             started: self.started,
             due: self.due,
+            patience: self.patience,
             access,
         })
     }
 
-    /// Takes over the client, and what was done for it.
-    fn take_place_of(&mut self, other: Exchange) {
+    /// Takes over the client, and what was done for it. The target that is `late` may be asked
+    /// again.
+    fn take_place_of(&mut self, other: Exchange, late: Option<usize>) {
         let mut access = other.access;
         access.provider = self.access.provider.take();
         access.dropped = core::mem::take(&mut self.access.dropped);
@@ -190,10 +201,11 @@ impl Exchange {
         self.request = other.request;
         self.opened = other.opened;
         self.due = other.due;
+        self.patience = other.patience;
         for phase in [Phase::Total, Phase::Hold, Phase::KeepAlive] {
             self.deadlines.copy(phase, &other.deadlines);
         }
-        self.plan.take_over(other.plan);
+        self.plan.take_over(other.plan, late);
         self.race = Race::Alone;
     }
 }

@@ -69,6 +69,10 @@ impl Shard {
         });
         client.exchange = Some(exchange_id);
         client.glimpse = None;
+        if let Some(exchange) = self.exchanges.get_mut(exchange_id) {
+            // The client's patience may end before its request does.
+            exchange.rearm(&mut self.ctx);
+        }
         if client.http.waits_for_continue() {
             self.expect_continue(id, exchange_id);
         }
@@ -280,7 +284,7 @@ impl Exchange {
         self.judge_caller(&head);
         match patience::told(&head.fields) {
             Ok(None) => {}
-            Ok(Some(patience)) => self.is_due(self.started + patience),
+            Ok(Some(patience)) => self.is_patient_until(self.started + patience),
             Err(failure) => self.refuse(*failure),
         }
         if let Some(Endpoint::Generate(_)) = self.request.endpoint {
@@ -428,6 +432,7 @@ fn new_exchange(id: ExchangeId, client: &Client, head: RequestHead, ctx: &mut Ct
         clock: AlarmClock::default(),
         started: ctx.now.mono,
         due: Instant::FAR,
+        patience: Instant::FAR,
         access: Box::new(access),
     }
 }

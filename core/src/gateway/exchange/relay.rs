@@ -11,6 +11,7 @@ use super::super::ctx::{Ctx, UpstreamId};
 use super::super::io::Work;
 use super::deadlines::Phase;
 use super::gather::Gather;
+use super::mask::mask;
 use super::plan::Told;
 use super::respond::Passed;
 use super::state::{State, Step};
@@ -247,6 +248,8 @@ impl Shard {
             || progress.is_complete
             || (progress.has_content && is_continued);
         if is_enough || is_too_much_to_hold {
+            // What goes to the client decides a race, even if it is no content.
+            self.race_won(id);
             self.commit(id);
         }
         if let Some(failure) = failure {
@@ -277,9 +280,8 @@ impl Shard {
             self.attempt_over(id, Told::new(failure));
             return;
         }
-        if retry::next(&failure) != Next::Nowhere
-            && let Some((said, encoder)) = streaming.relay.break_off()
-        {
+        let may_go_on = retry::next(&failure) != Next::Nowhere && self.ctx.now.mono < exchange.due;
+        if may_go_on && let Some((said, encoder)) = streaming.relay.break_off() {
             // What it said last goes out before the next one speaks.
             self.flush_stream(id);
             if let Some(exchange) = self.exchanges.get_mut(id) {
@@ -333,15 +335,14 @@ impl Shard {
 
     /// The model had finished, and neither usage nor the end came: that is complete.
     pub(in crate::gateway) fn stop_waiting_for_end(&mut self, id: ExchangeId) {
-        let is_held_back = self.is_client_queue_full(id);
+        let is_unread = self.is_client_full(id);
         let Some(exchange) = self.exchanges.get_mut(id) else {
             return;
         };
-        if is_held_back {
-            // It is the client that is slow: what is missing may be here, and is not looked at.
-            let later = self.ctx.now.mono + ENDING_TIME;
-            exchange.deadlines.set(Phase::Ending, later);
-            exchange.rearm(&mut self.ctx);
+        if is_unread {
+            // It may have come: it is read when the client has taken what came before.
+            let deadline = self.ctx.now.mono + ENDING_TIME;
+            exchange.deadlines.set(Phase::Ending, deadline);
             return;
         }
         let Answer::Stream(streaming) = &mut exchange.answer else {
@@ -438,7 +439,8 @@ impl Shard {
         }
         let finished = match finished {
             Ok(finished) => *finished,
-            Err(failure) => {
+            Err(mut failure) => {
+                mask(&mut failure, exchange.key().map(|key| &key.secret));
                 self.close_upstream_of(id);
                 self.attempt_over(id, Told::new(*failure));
                 return;
@@ -561,8 +563,10 @@ impl Exchange {
 
     /// A stream of which nothing has come.
     pub(in crate::gateway) fn streaming(&self, ctx: &Ctx) -> Streaming {
+        let mut relay = self.relay(self.meta(ctx), &ctx.limits);
+        relay.hide(self.key().map(|key| key.secret.clone()));
         Streaming {
-            relay: self.relay(self.meta(ctx), &ctx.limits),
+            relay,
             decoder: None,
             undecoded: None,
             fields: None,

@@ -5,10 +5,10 @@ use http::{Method, StatusCode};
 
 use super::super::Shard;
 use super::deadlines::Phase;
+use super::mask::without_key;
 use super::plan::{ErrorAnswer, Told};
 use super::{Answer, Exchange, Holding};
 use crate::base::{ExchangeId, OutBuf};
-use crate::config::Secret;
 use crate::dialect::{Dialect, StreamEncoder};
 use crate::ir::{Class, Delta, Failure};
 use crate::policy::retry::retry_after;
@@ -119,8 +119,15 @@ impl Shard {
             self.attempt_failed(id, failure);
             return;
         }
-        if let Answer::Stream(streaming) = core::mem::take(&mut exchange.answer) {
-            exchange.note(streaming.relay.watched(), streaming.relay.broken_events());
+        match core::mem::take(&mut exchange.answer) {
+            Answer::Stream(streaming) => {
+                exchange.note(streaming.relay.watched(), streaming.relay.broken_events());
+            }
+            Answer::Local(local) => {
+                exchange.opened = local.broken_off();
+                exchange.access.finish = None;
+            }
+            Answer::Whole(_) | Answer::None => {}
         }
         exchange.access.outcome = Outcome::Failed {
             class: failure.class,
@@ -176,7 +183,7 @@ impl Shard {
         } = *holding;
         let bytes_max = self.ctx.limits.shard.response_bytes_max;
         let body = coding::decode_whole(&codings, body, bytes_max).unwrap_or_default();
-        let body = without_key(body, key.as_ref().map(Secret::expose));
+        let body = without_key(body, key.as_ref());
         let mut failure = upstream.decode_failure(status, &body, &self.ctx.limits);
         failure.upstream_status = Some(status);
         if failure.retry_after.is_none() {
@@ -216,6 +223,7 @@ impl Shard {
             Answer::Stream(streaming) => {
                 streaming.is_committed = true;
                 exchange.deadlines.clear(Phase::Hold);
+                exchange.deadlines.clear(Phase::Hedge);
                 if exchange.plan.said.is_some()
                     && let Some(encoder) = exchange.opened.take()
                 {
@@ -386,27 +394,6 @@ impl Shard {
     }
 }
 
-/// Upstreams have been seen to repeat the key that they refuse: it is ours, not the client's.
-fn without_key(body: Bytes, key: Option<&str>) -> Bytes {
-    const MASK: &[u8] = b"[redacted]";
-    let Some(key) = key.filter(|key| key.len() >= 4) else {
-        return body;
-    };
-    let finder = memchr::memmem::Finder::new(key);
-    if finder.find(&body).is_none() {
-        return body;
-    }
-    let mut masked = Vec::with_capacity(body.len());
-    let mut rest = body.as_ref();
-    while let Some(at) = finder.find(rest) {
-        masked.extend_from_slice(rest.get(..at).unwrap_or_default());
-        masked.extend_from_slice(MASK);
-        rest = rest.get(at + key.len()..).unwrap_or_default();
-    }
-    masked.extend_from_slice(rest);
-    Bytes::from(masked)
-}
-
 /// Fields of an upstream's answer that may go on to the client.
 #[derive(Clone, Copy)]
 pub(in crate::gateway) struct Passed<'a> {
@@ -484,8 +471,9 @@ impl<'a> ResponseFields<'a> {
 
 fn is_passed(name: &[u8]) -> bool {
     // Whose account it is that was asked is nobody's business.
-    let is_account = memchr::memmem::find(&name.to_ascii_lowercase(), b"organization").is_some();
-    if is_account {
+    let lower = name.to_ascii_lowercase();
+    let is_in = |word: &&[u8]| memchr::memmem::find(&lower, word).is_some();
+    if [&b"organization"[..], b"project"].iter().any(is_in) {
         return false;
     }
     PASSED

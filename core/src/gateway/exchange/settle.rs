@@ -5,7 +5,6 @@ use super::super::Shard;
 use super::super::ctx::Ctx;
 use super::gather::Gather;
 use super::plan;
-use super::race::Race;
 use super::respond::send_failure;
 use super::state::Step;
 use super::{Answer, Exchange};
@@ -65,9 +64,7 @@ impl Shard {
                 Outcome::ClientGone => Ending::CalledOff,
             };
             exchange.note_attempt(self.ctx.now.mono, ending);
-            if let Race::Against(rival) = exchange.race {
-                self.call_off(rival);
-            }
+            self.call_off_rival(id);
             self.leave(id, verdict);
         }
         self.depart(id);

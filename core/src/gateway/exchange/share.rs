@@ -240,6 +240,7 @@ impl Exchange {
         swap(&mut self.access.dropped, &mut other.access.dropped);
         swap(&mut self.access.waited, &mut other.access.waited);
         self.due = other.due;
+        self.patience = other.patience;
         let total = self.timers().map(|timers| timers.total);
         if let Some(total) = total.filter(|_| self.plan.attempts > 0) {
             self.due = self.due.min(self.started + total);

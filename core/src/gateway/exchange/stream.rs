@@ -9,9 +9,11 @@
 
 use bytes::{Bytes, BytesMut};
 
+use super::mask::{mask, without_key};
 use super::resume::{Said, Splice};
 use crate::base::limits::{JsonLimits, SseLimits};
 use crate::base::{Limits, OutBuf};
+use crate::config::Secret;
 use crate::dialect::{Dialect, ReplyMeta, StreamDecoder, StreamEncoder, Watch, Watched};
 use crate::ir::{BlockKind, Class, Collector, Delta, Failure, PartKind, Piece};
 use crate::wire::json::Tape;
@@ -31,6 +33,8 @@ pub(in crate::gateway) struct StreamRelay {
     broken_events_max: usize,
     broken_events: u32,
     failure: Option<Box<Failure>>,
+    /// With what the upstream was asked, and must not be told in its errors.
+    key: Option<Secret>,
     /// What was said, if it may be continued should this answer break.
     said: Option<Box<Said>>,
     /// Joins this answer to one that broke.
@@ -179,6 +183,11 @@ impl StreamRelay {
         }
     }
 
+    /// Tells no errors with this in them.
+    pub(in crate::gateway) fn hide(&mut self, key: Option<Secret>) {
+        self.key = key;
+    }
+
     fn new(way: Way, limits: &Limits) -> StreamRelay {
         let sse: &SseLimits = &limits.sse;
         StreamRelay {
@@ -191,6 +200,7 @@ impl StreamRelay {
             broken_events_max: limits.shard.broken_events_max,
             broken_events: 0,
             failure: None,
+            key: None,
             said: None,
             splice: None,
             watched: Watched::default(),
@@ -451,11 +461,13 @@ impl StreamRelay {
             self.broken_in_row = 0;
         }
         let seen = watch.look(name, data, root);
-        if let Some(failure) = seen.failure {
+        if let Some(mut failure) = seen.failure {
+            mask(&mut failure, self.key.as_ref());
             let error = root.and_then(|root| root.get("error"));
             if error.is_some_and(|error| !error.is_null()) {
                 // It is in the client's API already.
-                self.output.put(raw);
+                let raw = without_key(Bytes::copy_from_slice(raw), self.key.as_ref());
+                self.output.push(raw);
                 self.failure = Some(failure);
             } else {
                 self.fail(*failure);
@@ -492,9 +504,10 @@ impl StreamRelay {
         };
         let mut taken = core::mem::take(deltas);
         let mut spliced = Vec::new();
-        for delta in taken.drain(..) {
+        for mut delta in taken.drain(..) {
             note(&delta, &mut self.status, &mut self.watched);
-            if let Delta::Failure(failure) = &delta {
+            if let Delta::Failure(failure) = &mut delta {
+                mask(failure, self.key.as_ref());
                 self.failure = Some(failure.clone());
                 if self.said.is_some() {
                     continue;

@@ -2,14 +2,34 @@
 
 use std::sync::Arc;
 
+use super::super::super::Shard;
 use super::super::super::prepare::{Destination, Prompt, Routed};
 use super::super::deadlines::Phase;
 use super::super::{Answer, Exchange};
-use super::provider_name;
-use crate::base::Instant;
+use super::{Found, provider_name};
+use crate::base::{ExchangeId, Instant};
 use crate::config::{Credentials, Key, Manner, Upstream};
 use crate::ir::Usage;
 use crate::record::{Attempted, Ending};
+
+impl Shard {
+    /// Whether another target than the one that is asked would take the request now.
+    pub(in crate::gateway::exchange) fn is_free_elsewhere(&mut self, id: ExchangeId) -> bool {
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return false;
+        };
+        let asked = exchange.target();
+        if !exchange.has_other_target() {
+            return false;
+        }
+        exchange.plan.out.extend(asked);
+        let found = self.find(id);
+        if let (Some(_), Some(exchange)) = (asked, self.exchanges.get_mut(id)) {
+            exchange.plan.out.pop();
+        }
+        matches!(found, Found::Seat(..))
+    }
+}
 
 impl Exchange {
     pub(in crate::gateway) fn routed(&self) -> Option<&Routed> {
