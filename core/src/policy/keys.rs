@@ -78,8 +78,8 @@ pub enum NoKey {
     Refused(Class),
     /// The first will be usable at this time.
     Until(Instant),
-    /// The first will be usable when an answer ends.
-    Busy,
+    /// The first will be usable when an answer ends; or at this time, if no answer does before.
+    Busy(Option<Instant>),
 }
 
 /// How a key fares, for dashboards.
@@ -282,7 +282,7 @@ impl Key {
         }
         let is_full = limits.concurrent.is_some_and(|max| self.in_flight >= max);
         if self.is_suspect && self.is_probing || is_full {
-            return Err(NoKey::Busy);
+            return Err(NoKey::Busy(None));
         }
         let mut at = now;
         if let Some(max) = limits.requests_per_minute {
@@ -302,11 +302,11 @@ impl Key {
 fn sooner(one: NoKey, other: NoKey) -> NoKey {
     match (one, other) {
         (NoKey::Until(one), NoKey::Until(other)) => NoKey::Until(one.min(other)),
-        (NoKey::Busy, _) | (_, NoKey::Busy) => NoKey::Busy,
-        (NoKey::Until(until), NoKey::Refused(_)) | (NoKey::Refused(_), NoKey::Until(until)) => {
-            NoKey::Until(until)
+        (NoKey::Busy(until), NoKey::Until(at)) | (NoKey::Until(at), NoKey::Busy(until)) => {
+            NoKey::Busy(Some(until.map_or(at, |until| until.min(at))))
         }
-        (NoKey::Refused(_), NoKey::Refused(class)) => NoKey::Refused(class),
+        (NoKey::Busy(one), NoKey::Busy(other)) => NoKey::Busy(one.into_iter().chain(other).min()),
+        (NoKey::Refused(_), better) | (better, NoKey::Refused(_)) => better,
     }
 }
 
@@ -355,7 +355,9 @@ mod tests {
         // One request finds out, however many wait.
         assert!(ring.take(0, 0, at(500)));
         for _ in 0..1_000 {
-            assert_eq!(choose(&mut ring, 7, at(500)), Err(NoKey::Busy));
+            // The other key may be free before.
+            let busy = Err(NoKey::Busy(Some(at(900))));
+            assert_eq!(choose(&mut ring, 7, at(500)), busy);
         }
         ring.release(0, true, 0, None, at(500));
         assert_eq!(choose(&mut ring, 7, at(500)), Ok(0));
@@ -389,7 +391,7 @@ mod tests {
         assert_eq!(choose(&mut ring, 1, at(599_000)), refused);
         assert_eq!(choose(&mut ring, 1, at(601_000)), Ok(0));
         assert!(ring.take(0, 0, at(601_000)));
-        assert_eq!(choose(&mut ring, 1, at(601_000)), Err(NoKey::Busy));
+        assert_eq!(choose(&mut ring, 1, at(601_000)), Err(NoKey::Busy(None)));
         ring.accept(0, at(601_000));
         assert_eq!(choose(&mut ring, 1, at(601_000)), Ok(0));
         ring.release(0, true, 0, None, at(601_000));
@@ -408,7 +410,7 @@ mod tests {
         let mut ring = KeyRing::new(1);
         ring.take(0, 400, at(0));
         ring.take(0, 400, at(0));
-        assert_eq!(choose(&mut ring, 100, at(0)), Err(NoKey::Busy));
+        assert_eq!(choose(&mut ring, 100, at(0)), Err(NoKey::Busy(None)));
         ring.release(0, false, 400, Some(900), at(0));
         assert_eq!(choose(&mut ring, 100, at(0)), Err(NoKey::Until(at(65_000))));
         ring.release(0, false, 400, Some(0), at(1_000));

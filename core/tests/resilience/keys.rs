@@ -275,3 +275,29 @@ fn a_request_whose_key_cools_while_it_connects_goes_out_with_another() {
     assert_eq!(answer.field("x-tollgate-attempts"), Some("1"));
     assert_eq!(play.world.finish().len(), 2);
 }
+
+#[test]
+fn a_key_that_cools_no_longer_is_used_while_another_one_is_busy() {
+    let busy = "\"key-2\"]\nkey_limits.concurrent = 1";
+    let mut play = Play::new(&TWO_KEYS.replace("\"key-2\"]", busy));
+    play.ask(Dialect::OpenAiChat, false);
+    let (_, _, held) = play.asked();
+    let client = play.ask(Dialect::OpenAiChat, false);
+    let (conn, _, request) = play.asked();
+    assert_ne!(request.field("authorization"), held.field("authorization"));
+    let limited = error(429).field("retry-after", "2");
+    play.world.send(conn, limited.bytes(1 << 20));
+    let later = play.ask(Dialect::OpenAiChat, false);
+    assert!(play.pending().is_empty());
+    play.world.pass(Duration::from_secs(2));
+    let good = well(Dialect::OpenAiChat, false);
+    for client in [client, later] {
+        let cooled = key_of(&mut play, &good);
+        assert_eq!(
+            request.field("authorization"),
+            Some(&*format!("Bearer {cooled}"))
+        );
+        assert_eq!(play.answer(client).status(), 200);
+    }
+    play.world.finish();
+}

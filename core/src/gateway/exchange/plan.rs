@@ -684,7 +684,7 @@ impl Search {
             _ => Some(self.key(upstream.provider, state?)?),
         };
         if let Some(resource) = lines.obstacle(upstream, self.priority, self.is_next) {
-            self.waits.add(upstream.provider, resource, None);
+            self.waits.add(upstream.provider, resource, None, true);
             return None;
         }
         Some(key)
@@ -703,8 +703,8 @@ impl Search {
         {
             Ok(key) => return Some(key),
             Err(NoKey::Refused(class)) => self.refused = Some((class, provider)),
-            Err(NoKey::Busy) => self.waits.add(provider, line, None),
-            Err(NoKey::Until(at)) => self.waits.add(provider, line, Some(at)),
+            Err(NoKey::Busy(until)) => self.waits.add(provider, line, until, true),
+            Err(NoKey::Until(at)) => self.waits.add(provider, line, Some(at), false),
         }
         None
     }
