@@ -301,3 +301,20 @@ fn a_key_that_cools_no_longer_is_used_while_another_one_is_busy() {
     }
     play.world.finish();
 }
+
+#[test]
+fn a_limit_met_under_an_earlier_config_sends_nobody_to_the_same_key_at_once() {
+    for status in [429, 401] {
+        let mut play = Play::new(TWO_KEYS);
+        let client = play.ask(Dialect::OpenAiChat, false);
+        play.world
+            .reload(std::sync::Arc::new(super::play::snapshot(TWO_KEYS)));
+        let limited = error(status).field("retry-after", "30");
+        let own = key_of(&mut play, &limited);
+        for (_, _, request) in play.pending() {
+            let other = request.field("authorization").unwrap();
+            assert_ne!(other, format!("Bearer {own}"), "the key cools");
+        }
+        assert_eq!(play.answer(client).status(), status);
+    }
+}

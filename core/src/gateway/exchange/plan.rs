@@ -531,7 +531,8 @@ impl Shard {
                 // A limit may be waited out, and another key may be had.
                 let is_limit = class == Class::RateLimit;
                 let keys = exchange.provider().map_or(0, |it| it.keys().len());
-                let is_known = seat.is_some_and(|seat| seat.generation.is_some());
+                let is_known =
+                    seat.is_some_and(|seat| seat.generation == Some(self.ctx.generation));
                 if !is_known || keys == 0 || (keys == 1 && !is_limit) {
                     exchange.plan.rule_out(target);
                 }
