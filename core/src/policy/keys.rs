@@ -231,13 +231,19 @@ impl KeyRing {
         }
     }
 
-    /// The provider accepted a request with the key that went out at `sent`. Says whether that was
-    /// in doubt.
-    pub fn accept(&mut self, index: usize, sent: Instant) -> bool {
-        let key = self.keys.get_mut(index);
-        let Some(key) = key.filter(|key| !key.is_suspect || sent > key.suspect_since) else {
+    /// The provider accepted a request with the key that went out at `sent`. If that was the one
+    /// that finds out, it has, and counts as such no longer. Says whether others may be sent now
+    /// that could not be before.
+    pub fn accept(&mut self, index: usize, is_probe: bool, sent: Instant) -> bool {
+        let Some(key) = self.keys.get_mut(index) else {
             return false;
         };
+        key.is_probing &= !is_probe;
+        // A key that cools for no time is asked again in the same moment.
+        let is_news = sent > key.suspect_since || is_probe && sent == key.suspect_since;
+        if key.is_suspect && !is_news {
+            return is_probe;
+        }
         key.refused = None;
         key.strikes = 0;
         core::mem::take(&mut key.is_suspect)
@@ -361,9 +367,9 @@ mod tests {
         }
         ring.release(0, true, 0, None, at(500));
         assert_eq!(choose(&mut ring, 7, at(500)), Ok(0));
-        assert!(!ring.accept(0, at(0)), "it was sent before");
-        assert!(ring.accept(0, at(500)));
-        assert!(!ring.accept(0, at(500)));
+        assert!(!ring.accept(0, false, at(0)), "it was sent before");
+        assert!(ring.accept(0, false, at(500)));
+        assert!(!ring.accept(0, false, at(500)));
     }
 
     #[test]
@@ -377,7 +383,7 @@ mod tests {
             let before = Instant::from_nanos(now.as_nanos() - 1);
             assert_eq!(choose(&mut ring, 7, before), Err(NoKey::Until(now)));
         }
-        ring.accept(0, now + Duration::from_nanos(1));
+        ring.accept(0, false, now + Duration::from_nanos(1));
         ring.cool(0, None, now);
         assert_eq!(choose(&mut ring, 7, now + Duration::from_secs(1)), Ok(0));
     }
@@ -392,7 +398,7 @@ mod tests {
         assert_eq!(choose(&mut ring, 1, at(601_000)), Ok(0));
         assert!(ring.take(0, 0, at(601_000)));
         assert_eq!(choose(&mut ring, 1, at(601_000)), Err(NoKey::Busy(None)));
-        ring.accept(0, at(601_000));
+        ring.accept(0, true, at(601_000));
         assert_eq!(choose(&mut ring, 1, at(601_000)), Ok(0));
         ring.release(0, true, 0, None, at(601_000));
         assert_eq!(ring.in_flight(), 0);

@@ -318,3 +318,18 @@ fn a_limit_met_under_an_earlier_config_sends_nobody_to_the_same_key_at_once() {
         assert_eq!(play.answer(client).status(), status);
     }
 }
+
+#[test]
+fn a_probe_that_was_answered_holds_up_nobody_however_long_its_answer_is() {
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
+    // It is asked again in the same moment.
+    let mut play = Play::new(&one_key(""));
+    play.ask(Dialect::OpenAiChat, true);
+    key_of(&mut play, &error(429).field("retry-after", "0"));
+    let (conn, ..) = play.asked();
+    play.world.send(conn, head);
+    play.ask(Dialect::OpenAiChat, true);
+    play.ask(Dialect::OpenAiChat, true);
+    assert_eq!(play.pending().len(), 2);
+    play.world.finish();
+}

@@ -93,3 +93,27 @@ fn each_shard_keeps_to_its_share_of_a_key() {
     play.ask(Dialect::Anthropic, false);
     assert_eq!(play.reply_well(false), SECOND);
 }
+
+#[test]
+fn news_of_a_limit_while_a_probe_is_on_its_way_holds_up_nobody_for_long() {
+    let alone = CHAIN.replace(", \"second/two\"", "");
+    let (mut one, mut other) = (of_two(&alone), of_two(&alone));
+    let limited = error(429).field("retry-after", "1");
+    other.ask(Dialect::Anthropic, true);
+    other.reply(&limited);
+    other.world.pass(Duration::from_secs(1));
+    let (probe, ..) = other.asked();
+    one.world.pass(Duration::from_secs(1));
+    one.ask(Dialect::Anthropic, true);
+    one.reply(&limited);
+    news(&mut one)
+        .into_iter()
+        .for_each(|it| other.world.hear(it));
+    // A long answer begins.
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
+    other.world.send(probe, head);
+    other.ask(Dialect::Anthropic, true);
+    assert!(other.pending().is_empty(), "it cools again");
+    other.world.pass(Duration::from_secs(1));
+    assert_eq!(other.pending().len(), 1);
+}

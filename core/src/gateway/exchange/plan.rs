@@ -297,13 +297,14 @@ impl Shard {
         let Some(exchange) = self.exchanges.get_mut(id) else {
             return;
         };
-        let Some(seat) = &exchange.plan.seat else {
+        let Some(seat) = &mut exchange.plan.seat else {
             return;
         };
+        let is_probe = core::mem::take(&mut seat.is_key_probe);
         let (provider, key, since) = (seat.provider, seat.key, seat.since);
         if seat.generation == Some(self.ctx.generation)
             && let (Some(key), Some(state)) = (key, self.providers.get_mut(provider))
-            && state.keys.accept(key, since)
+            && state.keys.accept(key, is_probe, since)
         {
             self.lines.wake(Resource::Provider(provider));
         }
