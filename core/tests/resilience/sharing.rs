@@ -246,8 +246,10 @@ fn what_befell_the_first_alone_is_not_the_others_answer() {
     let (conn, ..) = play.asked();
     play.world.pass(Duration::from_secs(2));
     assert_eq!(play.answer(first).status(), 504);
-    assert!(play.world.is_closed(conn));
-    assert_eq!(play.reply_well(false), FIRST);
+    assert!(!play.world.is_closed(conn), "it goes on for the others");
+    assert!(play.pending().is_empty(), "and is not asked again");
+    let reply = well(Dialect::Anthropic, false);
+    play.world.send(conn, reply.bytes(1 << 20));
     others.iter().for_each(|&client| is_well(&play, client));
     // It has to leave a line, or waits there in vain: those who came later wait longer.
     let narrow = SHARED.replace("\"none\"", "\"none\"\nconcurrent = 1");
@@ -318,6 +320,23 @@ fn followers_have_a_bound() {
     }
     for client in clients {
         is_well(&play, client);
+    }
+    play.world.finish();
+}
+
+#[test]
+fn a_call_that_takes_too_long_is_not_made_again_for_each_of_the_others() {
+    let mut play = Play::new(&format!("timers.total = \"20s\"\n{SHARED}"));
+    let first = same(&mut play);
+    play.world.pass(Duration::from_millis(100));
+    let others: Vec<_> = (0..3).map(|_| same(&mut play)).collect();
+    play.asked();
+    play.world.pass(Duration::from_secs(20));
+    assert!(play.pending().is_empty());
+    assert_eq!(play.world.upstreams().len(), 1, "asked once");
+    assert_eq!(play.answer(first).status(), 504);
+    for client in others {
+        assert_eq!(play.answer(client).status(), 504);
     }
     play.world.finish();
 }

@@ -2,9 +2,9 @@
 //! the caller wants that (`coalesce`).
 //!
 //! The first of these requests leads, the others follow: they wait in `Choosing` without a place
-//! anywhere, and get what the leader gets, an error too. When the leader's client leaves, the first
-//! follower's client takes its place at what is under way. What befell the leader alone (it was not
-//! let in, or its own time was up) is not the others' answer: the first of them leads then.
+//! anywhere, and get what the leader gets, an error too. When the leader's client leaves, or its
+//! time is up, the first follower's client takes its place at what is under way. What befell the
+//! leader alone (it was not let in) is not the others' answer: the first of them leads then.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ use super::super::auth;
 use super::Exchange;
 use super::deadlines::Phase;
 use super::respond::Passed;
-use crate::base::{ExchangeId, Instant, OutBuf};
+use crate::base::{ExchangeId, OutBuf};
 use crate::config::{Credentials, Provider};
 use crate::record::Outcome;
 
@@ -95,7 +95,7 @@ impl Shard {
         let Some(exchange) = self.exchanges.get(id) else {
             return;
         };
-        if !matches!(exchange.flight, Flight::Leads(_)) || exchange.is_own_failure(now) {
+        if !matches!(exchange.flight, Flight::Leads(_)) || exchange.is_own_failure() {
             return;
         }
         let access = exchange.access.clone();
@@ -127,8 +127,8 @@ impl Shard {
         }
     }
 
-    /// The client of the request left: another's takes its place, if one follows. Gives the
-    /// exchange whose client left.
+    /// The client of the request left, or its time is up: another's takes its place, if one
+    /// follows. Gives the exchange whose client that was.
     pub(in crate::gateway) fn hand_over(&mut self, id: ExchangeId) -> ExchangeId {
         let flight = self.exchanges.get(id).map(|exchange| exchange.flight);
         let Some(Flight::Leads(asked)) = flight else {
@@ -223,9 +223,9 @@ impl Exchange {
     }
 
     /// Whether it failed for a reason that others need not share.
-    fn is_own_failure(&self, now: Instant) -> bool {
+    fn is_own_failure(&self) -> bool {
         let is_failed = matches!(self.access.outcome, Outcome::Failed { .. });
-        is_failed && (self.plan.attempts == 0 || now >= self.due)
+        is_failed && self.plan.attempts == 0
     }
 
     /// Both exchange their clients, with all that is theirs; what was done for this one stays.
