@@ -6,7 +6,7 @@ use tollgate_core::dialect::Dialect;
 use tollgate_core::record::Outcome;
 
 use super::fixtures::{request, whole};
-use super::play::{FIRST, Play, SECOND, error, well};
+use super::play::{FIRST, Play, SECOND, error, snapshot, well};
 use super::support::http;
 use super::support::talk::{self, Reply};
 use super::support::world::{Conn, End};
@@ -338,5 +338,24 @@ fn a_call_that_takes_too_long_is_not_made_again_for_each_of_the_others() {
     for client in others {
         assert_eq!(play.answer(client).status(), 504);
     }
+    play.world.finish();
+}
+
+#[test]
+fn requests_under_different_configs_share_nothing() {
+    let mut play = Play::new(SHARED);
+    let body = request(Dialect::Anthropic, false).to_string();
+    let key = ("authorization", "Bearer shares-0123456789abcdef");
+    let whole = http::request("/v1/messages", &[key], body.as_bytes());
+    let old = play.world.client();
+    let (start, end) = whole.split_at(whole.len() - 5);
+    play.world.send(old, start.to_vec());
+    let other = SHARED.replace("\"first/one\", ", "");
+    play.world.reload(std::sync::Arc::new(snapshot(&other)));
+    play.world.send(old, end.to_vec());
+    let new = play.world.client();
+    play.world.send(new, whole);
+    let ports: Vec<_> = play.pending().iter().map(|it| it.1).collect();
+    assert_eq!(ports, [FIRST, SECOND]);
     play.world.finish();
 }

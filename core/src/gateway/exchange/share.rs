@@ -7,6 +7,7 @@
 //! leader alone (it was not let in) is not the others' answer: the first of them leads then.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
@@ -48,7 +49,10 @@ impl Shard {
     /// The request is ready to be sent: alone, or for others too; or another one is already.
     pub(in crate::gateway) fn join(&mut self, id: ExchangeId) {
         let generation = self.ctx.generation;
+        let snapshot = &self.ctx.snapshot;
         let exchange = self.exchanges.get(id);
+        // One that began under an earlier config may ask another target.
+        let exchange = exchange.filter(|it| Arc::ptr_eq(&it.snapshot, snapshot));
         match exchange.and_then(|exchange| exchange.asked(generation)) {
             Some(asked) => self.join_those_who(id, asked),
             None => self.choose(id),
