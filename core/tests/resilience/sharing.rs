@@ -359,3 +359,30 @@ fn requests_under_different_configs_share_nothing() {
     assert_eq!(ports, [FIRST, SECOND]);
     play.world.finish();
 }
+
+#[test]
+fn those_who_followed_go_on_under_a_new_config_like_all_who_wait() {
+    let narrow = SHARED.replace("\"none\"", "\"none\"\nconcurrent = 1");
+    let narrow = narrow.replace(", \"second/two\"", "");
+    let narrow = narrow.replace("length_max = 1", "length_max = 9");
+    let mut play = Play::new(&narrow);
+    for _ in 0..2 {
+        let other = Ask {
+            caller: "does-not",
+            ..Ask::default()
+        };
+        ask(&mut play, other);
+        play.world.pass(Duration::from_secs(1));
+    }
+    let first = same(&mut play);
+    play.world.pass(Duration::from_secs(4));
+    let second = same(&mut play);
+    play.world.reload(std::sync::Arc::new(snapshot(&narrow)));
+    assert_eq!(play.pending().len(), 2, "of both configs one");
+    play.world.pass(Duration::from_secs(6));
+    assert_eq!(play.answer(first).status(), 529);
+    assert_eq!(play.pending().len(), 2);
+    assert!(is_silent(&play, second));
+    assert_eq!(play.world.usage().waiting, 1);
+    play.world.finish();
+}

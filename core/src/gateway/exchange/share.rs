@@ -38,7 +38,7 @@ pub(in crate::gateway) enum Flight {
     /// Another one is asked for it.
     Follows(Asked),
     /// The one that it followed was not answered as others would be.
-    Left(Asked),
+    Left,
 }
 
 /// For each request that others may follow, those that do.
@@ -81,8 +81,15 @@ impl Shard {
 
     /// A request goes on that waited in vain, or for one that it followed.
     pub(in crate::gateway) fn choose_pending(&mut self, id: ExchangeId) {
-        match self.exchanges.get(id).map(|exchange| exchange.flight) {
-            Some(Flight::Left(asked)) => self.join_those_who(id, asked),
+        match self.exchanges.get_mut(id) {
+            Some(exchange) if matches!(exchange.flight, Flight::Left) => {
+                // Meanwhile the config may be another, as for those who wait in a line.
+                if !Arc::ptr_eq(&exchange.snapshot, &self.ctx.snapshot) {
+                    exchange.adopt(&self.ctx.snapshot);
+                }
+                exchange.flight = Flight::Alone;
+                self.join(id);
+            }
             _ => self.choose(id),
         }
     }
@@ -159,9 +166,9 @@ impl Shard {
     pub(in crate::gateway) fn leave_flight(&mut self, id: ExchangeId) {
         for follower in self.land(id) {
             if let Some(exchange) = self.exchanges.get_mut(follower)
-                && let Flight::Follows(asked) = exchange.flight
+                && matches!(exchange.flight, Flight::Follows(_))
             {
-                exchange.flight = Flight::Left(asked);
+                exchange.flight = Flight::Left;
                 self.pending_choices.push_back(follower);
             }
         }
@@ -180,7 +187,7 @@ impl Shard {
                 }
                 Vec::new()
             }
-            Flight::Alone | Flight::Left(_) => Vec::new(),
+            Flight::Alone | Flight::Left => Vec::new(),
         }
     }
 }

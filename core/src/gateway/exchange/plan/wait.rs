@@ -288,7 +288,7 @@ impl Exchange {
 
     /// Goes on under another config, as far as that knows the model. Targets count from the
     /// beginning; attempts that were made still do.
-    fn adopt(&mut self, snapshot: &Arc<Snapshot>) {
+    pub(in crate::gateway::exchange) fn adopt(&mut self, snapshot: &Arc<Snapshot>) {
         debug_assert!(self.state == State::Choosing, "only those who wait");
         let Some(prepared) = self.prepared.as_deref() else {
             return;
