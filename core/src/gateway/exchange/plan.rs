@@ -54,8 +54,8 @@ pub(in crate::gateway) struct Plan {
     seat: Option<Seat>,
     /// Why the first attempt failed: what the client is told if none succeeds.
     first: Option<Box<Told>>,
-    /// Whether the last attempt's failure said when to come back.
-    is_told_when: bool,
+    /// Whether the limit that was met last holds for a time that nobody told.
+    is_guessed: bool,
     /// What the client was told by an attempt that broke, for the next one to continue.
     pub(in crate::gateway) said: Option<Box<Said>>,
     /// Whether the client is told the route's message, since no target could answer.
@@ -491,7 +491,9 @@ impl Shard {
             Blame::Client | Blame::Gateway | Blame::Key => Verdict::Nothing,
         };
         exchange.note_attempt(now, Ending::Failed(class));
-        exchange.plan.is_told_when = retry_after.is_some();
+        if class == Class::RateLimit {
+            exchange.plan.is_guessed = retry_after.is_none();
+        }
         let target = exchange.target();
         let seat = exchange.plan.seat;
         exchange.plan.remember(told);

@@ -132,7 +132,7 @@ impl Shard {
         let since = *exchange.plan.waits_since.get_or_insert(now);
         let patience = (since + exchange.snapshot.retry.wait_max).min(exchange.due);
         // How long a limit holds that was met just now is only guessed if nobody said.
-        let is_guess = exchange.plan.first.is_some() && !exchange.plan.is_told_when;
+        let is_guess = exchange.plan.is_guessed;
         let is_soon = wait
             .until()
             .is_some_and(|until| until <= patience && !is_guess);
