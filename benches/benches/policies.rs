@@ -74,7 +74,7 @@ impl Policies {
         self.breaker
             .ended(is_probe, Verdict::Well, now, limits, &mut self.rng);
         self.keys
-            .release(key, is_key_probe, TOKENS, Some(TOKENS + 1), now);
+            .release(key, is_key_probe, TOKENS, Some(TOKENS + 1), now, now);
     }
 }
 

@@ -169,14 +169,15 @@ impl KeyRing {
         })
     }
 
-    /// The request ended. Of the tokens that were expected, `used` were really used, if that is
-    /// known.
+    /// The request that took the key at `taken` ended. Of the tokens that were expected, `used` were
+    /// really used, if that is known.
     pub fn release(
         &mut self,
         index: usize,
         is_probe: bool,
         expected: u64,
         used: Option<u64>,
+        taken: Instant,
         now: Instant,
     ) {
         let Some(key) = self.keys.get_mut(index) else {
@@ -188,7 +189,7 @@ impl KeyRing {
         if used > expected {
             key.tokens.add(used - expected, now);
         } else {
-            key.tokens.take_back(expected - used, now);
+            key.tokens.take_back(expected - used, taken, now);
         }
     }
 
@@ -365,7 +366,7 @@ mod tests {
             let busy = Err(NoKey::Busy(Some(at(900))));
             assert_eq!(choose(&mut ring, 7, at(500)), busy);
         }
-        ring.release(0, true, 0, None, at(500));
+        ring.release(0, true, 0, None, at(500), at(500));
         assert_eq!(choose(&mut ring, 7, at(500)), Ok(0));
         assert!(!ring.accept(0, false, at(0)), "it was sent before");
         assert!(ring.accept(0, false, at(500)));
@@ -400,7 +401,7 @@ mod tests {
         assert_eq!(choose(&mut ring, 1, at(601_000)), Err(NoKey::Busy(None)));
         ring.accept(0, true, at(601_000));
         assert_eq!(choose(&mut ring, 1, at(601_000)), Ok(0));
-        ring.release(0, true, 0, None, at(601_000));
+        ring.release(0, true, 0, None, at(601_000), at(601_000));
         assert_eq!(ring.in_flight(), 0);
     }
 
@@ -417,9 +418,9 @@ mod tests {
         ring.take(0, 400, at(0));
         ring.take(0, 400, at(0));
         assert_eq!(choose(&mut ring, 100, at(0)), Err(NoKey::Busy(None)));
-        ring.release(0, false, 400, Some(900), at(0));
+        ring.release(0, false, 400, Some(900), at(0), at(0));
         assert_eq!(choose(&mut ring, 100, at(0)), Err(NoKey::Until(at(65_000))));
-        ring.release(0, false, 400, Some(0), at(1_000));
+        ring.release(0, false, 400, Some(0), at(0), at(1_000));
         assert_eq!(choose(&mut ring, 100, at(1_000)), Ok(0));
         ring.take(0, 10, at(1_000));
         assert_eq!(

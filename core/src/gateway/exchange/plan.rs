@@ -285,7 +285,9 @@ impl Shard {
         }
         if let (Some(key), Some(state)) = (seat.key, self.providers.get_mut(seat.provider)) {
             let (is_probe, tokens) = (seat.is_key_probe, seat.tokens);
-            state.keys.release(key, is_probe, tokens, used, now);
+            state
+                .keys
+                .release(key, is_probe, tokens, used, seat.since, now);
         }
         for resource in seat.resources() {
             self.lines.vacate(resource);
