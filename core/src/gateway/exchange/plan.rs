@@ -64,8 +64,8 @@ pub(in crate::gateway) struct Plan {
     waits_since: Option<Instant>,
     /// Where it stands in line.
     places: Vec<(Resource, Place)>,
-    /// Whether it looks because it is the next one in a line.
-    is_next: bool,
+    /// The line of which it is the next one, and therefore looks.
+    next_in: Option<Resource>,
     /// The client among whose requests it counts that are worked on.
     entered: Option<u64>,
 }
@@ -193,7 +193,7 @@ impl Shard {
             is_current: Arc::ptr_eq(&exchange.snapshot, &self.ctx.snapshot),
             is_alone: routed.is_alone(),
             priority: exchange.claim.standing.priority,
-            is_next: exchange.plan.is_next,
+            next_in: exchange.plan.next_in,
             closed: None,
             waits: Wait::default(),
             refused: None,
@@ -655,8 +655,8 @@ struct Search {
     /// Of those whose breaker is open, the target that is asked again first.
     closed: Option<(Instant, usize)>,
     priority: Priority,
-    /// Whether nobody else comes before it.
-    is_next: bool,
+    /// The line in which nobody else comes before it.
+    next_in: Option<Resource>,
     waits: Wait,
     refused: Option<(Class, usize)>,
 }
@@ -689,7 +689,7 @@ impl Search {
             0 => None,
             _ => Some(self.key(upstream.provider, state?)?),
         };
-        if let Some(resource) = lines.obstacle(upstream, self.priority, self.is_next) {
+        if let Some(resource) = lines.obstacle(upstream, self.priority, self.next_in) {
             self.waits.add(upstream.provider, resource, None, true);
             return None;
         }

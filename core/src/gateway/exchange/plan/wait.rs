@@ -89,7 +89,8 @@ impl Shard {
             return true;
         };
         let limit = queue::share(limit, self.balance.shards());
-        if self.lines.enter(standing, limit, exchange.plan.is_next) {
+        let is_next = exchange.plan.next_in == Some(Resource::Client(standing.client));
+        if self.lines.enter(standing, limit, is_next) {
             exchange.plan.entered = Some(standing.client);
             self.stop_waiting(id, &[Resource::Client(standing.client)]);
             return true;
@@ -99,14 +100,14 @@ impl Shard {
         false
     }
 
-    /// The request is the next one in a line: it looks whether it can go on.
-    pub(in crate::gateway) fn choose_woken(&mut self, id: ExchangeId) {
+    /// The request is the next one in the line for `resource`: it looks whether it can go on.
+    pub(in crate::gateway) fn choose_woken(&mut self, id: ExchangeId, resource: Resource) {
         if let Some(exchange) = self.exchanges.get_mut(id) {
-            exchange.plan.is_next = true;
+            exchange.plan.next_in = Some(resource);
         }
         self.choose(id);
         if let Some(exchange) = self.exchanges.get_mut(id) {
-            exchange.plan.is_next = false;
+            exchange.plan.next_in = None;
         }
     }
 
