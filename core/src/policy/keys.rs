@@ -193,6 +193,15 @@ impl KeyRing {
         }
     }
 
+    /// What took the key at `taken` was not sent, and counts for no limit. [`KeyRing::release`]
+    /// follows all the same.
+    pub fn give_back(&mut self, index: usize, tokens: u64, taken: Instant, now: Instant) {
+        if let Some(key) = self.keys.get_mut(index) {
+            key.requests.take_back(1, taken, now);
+            key.tokens.take_back(tokens, taken, now);
+        }
+    }
+
     /// The key met a limit: it is left alone as long as the provider asks, or for a time that
     /// grows; never shorter than it was to be left alone already. Says until when.
     pub fn cool(

@@ -117,3 +117,33 @@ fn news_of_a_limit_while_a_probe_is_on_its_way_holds_up_nobody_for_long() {
     other.world.pass(Duration::from_secs(1));
     assert_eq!(other.pending().len(), 1);
 }
+
+#[test]
+fn requests_that_were_not_sent_do_not_count_for_their_key() {
+    let limits = "\"key-1\"\nkey_limits.requests_per_minute = 8";
+    let alone = CHAIN.replace(", \"second/two\"", "");
+    let alone = alone.replace("127.0.0.1:9001", "first.test:9001");
+    let alone = alone.replace("\"key-1\"", limits);
+    let (mut one, mut other) = (of_two(&alone), of_two(&alone));
+    other.world.resolves = false;
+    let clients: Vec<_> = (0..4)
+        .map(|_| other.ask(Dialect::Anthropic, false))
+        .collect();
+    one.ask(Dialect::Anthropic, false);
+    one.reply(&error(429).field("retry-after", "1"));
+    for letter in news(&mut one) {
+        other.world.hear(letter);
+    }
+    other.world.resolve(FIRST);
+    assert!(other.pending().is_empty(), "the key cools");
+    other.world.pass(Duration::from_secs(1));
+    while !other.pending().is_empty() {
+        let (conn, ..) = other.pending().remove(0);
+        other.count(conn);
+        let good = well(Dialect::Anthropic, false);
+        other.world.send(conn, good.bytes(1 << 20));
+    }
+    for client in clients {
+        assert_eq!(other.answer(client).status(), 200);
+    }
+}

@@ -8,6 +8,7 @@ mod asked;
 mod candidates;
 mod learn;
 mod placing;
+mod unsent;
 mod wait;
 
 use core::time::Duration;
@@ -21,7 +22,7 @@ use self::wait::Wait;
 use super::super::Shard;
 use super::super::io::{Message, Work};
 use super::super::lines::{Lines, Resource};
-use super::super::prepare::{Destination, Encode, Prompt, Routed};
+use super::super::prepare::{Destination, Encode, Prompt};
 use super::super::provider::ProviderState;
 use super::super::target::TargetState;
 use super::deadlines::Phase;
@@ -384,7 +385,7 @@ impl Shard {
         {
             let message = "the gateway works on as many large requests as it may";
             let failure = Failure::new(Class::Overloaded, message).blame(Blame::Gateway);
-            self.leave(id, Verdict::Nothing);
+            self.leave_unsent(id);
             self.answer_failure(id, failure);
         }
         true
@@ -427,53 +428,10 @@ impl Shard {
                     exchange.plan.rule_out(exchange.target());
                     exchange.plan.remember(Told::new(*failure));
                 }
-                self.leave(id, Verdict::Nothing);
+                self.leave_unsent(id);
                 false
             }
         }
-    }
-
-    /// Whether key or target must be left alone by now, since something was learnt of them while
-    /// the connection was made.
-    pub(in crate::gateway) fn is_seat_lost(&self, id: ExchangeId) -> bool {
-        let now = self.ctx.now.mono;
-        let Some(exchange) = self.exchanges.get(id) else {
-            return false;
-        };
-        let seat = exchange.plan.seat;
-        let Some(seat) = seat.filter(|it| it.generation == Some(self.ctx.generation)) else {
-            return false;
-        };
-        let is_alone = exchange.routed().is_some_and(Routed::is_alone);
-        let keys = self.providers.get(seat.provider).map(|state| &state.keys);
-        let is_key_lost = seat.key.zip(keys).is_some_and(|(key, keys)| {
-            let is_needed = is_alone && keys.is_last_resort(key, now);
-            !is_needed && !keys.may_send(key, seat.is_key_probe, now)
-        });
-        let target = self.targets.get(seat.target).filter(|_| !is_alone);
-        is_key_lost
-            || target.is_some_and(|state| {
-                !seat.is_probe && state.breaker.would_admit(now) != Admission::Call
-            })
-    }
-
-    /// The request could not be sent, and looks for another target or key.
-    pub(in crate::gateway) fn choose_anew(&mut self, id: ExchangeId) {
-        let Some(exchange) = self.exchanges.get_mut(id) else {
-            return;
-        };
-        exchange.step(Step::Failed);
-        exchange.attempt.upstream = None;
-        exchange.deadlines.clear(Phase::Connect);
-        exchange.deadlines.clear(Phase::Tls);
-        if core::mem::take(&mut exchange.attempt.needs_fresh) {
-            // It was sent, on a connection that turned out dead.
-            exchange.note_attempt(self.ctx.now.mono, Ending::Failed(Class::BadGateway));
-        } else {
-            exchange.plan.attempts -= 1;
-        }
-        self.leave(id, Verdict::Nothing);
-        self.choose(id);
     }
 
     /// An attempt failed before the client saw any of its answer: the request goes on as the table
