@@ -211,11 +211,16 @@ impl KeyRing {
         now: Instant,
     ) -> Option<Instant> {
         let key = self.keys.get_mut(index)?;
-        let wait = retry_after.unwrap_or_else(|| {
-            let factor = 1u32.checked_shl(key.strikes).unwrap_or(u32::MAX);
-            key.strikes = key.strikes.saturating_add(1);
-            COOLING_TIME.saturating_mul(factor).min(COOLING_TIME_MAX)
-        });
+        let wait = match retry_after {
+            Some(wait) => wait,
+            // It went out before the key cooled, and tells nothing of how long it must.
+            None if now < key.cooling_until => Duration::ZERO,
+            None => {
+                let factor = 1u32.checked_shl(key.strikes).unwrap_or(u32::MAX);
+                key.strikes = key.strikes.saturating_add(1);
+                COOLING_TIME.saturating_mul(factor).min(COOLING_TIME_MAX)
+            }
+        };
         let until = key.cooling_until.max(now + wait);
         self.heard(index, until, None, now);
         Some(until)
@@ -236,7 +241,10 @@ impl KeyRing {
         key.is_suspect = true;
         key.suspect_since = now;
         match refused {
-            Some(class) => key.refused = Some((class, until)),
+            Some(class) => {
+                let before = key.refused.map_or(until, |(_, before)| before);
+                key.refused = Some((class, until.max(before)));
+            }
             None => key.cooling_until = key.cooling_until.max(until),
         }
     }
@@ -396,6 +404,30 @@ mod tests {
         ring.accept(0, false, now + Duration::from_nanos(1));
         ring.cool(0, None, now);
         assert_eq!(choose(&mut ring, 7, now + Duration::from_secs(1)), Ok(0));
+    }
+
+    #[test]
+    fn requests_that_meet_a_limit_together_meet_it_once() {
+        let mut ring = KeyRing::new(1);
+        for millis in 0..10 {
+            ring.cool(0, None, at(millis));
+        }
+        assert_eq!(choose(&mut ring, 7, at(1_000)), Ok(0));
+        ring.cool(0, None, at(1_000));
+        assert_eq!(
+            choose(&mut ring, 7, at(2_999)),
+            Err(NoKey::Until(at(3_000)))
+        );
+    }
+
+    #[test]
+    fn late_news_of_a_refusal_do_not_shorten_it() {
+        let mut ring = KeyRing::new(1);
+        ring.refuse(0, Class::Billing, at(1_000));
+        ring.heard(0, at(500_000), Some(Class::Billing), at(2_000));
+        let refused = Err(NoKey::Refused(Class::Billing));
+        assert_eq!(choose(&mut ring, 1, at(600_999)), refused);
+        assert_eq!(choose(&mut ring, 1, at(601_000)), Ok(0));
     }
 
     #[test]
