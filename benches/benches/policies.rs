@@ -69,12 +69,12 @@ impl Policies {
         let is_probe = self.breaker.admit(now) == Admission::Probe;
         let is_key_probe = self.keys.take(key, TOKENS, now);
         assert!(self.keys.may_send(key, is_key_probe, now));
-        self.keys.accept(key, now);
+        self.keys.accept(key, is_key_probe, now);
         let limits = &self.breaker_limits;
         self.breaker
             .ended(is_probe, Verdict::Well, now, limits, &mut self.rng);
         self.keys
-            .release(key, is_key_probe, TOKENS, Some(TOKENS + 1), now);
+            .release(key, is_key_probe, TOKENS, Some(TOKENS + 1), now, now);
     }
 }
 

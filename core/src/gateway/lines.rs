@@ -106,15 +106,17 @@ impl Lines {
     }
 
     /// What keeps one of `priority` from `upstream`: as many requests are there as may be, or
-    /// others who came before; `is_next` for one who is the first of those.
+    /// others who came before. One who is the `first` in line for either is not kept by those who
+    /// wait for the other: both may be freed at once, and each would make way for the other's first.
     pub(super) fn obstacle(
         &self,
         upstream: &Upstream,
         priority: Priority,
-        is_next: bool,
+        first: Option<Resource>,
     ) -> Option<Resource> {
         let target = Resource::Target(upstream.target);
         let provider = Resource::Provider(upstream.provider);
+        let is_next = first.is_some_and(|it| it == target || it == provider);
         [target, provider].into_iter().find(|&resource| {
             self.line(resource).is_some_and(|line| {
                 line.is_full() || (!is_next && line.queue.is_ahead_of(priority))
@@ -161,12 +163,12 @@ impl Lines {
         }
     }
 
-    /// Somebody who should look.
-    pub(super) fn next_woken(&mut self) -> Option<ExchangeId> {
+    /// Somebody who should look, and the line whose first one that is.
+    pub(super) fn next_woken(&mut self) -> Option<(ExchangeId, Resource)> {
         while let Some(resource) = self.wakes.pop_front() {
             let line = self.line_mut(resource);
             if let Some(&id) = line.and_then(|line| line.queue.first()) {
-                return Some(id);
+                return Some((id, resource));
             }
         }
         None

@@ -168,8 +168,8 @@ impl Shard {
                 self.upstream_progress(upstream);
             } else if let Some(client) = self.pending_clients.pop() {
                 self.client_progress(client);
-            } else if let Some(exchange) = self.lines.next_woken() {
-                self.choose_woken(exchange);
+            } else if let Some((exchange, resource)) = self.lines.next_woken() {
+                self.choose_woken(exchange, resource);
             } else if let Some(exchange) = self.pending_choices.pop_front() {
                 self.choose_pending(exchange);
             } else {

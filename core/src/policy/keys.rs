@@ -80,8 +80,8 @@ pub enum NoKey {
     Refused(Class),
     /// The first will be usable at this time.
     Until(Instant),
-    /// The first will be usable when an answer ends.
-    Busy,
+    /// The first will be usable when an answer ends; or at this time, if no answer does before.
+    Busy(Option<Instant>),
 }
 
 /// How a key fares, for dashboards.
@@ -171,14 +171,15 @@ impl KeyRing {
         })
     }
 
-    /// The request ended. Of the tokens that were expected, `used` were really used, if that is
-    /// known.
+    /// The request that took the key at `taken` ended. Of the tokens that were expected, `used` were
+    /// really used, if that is known.
     pub fn release(
         &mut self,
         index: usize,
         is_probe: bool,
         expected: u64,
         used: Option<u64>,
+        taken: Instant,
         now: Instant,
     ) {
         let Some(key) = self.keys.get_mut(index) else {
@@ -190,7 +191,16 @@ impl KeyRing {
         if used > expected {
             key.tokens.add(used - expected, now);
         } else {
-            key.tokens.take_back(expected - used, now);
+            key.tokens.take_back(expected - used, taken, now);
+        }
+    }
+
+    /// What took the key at `taken` was not sent, and counts for no limit. [`KeyRing::release`]
+    /// follows all the same.
+    pub fn give_back(&mut self, index: usize, tokens: u64, taken: Instant, now: Instant) {
+        if let Some(key) = self.keys.get_mut(index) {
+            key.requests.take_back(1, taken, now);
+            key.tokens.take_back(tokens, taken, now);
         }
     }
 
@@ -203,11 +213,16 @@ impl KeyRing {
         now: Instant,
     ) -> Option<Instant> {
         let key = self.keys.get_mut(index)?;
-        let wait = retry_after.unwrap_or_else(|| {
-            let factor = 1u32.checked_shl(key.strikes).unwrap_or(u32::MAX);
-            key.strikes = key.strikes.saturating_add(1);
-            COOLING_TIME.saturating_mul(factor).min(COOLING_TIME_MAX)
-        });
+        let wait = match retry_after {
+            Some(wait) => wait,
+            // It went out before the key cooled, and tells nothing of how long it must.
+            None if now < key.cooling_until => Duration::ZERO,
+            None => {
+                let factor = 1u32.checked_shl(key.strikes).unwrap_or(u32::MAX);
+                key.strikes = key.strikes.saturating_add(1);
+                COOLING_TIME.saturating_mul(factor).min(COOLING_TIME_MAX)
+            }
+        };
         key.cooling_until = key.cooling_until.max(now + wait);
         key.is_suspect = true;
         key.suspect_since = now;
@@ -217,7 +232,8 @@ impl KeyRing {
     /// The provider refused the key itself (401, 402, 403): it is taken out. Says until when.
     pub fn refuse(&mut self, index: usize, class: Class, now: Instant) -> Option<Instant> {
         let key = self.keys.get_mut(index)?;
-        let until = now + REFUSED_TIME;
+        let before = key.refused.map_or(now, |(_, before)| before);
+        let until = before.max(now + REFUSED_TIME);
         key.refused = Some((class, until));
         key.is_suspect = true;
         key.suspect_since = now;
@@ -232,7 +248,10 @@ impl KeyRing {
         key.is_suspect = true;
         key.suspect_since = now;
         match refused {
-            Some(class) => key.refused = Some((class, until)),
+            Some(class) => {
+                let before = key.refused.map_or(until, |(_, before)| before);
+                key.refused = Some((class, until.max(before)));
+            }
             None => key.heard_until = key.heard_until.max(until),
         }
     }
@@ -240,20 +259,26 @@ impl KeyRing {
     /// Somebody else's request, which went out at `sent`, was accepted with the key. Says whether
     /// that was in doubt. How long a limit holds that was met here remains.
     pub fn heard_works(&mut self, index: usize, sent: Instant) -> bool {
-        let is_news = self.accept(index, sent);
+        let is_news = self.accept(index, false, sent);
         if let Some(key) = self.keys.get_mut(index).filter(|_| is_news) {
             key.heard_until = Instant::ZERO;
         }
         is_news
     }
 
-    /// The provider accepted a request with the key that went out at `sent`. Says whether that was
-    /// in doubt.
-    pub fn accept(&mut self, index: usize, sent: Instant) -> bool {
-        let key = self.keys.get_mut(index);
-        let Some(key) = key.filter(|key| !key.is_suspect || sent > key.suspect_since) else {
+    /// The provider accepted a request with the key that went out at `sent`. If that was the one
+    /// that finds out, it has, and counts as such no longer. Says whether others may be sent now
+    /// that could not be before.
+    pub fn accept(&mut self, index: usize, is_probe: bool, sent: Instant) -> bool {
+        let Some(key) = self.keys.get_mut(index) else {
             return false;
         };
+        key.is_probing &= !is_probe;
+        // A key that cools for no time is asked again in the same moment.
+        let is_news = sent > key.suspect_since || is_probe && sent == key.suspect_since;
+        if key.is_suspect && !is_news {
+            return is_probe;
+        }
         key.refused = None;
         key.strikes = 0;
         core::mem::take(&mut key.is_suspect)
@@ -301,7 +326,7 @@ impl Key {
         }
         let is_full = limits.concurrent.is_some_and(|max| self.in_flight >= max);
         if self.is_suspect && self.is_probing || is_full {
-            return Err(NoKey::Busy);
+            return Err(NoKey::Busy(None));
         }
         let mut at = now;
         if let Some(max) = limits.requests_per_minute {
@@ -321,11 +346,11 @@ impl Key {
 fn sooner(one: NoKey, other: NoKey) -> NoKey {
     match (one, other) {
         (NoKey::Until(one), NoKey::Until(other)) => NoKey::Until(one.min(other)),
-        (NoKey::Busy, _) | (_, NoKey::Busy) => NoKey::Busy,
-        (NoKey::Until(until), NoKey::Refused(_)) | (NoKey::Refused(_), NoKey::Until(until)) => {
-            NoKey::Until(until)
+        (NoKey::Busy(until), NoKey::Until(at)) | (NoKey::Until(at), NoKey::Busy(until)) => {
+            NoKey::Busy(Some(until.map_or(at, |until| until.min(at))))
         }
-        (NoKey::Refused(_), NoKey::Refused(class)) => NoKey::Refused(class),
+        (NoKey::Busy(one), NoKey::Busy(other)) => NoKey::Busy(one.into_iter().chain(other).min()),
+        (NoKey::Refused(_), better) | (better, NoKey::Refused(_)) => better,
     }
 }
 
@@ -374,13 +399,15 @@ mod tests {
         // One request finds out, however many wait.
         assert!(ring.take(0, 0, at(500)));
         for _ in 0..1_000 {
-            assert_eq!(choose(&mut ring, 7, at(500)), Err(NoKey::Busy));
+            // The other key may be free before.
+            let busy = Err(NoKey::Busy(Some(at(900))));
+            assert_eq!(choose(&mut ring, 7, at(500)), busy);
         }
-        ring.release(0, true, 0, None, at(500));
+        ring.release(0, true, 0, None, at(500), at(500));
         assert_eq!(choose(&mut ring, 7, at(500)), Ok(0));
-        assert!(!ring.accept(0, at(0)), "it was sent before");
-        assert!(ring.accept(0, at(500)));
-        assert!(!ring.accept(0, at(500)));
+        assert!(!ring.accept(0, false, at(0)), "it was sent before");
+        assert!(ring.accept(0, false, at(500)));
+        assert!(!ring.accept(0, false, at(500)));
     }
 
     #[test]
@@ -394,9 +421,33 @@ mod tests {
             let before = Instant::from_nanos(now.as_nanos() - 1);
             assert_eq!(choose(&mut ring, 7, before), Err(NoKey::Until(now)));
         }
-        ring.accept(0, now + Duration::from_nanos(1));
+        ring.accept(0, false, now + Duration::from_nanos(1));
         ring.cool(0, None, now);
         assert_eq!(choose(&mut ring, 7, now + Duration::from_secs(1)), Ok(0));
+    }
+
+    #[test]
+    fn requests_that_meet_a_limit_together_meet_it_once() {
+        let mut ring = KeyRing::new(1);
+        for millis in 0..10 {
+            ring.cool(0, None, at(millis));
+        }
+        assert_eq!(choose(&mut ring, 7, at(1_000)), Ok(0));
+        ring.cool(0, None, at(1_000));
+        assert_eq!(
+            choose(&mut ring, 7, at(2_999)),
+            Err(NoKey::Until(at(3_000)))
+        );
+    }
+
+    #[test]
+    fn late_news_of_a_refusal_do_not_shorten_it() {
+        let mut ring = KeyRing::new(1);
+        ring.refuse(0, Class::Billing, at(1_000));
+        ring.heard(0, at(500_000), Some(Class::Billing), at(2_000));
+        let refused = Err(NoKey::Refused(Class::Billing));
+        assert_eq!(choose(&mut ring, 1, at(600_999)), refused);
+        assert_eq!(choose(&mut ring, 1, at(601_000)), Ok(0));
     }
 
     #[test]
@@ -408,10 +459,10 @@ mod tests {
         assert_eq!(choose(&mut ring, 1, at(599_000)), refused);
         assert_eq!(choose(&mut ring, 1, at(601_000)), Ok(0));
         assert!(ring.take(0, 0, at(601_000)));
-        assert_eq!(choose(&mut ring, 1, at(601_000)), Err(NoKey::Busy));
-        ring.accept(0, at(601_000));
+        assert_eq!(choose(&mut ring, 1, at(601_000)), Err(NoKey::Busy(None)));
+        ring.accept(0, true, at(601_000));
         assert_eq!(choose(&mut ring, 1, at(601_000)), Ok(0));
-        ring.release(0, true, 0, None, at(601_000));
+        ring.release(0, true, 0, None, at(601_000), at(601_000));
         assert_eq!(ring.in_flight(), 0);
     }
 
@@ -427,10 +478,10 @@ mod tests {
         let mut ring = KeyRing::new(1);
         ring.take(0, 400, at(0));
         ring.take(0, 400, at(0));
-        assert_eq!(choose(&mut ring, 100, at(0)), Err(NoKey::Busy));
-        ring.release(0, false, 400, Some(900), at(0));
+        assert_eq!(choose(&mut ring, 100, at(0)), Err(NoKey::Busy(None)));
+        ring.release(0, false, 400, Some(900), at(0), at(0));
         assert_eq!(choose(&mut ring, 100, at(0)), Err(NoKey::Until(at(65_000))));
-        ring.release(0, false, 400, Some(0), at(1_000));
+        ring.release(0, false, 400, Some(0), at(0), at(1_000));
         assert_eq!(choose(&mut ring, 100, at(1_000)), Ok(0));
         ring.take(0, 10, at(1_000));
         assert_eq!(

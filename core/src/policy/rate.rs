@@ -47,19 +47,19 @@ impl RateWindow {
         self.sum = self.sum.saturating_add(count);
     }
 
-    /// Takes back what was added at about `now`, as far as it is still counted.
-    pub fn take_back(&mut self, count: u64, now: Instant) {
+    /// Takes back of what was `added` at a time, as far as it is still counted at `now`.
+    pub fn take_back(&mut self, count: u64, added: Instant, now: Instant) {
         self.sum(now);
-        let mut left = count;
-        let slot = self.slot;
-        for age in 0..SLOTS as u64 {
-            let index = usize::try_from(slot.wrapping_sub(age) % SLOTS as u64).unwrap_or(0);
-            if let Some(count) = self.counts.get_mut(index) {
-                let taken = left.min(*count);
-                *count -= taken;
-                left -= taken;
-                self.sum = self.sum.saturating_sub(taken);
-            }
+        let slot = added.as_nanos() / SLOT_NANOS;
+        let age = self.slot.checked_sub(slot);
+        if age.is_none_or(|age| age >= SLOTS as u64) {
+            return;
+        }
+        let index = usize::try_from(slot % SLOTS as u64).unwrap_or(0);
+        if let Some(counted) = self.counts.get_mut(index) {
+            let taken = count.min(*counted);
+            *counted -= taken;
+            self.sum = self.sum.saturating_sub(taken);
         }
     }
 
@@ -128,11 +128,17 @@ mod tests {
         let mut window = RateWindow::default();
         window.add(30, at(1_000));
         window.add(5, at(20_000));
-        window.take_back(20, at(20_000));
+        window.take_back(20, at(1_000), at(20_000));
         assert_eq!(window.sum(at(20_000)), 15);
-        assert_eq!(window.fits_at(100, 40, at(20_000)), at(65_000));
+        assert_eq!(window.fits_at(100, 40, at(20_000)), at(85_000));
         assert_eq!(window.sum(at(64_999)), 15);
-        assert_eq!(window.sum(at(65_000)), 0);
+        assert_eq!(window.sum(at(65_000)), 5);
+        assert_eq!(window.sum(at(85_000)), 0);
         assert_eq!(window.sum(at(10_000_000)), 0);
+        // What is no longer counted leaves what others have added since.
+        window.add(7, at(10_000_000));
+        window.take_back(30, at(9_930_000), at(10_000_000));
+        window.take_back(30, at(10_005_000), at(10_000_000));
+        assert_eq!(window.sum(at(10_000_000)), 7);
     }
 }

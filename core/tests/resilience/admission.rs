@@ -524,3 +524,23 @@ fn limits_are_divided_among_shards() {
     assert_eq!(play.pending().len(), 2);
     play.world.finish();
 }
+
+#[test]
+fn whose_turn_it_is_among_its_clients_requests_overtakes_nobody_else() {
+    let limited = "key = \"key-1\"\nkey_limits = { tokens_per_minute = 3000 }";
+    let keyed = NARROW.replace("credentials = \"none\"", limited);
+    let keyed = keyed.replace("concurrent = 1", "");
+    let keyed = keyed.replace("= \"one\"\n", "= \"one\"\nconcurrent = 1\n");
+    let mut play = Play::new(&format!("retry.wait_max = \"5m\"\n{keyed}"));
+    ask(&mut play, "one", "first");
+    let (conn, ..) = play.asked();
+    ask(&mut play, "three", &"long ".repeat(1_000));
+    play.asked();
+    ask(&mut play, "three", &"long ".repeat(2_000));
+    ask(&mut play, "one", "second");
+    assert_eq!(play.world.usage().waiting, 2);
+    let good = well(Dialect::OpenAiChat, false);
+    play.world.send(conn, good.bytes(1 << 20));
+    assert!(play.pending().is_empty(), "a longer one came before");
+    play.world.finish();
+}

@@ -424,3 +424,19 @@ fn addresses_that_come_too_late_are_not_taken_for_those_of_the_next_target() {
         is_rescued(play, client, Dialect::OpenAiChat, &[Class::Timeout]);
     }
 }
+
+#[test]
+fn a_target_whose_key_cools_for_a_known_time_is_waited_for_when_the_other_one_fails() {
+    let mut play = Play::new(CHAIN);
+    play.ask(Dialect::Anthropic, false);
+    assert_eq!(play.reply(&error(429).field("retry-after", "3")), FIRST);
+    assert_eq!(play.reply_well(false), SECOND);
+    let client = play.ask(Dialect::Anthropic, false);
+    assert_eq!(play.reply(&error(500)), SECOND);
+    play.back_off();
+    assert_eq!(play.reply(&error(500)), SECOND);
+    assert!(play.pending().is_empty());
+    play.world.pass(Duration::from_secs(3));
+    assert_eq!(play.reply_well(false), FIRST);
+    assert_eq!(play.answer(client).status(), 200);
+}

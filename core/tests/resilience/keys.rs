@@ -275,3 +275,61 @@ fn a_request_whose_key_cools_while_it_connects_goes_out_with_another() {
     assert_eq!(answer.field("x-tollgate-attempts"), Some("1"));
     assert_eq!(play.world.finish().len(), 2);
 }
+
+#[test]
+fn a_key_that_cools_no_longer_is_used_while_another_one_is_busy() {
+    let busy = "\"key-2\"]\nkey_limits.concurrent = 1";
+    let mut play = Play::new(&TWO_KEYS.replace("\"key-2\"]", busy));
+    play.ask(Dialect::OpenAiChat, false);
+    let (_, _, held) = play.asked();
+    let client = play.ask(Dialect::OpenAiChat, false);
+    let (conn, _, request) = play.asked();
+    assert_ne!(request.field("authorization"), held.field("authorization"));
+    let limited = error(429).field("retry-after", "2");
+    play.world.send(conn, limited.bytes(1 << 20));
+    let later = play.ask(Dialect::OpenAiChat, false);
+    assert!(play.pending().is_empty());
+    play.world.pass(Duration::from_secs(2));
+    let good = well(Dialect::OpenAiChat, false);
+    for client in [client, later] {
+        let cooled = key_of(&mut play, &good);
+        assert_eq!(
+            request.field("authorization"),
+            Some(&*format!("Bearer {cooled}"))
+        );
+        assert_eq!(play.answer(client).status(), 200);
+    }
+    play.world.finish();
+}
+
+#[test]
+fn a_limit_met_under_an_earlier_config_sends_nobody_to_the_same_key_at_once() {
+    for status in [429, 401] {
+        let mut play = Play::new(TWO_KEYS);
+        let client = play.ask(Dialect::OpenAiChat, false);
+        play.world
+            .reload(std::sync::Arc::new(super::play::snapshot(TWO_KEYS)));
+        let limited = error(status).field("retry-after", "30");
+        let own = key_of(&mut play, &limited);
+        for (_, _, request) in play.pending() {
+            let other = request.field("authorization").unwrap();
+            assert_ne!(other, format!("Bearer {own}"), "the key cools");
+        }
+        assert_eq!(play.answer(client).status(), status);
+    }
+}
+
+#[test]
+fn a_probe_that_was_answered_holds_up_nobody_however_long_its_answer_is() {
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
+    // It is asked again in the same moment.
+    let mut play = Play::new(&one_key(""));
+    play.ask(Dialect::OpenAiChat, true);
+    key_of(&mut play, &error(429).field("retry-after", "0"));
+    let (conn, ..) = play.asked();
+    play.world.send(conn, head);
+    play.ask(Dialect::OpenAiChat, true);
+    play.ask(Dialect::OpenAiChat, true);
+    assert_eq!(play.pending().len(), 2);
+    play.world.finish();
+}

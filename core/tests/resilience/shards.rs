@@ -208,3 +208,58 @@ fn one_shard_finds_out_for_all_whether_a_key_works_again() {
     other.world.pass(Duration::from_secs(7));
     assert_eq!(other.reply_well(false), FIRST);
 }
+
+#[test]
+fn news_of_a_limit_while_a_probe_is_on_its_way_holds_up_nobody_for_long() {
+    let alone = CHAIN.replace(", \"second/two\"", "");
+    let (mut one, mut other) = (of_two(&alone), of_two(&alone));
+    let limited = error(429).field("retry-after", "1");
+    other.ask(Dialect::Anthropic, true);
+    other.reply(&limited);
+    other.world.pass(Duration::from_secs(1));
+    let (probe, ..) = other.asked();
+    one.world.pass(Duration::from_secs(1));
+    one.ask(Dialect::Anthropic, true);
+    one.reply(&limited);
+    news(&mut one)
+        .into_iter()
+        .for_each(|it| other.world.hear(it));
+    // A long answer begins.
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
+    other.world.send(probe, head);
+    other.ask(Dialect::Anthropic, true);
+    assert!(other.pending().is_empty(), "it cools again");
+    // And the shard that met the limit finds out first.
+    other.world.pass(Duration::from_secs(2));
+    assert_eq!(other.pending().len(), 1);
+}
+
+#[test]
+fn requests_that_were_not_sent_do_not_count_for_their_key() {
+    let limits = "\"key-1\"\nkey_limits.requests_per_minute = 8";
+    let alone = CHAIN.replace(", \"second/two\"", "");
+    let alone = alone.replace("127.0.0.1:9001", "first.test:9001");
+    let alone = alone.replace("\"key-1\"", limits);
+    let (mut one, mut other) = (of_two(&alone), of_two(&alone));
+    other.world.resolves = false;
+    let clients: Vec<_> = (0..4)
+        .map(|_| other.ask(Dialect::Anthropic, false))
+        .collect();
+    one.ask(Dialect::Anthropic, false);
+    one.reply(&error(429).field("retry-after", "1"));
+    for letter in news(&mut one) {
+        other.world.hear(letter);
+    }
+    other.world.resolve(FIRST);
+    assert!(other.pending().is_empty(), "the key cools");
+    other.world.pass(Duration::from_secs(2));
+    while !other.pending().is_empty() {
+        let (conn, ..) = other.pending().remove(0);
+        other.count(conn);
+        let good = well(Dialect::Anthropic, false);
+        other.world.send(conn, good.bytes(1 << 20));
+    }
+    for client in clients {
+        assert_eq!(other.answer(client).status(), 200);
+    }
+}

@@ -6,7 +6,7 @@ use tollgate_core::dialect::Dialect;
 use tollgate_core::record::Outcome;
 
 use super::fixtures::{request, whole};
-use super::play::{FIRST, Play, SECOND, error, well};
+use super::play::{FIRST, Play, SECOND, error, snapshot, well};
 use super::support::http;
 use super::support::talk::{self, Reply};
 use super::support::world::{Conn, End};
@@ -246,8 +246,10 @@ fn what_befell_the_first_alone_is_not_the_others_answer() {
     let (conn, ..) = play.asked();
     play.world.pass(Duration::from_secs(2));
     assert_eq!(play.answer(first).status(), 504);
-    assert!(play.world.is_closed(conn));
-    assert_eq!(play.reply_well(false), FIRST);
+    assert!(!play.world.is_closed(conn), "it goes on for the others");
+    assert!(play.pending().is_empty(), "and is not asked again");
+    let reply = well(Dialect::Anthropic, false);
+    play.world.send(conn, reply.bytes(1 << 20));
     others.iter().for_each(|&client| is_well(&play, client));
     // It has to leave a line, or waits there in vain: those who came later wait longer.
     let narrow = SHARED.replace("\"none\"", "\"none\"\nconcurrent = 1");
@@ -319,5 +321,68 @@ fn followers_have_a_bound() {
     for client in clients {
         is_well(&play, client);
     }
+    play.world.finish();
+}
+
+#[test]
+fn a_call_that_takes_too_long_is_not_made_again_for_each_of_the_others() {
+    let mut play = Play::new(&format!("timers.total = \"20s\"\n{SHARED}"));
+    let first = same(&mut play);
+    play.world.pass(Duration::from_millis(100));
+    let others: Vec<_> = (0..3).map(|_| same(&mut play)).collect();
+    play.asked();
+    play.world.pass(Duration::from_secs(20));
+    assert!(play.pending().is_empty());
+    assert_eq!(play.world.upstreams().len(), 1, "asked once");
+    assert_eq!(play.answer(first).status(), 504);
+    for client in others {
+        assert_eq!(play.answer(client).status(), 504);
+    }
+    play.world.finish();
+}
+
+#[test]
+fn requests_under_different_configs_share_nothing() {
+    let mut play = Play::new(SHARED);
+    let body = request(Dialect::Anthropic, false).to_string();
+    let key = ("authorization", "Bearer shares-0123456789abcdef");
+    let whole = http::request("/v1/messages", &[key], body.as_bytes());
+    let old = play.world.client();
+    let (start, end) = whole.split_at(whole.len() - 5);
+    play.world.send(old, start.to_vec());
+    let other = SHARED.replace("\"first/one\", ", "");
+    play.world.reload(std::sync::Arc::new(snapshot(&other)));
+    play.world.send(old, end.to_vec());
+    let new = play.world.client();
+    play.world.send(new, whole);
+    let ports: Vec<_> = play.pending().iter().map(|it| it.1).collect();
+    assert_eq!(ports, [FIRST, SECOND]);
+    play.world.finish();
+}
+
+#[test]
+fn those_who_followed_go_on_under_a_new_config_like_all_who_wait() {
+    let narrow = SHARED.replace("\"none\"", "\"none\"\nconcurrent = 1");
+    let narrow = narrow.replace(", \"second/two\"", "");
+    let narrow = narrow.replace("length_max = 1", "length_max = 9");
+    let mut play = Play::new(&narrow);
+    for _ in 0..2 {
+        let other = Ask {
+            caller: "does-not",
+            ..Ask::default()
+        };
+        ask(&mut play, other);
+        play.world.pass(Duration::from_secs(1));
+    }
+    let first = same(&mut play);
+    play.world.pass(Duration::from_secs(4));
+    let second = same(&mut play);
+    play.world.reload(std::sync::Arc::new(snapshot(&narrow)));
+    assert_eq!(play.pending().len(), 2, "of both configs one");
+    play.world.pass(Duration::from_secs(6));
+    assert_eq!(play.answer(first).status(), 529);
+    assert_eq!(play.pending().len(), 2);
+    assert!(is_silent(&play, second));
+    assert_eq!(play.world.usage().waiting, 1);
     play.world.finish();
 }

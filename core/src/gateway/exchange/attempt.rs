@@ -425,8 +425,10 @@ impl Shard {
         self.attempt_failed(id, Failure::new(Class::Timeout, message));
     }
 
-    /// Time is up for the whole answer: nobody else is asked.
+    /// Time is up for the whole answer: nobody else is asked. Others who wait for the same call go
+    /// on with it, as long as each has time.
     fn too_late(&mut self, id: ExchangeId) {
+        let id = self.hand_over(id);
         self.close_upstream_of(id);
         let mut failure = Failure::new(Class::Timeout, "the answer took too long");
         let exchange = self.exchanges.get(id);

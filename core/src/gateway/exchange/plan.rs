@@ -8,6 +8,7 @@ mod asked;
 mod candidates;
 mod learn;
 mod placing;
+mod unsent;
 mod wait;
 
 use core::time::Duration;
@@ -21,7 +22,7 @@ use self::wait::Wait;
 use super::super::Shard;
 use super::super::io::{Message, Work};
 use super::super::lines::{Lines, Resource};
-use super::super::prepare::{Destination, Encode, Prompt, Routed};
+use super::super::prepare::{Destination, Encode, Prompt};
 use super::super::provider::ProviderState;
 use super::super::target::TargetState;
 use super::deadlines::Phase;
@@ -56,8 +57,8 @@ pub(in crate::gateway) struct Plan {
     seatless_since: Option<Instant>,
     /// Why the first attempt failed: what the client is told if none succeeds.
     first: Option<Box<Told>>,
-    /// Whether the last attempt's failure said when to come back.
-    is_told_when: bool,
+    /// Whether the limit that was met last holds for a time that nobody told.
+    is_guessed: bool,
     /// What the client was told by an attempt that broke, for the next one to continue.
     pub(in crate::gateway) said: Option<Box<Said>>,
     /// Whether the client is told the route's message, since no target could answer.
@@ -66,8 +67,8 @@ pub(in crate::gateway) struct Plan {
     waits_since: Option<Instant>,
     /// Where it stands in line.
     places: Vec<(Resource, Place)>,
-    /// Whether it looks because it is the next one in a line.
-    is_next: bool,
+    /// The line of which it is the next one, and therefore looks.
+    next_in: Option<Resource>,
     /// The client among whose requests it counts that are worked on.
     entered: Option<u64>,
 }
@@ -201,7 +202,7 @@ impl Shard {
             is_current: Arc::ptr_eq(&exchange.snapshot, &self.ctx.snapshot),
             is_alone: routed.is_alone(),
             priority: exchange.claim.standing.priority,
-            is_next: exchange.plan.is_next,
+            next_in: exchange.plan.next_in,
             closed: None,
             waits: Wait::default(),
             refused: None,
@@ -295,7 +296,9 @@ impl Shard {
         }
         if let (Some(key), Some(state)) = (seat.key, self.providers.get_mut(seat.provider)) {
             let (is_probe, tokens) = (seat.is_key_probe, seat.tokens);
-            state.keys.release(key, is_probe, tokens, used, now);
+            state
+                .keys
+                .release(key, is_probe, tokens, used, seat.since, now);
         }
         for resource in seat.resources() {
             self.lines.vacate(resource);
@@ -307,13 +310,14 @@ impl Shard {
         let Some(exchange) = self.exchanges.get_mut(id) else {
             return;
         };
-        let Some(seat) = &exchange.plan.seat else {
+        let Some(seat) = &mut exchange.plan.seat else {
             return;
         };
+        let is_probe = core::mem::take(&mut seat.is_key_probe);
         let (provider, key, since) = (seat.provider, seat.key, seat.since);
         if seat.generation == Some(self.ctx.generation)
             && let (Some(key), Some(state)) = (key, self.providers.get_mut(provider))
-            && state.keys.accept(key, since)
+            && state.keys.accept(key, is_probe, since)
         {
             if let Some(&key) = state.key_names.get(key) {
                 self.tell(Message::KeyWorks { key, sent: since });
@@ -394,7 +398,7 @@ impl Shard {
         {
             let message = "the gateway works on as many large requests as it may";
             let failure = Failure::new(Class::Overloaded, message).blame(Blame::Gateway);
-            self.leave(id, Verdict::Nothing);
+            self.leave_unsent(id);
             self.answer_failure(id, failure);
         }
         true
@@ -437,53 +441,10 @@ impl Shard {
                     exchange.plan.rule_out(exchange.target());
                     exchange.plan.remember(Told::new(*failure));
                 }
-                self.leave(id, Verdict::Nothing);
+                self.leave_unsent(id);
                 false
             }
         }
-    }
-
-    /// Whether key or target must be left alone by now, since something was learnt of them while
-    /// the connection was made.
-    pub(in crate::gateway) fn is_seat_lost(&self, id: ExchangeId) -> bool {
-        let now = self.ctx.now.mono;
-        let Some(exchange) = self.exchanges.get(id) else {
-            return false;
-        };
-        let seat = exchange.plan.seat;
-        let Some(seat) = seat.filter(|it| it.generation == Some(self.ctx.generation)) else {
-            return false;
-        };
-        let is_alone = exchange.routed().is_some_and(Routed::is_alone);
-        let keys = self.providers.get(seat.provider).map(|state| &state.keys);
-        let is_key_lost = seat.key.zip(keys).is_some_and(|(key, keys)| {
-            let is_needed = is_alone && keys.is_last_resort(key, now);
-            !is_needed && !keys.may_send(key, seat.is_key_probe, now)
-        });
-        let target = self.targets.get(seat.target).filter(|_| !is_alone);
-        is_key_lost
-            || target.is_some_and(|state| {
-                !seat.is_probe && state.breaker.would_admit(now) != Admission::Call
-            })
-    }
-
-    /// The request could not be sent, and looks for another target or key.
-    pub(in crate::gateway) fn choose_anew(&mut self, id: ExchangeId) {
-        let Some(exchange) = self.exchanges.get_mut(id) else {
-            return;
-        };
-        exchange.step(Step::Failed);
-        exchange.attempt.upstream = None;
-        let was_sent = exchange.attempt.needs_fresh;
-        exchange.end_attempt();
-        if was_sent {
-            // On a connection that turned out dead.
-            exchange.note_attempt(self.ctx.now.mono, Ending::Failed(Class::BadGateway));
-        } else {
-            exchange.plan.attempts -= 1;
-        }
-        self.leave(id, Verdict::Nothing);
-        self.choose(id);
     }
 
     /// An attempt failed before the client saw any of its answer: the request goes on as the table
@@ -503,7 +464,9 @@ impl Shard {
             Blame::Client | Blame::Gateway | Blame::Key => Verdict::Nothing,
         };
         exchange.note_attempt(now, Ending::Failed(class));
-        exchange.plan.is_told_when = retry_after.is_some();
+        if class == Class::RateLimit {
+            exchange.plan.is_guessed = retry_after.is_none();
+        }
         let target = exchange.target();
         let seat = exchange.plan.seat;
         exchange.plan.remember(told);
@@ -544,7 +507,8 @@ impl Shard {
                 // A limit may be waited out, and another key may be had.
                 let is_limit = class == Class::RateLimit;
                 let keys = exchange.provider().map_or(0, |it| it.keys().len());
-                let is_known = seat.is_some_and(|seat| seat.generation.is_some());
+                let is_known =
+                    seat.is_some_and(|seat| seat.generation == Some(self.ctx.generation));
                 if !is_known || keys == 0 || (keys == 1 && !is_limit) {
                     exchange.plan.rule_out(target);
                 }
@@ -667,8 +631,8 @@ struct Search {
     /// Of those whose breaker is open, the target that is asked again first.
     closed: Option<(Instant, usize)>,
     priority: Priority,
-    /// Whether nobody else comes before it.
-    is_next: bool,
+    /// The line in which nobody else comes before it.
+    next_in: Option<Resource>,
     waits: Wait,
     refused: Option<(Class, usize)>,
 }
@@ -701,8 +665,8 @@ impl Search {
             0 => None,
             _ => Some(self.key(upstream.provider, state?)?),
         };
-        if let Some(resource) = lines.obstacle(upstream, self.priority, self.is_next) {
-            self.waits.add(upstream.provider, resource, None);
+        if let Some(resource) = lines.obstacle(upstream, self.priority, self.next_in) {
+            self.waits.add(upstream.provider, resource, None, true);
             return None;
         }
         Some(key)
@@ -721,8 +685,8 @@ impl Search {
         {
             Ok(key) => return Some(key),
             Err(NoKey::Refused(class)) => self.refused = Some((class, provider)),
-            Err(NoKey::Busy) => self.waits.add(provider, line, None),
-            Err(NoKey::Until(at)) => self.waits.add(provider, line, Some(at)),
+            Err(NoKey::Busy(until)) => self.waits.add(provider, line, until, true),
+            Err(NoKey::Until(at)) => self.waits.add(provider, line, Some(at), false),
         }
         None
     }

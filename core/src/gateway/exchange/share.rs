@@ -2,11 +2,12 @@
 //! the caller wants that (`coalesce`).
 //!
 //! The first of these requests leads, the others follow: they wait in `Choosing` without a place
-//! anywhere, and get what the leader gets, an error too. When the leader's client leaves, the first
-//! follower's client takes its place at what is under way. What befell the leader alone (it was not
-//! let in, or its own time was up) is not the others' answer: the first of them leads then.
+//! anywhere, and get what the leader gets, an error too. When the leader's client leaves, or its
+//! time is up, the first follower's client takes its place at what is under way. What befell the
+//! leader alone (it was not let in) is not the others' answer: the first of them leads then.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
@@ -16,7 +17,7 @@ use super::super::auth;
 use super::Exchange;
 use super::deadlines::Phase;
 use super::respond::Passed;
-use crate::base::{ExchangeId, Instant, OutBuf};
+use crate::base::{ExchangeId, OutBuf};
 use crate::config::{Credentials, Provider};
 use crate::record::Outcome;
 
@@ -37,7 +38,7 @@ pub(in crate::gateway) enum Flight {
     /// Another one is asked for it.
     Follows(Asked),
     /// The one that it followed was not answered as others would be.
-    Left(Asked),
+    Left,
 }
 
 /// For each request that others may follow, those that do.
@@ -48,7 +49,10 @@ impl Shard {
     /// The request is ready to be sent: alone, or for others too; or another one is already.
     pub(in crate::gateway) fn join(&mut self, id: ExchangeId) {
         let generation = self.ctx.generation;
+        let snapshot = &self.ctx.snapshot;
         let exchange = self.exchanges.get(id);
+        // One that began under an earlier config may ask another target.
+        let exchange = exchange.filter(|it| Arc::ptr_eq(&it.snapshot, snapshot));
         match exchange.and_then(|exchange| exchange.asked(generation)) {
             Some(asked) => self.join_those_who(id, asked),
             None => self.choose(id),
@@ -77,8 +81,15 @@ impl Shard {
 
     /// A request goes on that waited in vain, or for one that it followed.
     pub(in crate::gateway) fn choose_pending(&mut self, id: ExchangeId) {
-        match self.exchanges.get(id).map(|exchange| exchange.flight) {
-            Some(Flight::Left(asked)) => self.join_those_who(id, asked),
+        match self.exchanges.get_mut(id) {
+            Some(exchange) if matches!(exchange.flight, Flight::Left) => {
+                // Meanwhile the config may be another, as for those who wait in a line.
+                if !Arc::ptr_eq(&exchange.snapshot, &self.ctx.snapshot) {
+                    exchange.adopt(&self.ctx.snapshot);
+                }
+                exchange.flight = Flight::Alone;
+                self.join(id);
+            }
             _ => self.choose(id),
         }
     }
@@ -95,7 +106,7 @@ impl Shard {
         let Some(exchange) = self.exchanges.get(id) else {
             return;
         };
-        if !matches!(exchange.flight, Flight::Leads(_)) || exchange.is_own_failure(now) {
+        if !matches!(exchange.flight, Flight::Leads(_)) || exchange.is_own_failure() {
             return;
         }
         let access = exchange.access.clone();
@@ -127,8 +138,8 @@ impl Shard {
         }
     }
 
-    /// The client of the request left: another's takes its place, if one follows. Gives the
-    /// exchange whose client left.
+    /// The client of the request left, or its time is up: another's takes its place, if one
+    /// follows. Gives the exchange whose client that was.
     pub(in crate::gateway) fn hand_over(&mut self, id: ExchangeId) -> ExchangeId {
         let flight = self.exchanges.get(id).map(|exchange| exchange.flight);
         let Some(Flight::Leads(asked)) = flight else {
@@ -155,9 +166,9 @@ impl Shard {
     pub(in crate::gateway) fn leave_flight(&mut self, id: ExchangeId) {
         for follower in self.land(id) {
             if let Some(exchange) = self.exchanges.get_mut(follower)
-                && let Flight::Follows(asked) = exchange.flight
+                && matches!(exchange.flight, Flight::Follows(_))
             {
-                exchange.flight = Flight::Left(asked);
+                exchange.flight = Flight::Left;
                 self.pending_choices.push_back(follower);
             }
         }
@@ -176,7 +187,7 @@ impl Shard {
                 }
                 Vec::new()
             }
-            Flight::Alone | Flight::Left(_) => Vec::new(),
+            Flight::Alone | Flight::Left => Vec::new(),
         }
     }
 }
@@ -223,9 +234,9 @@ impl Exchange {
     }
 
     /// Whether it failed for a reason that others need not share.
-    fn is_own_failure(&self, now: Instant) -> bool {
+    fn is_own_failure(&self) -> bool {
         let is_failed = matches!(self.access.outcome, Outcome::Failed { .. });
-        is_failed && (self.plan.attempts == 0 || now >= self.due)
+        is_failed && self.plan.attempts == 0
     }
 
     /// Both exchange their clients, with all that is theirs; what was done for this one stays.

@@ -26,19 +26,36 @@ const ANSWER_TOKENS: u64 = 1_024;
 /// What a request has to wait for: any of these will do.
 #[derive(Debug, Default)]
 pub(super) struct Wait {
-    /// With the time at which it will be free, if that is known.
+    /// With the time at which it will be free at the latest, if that is known.
     lines: Vec<(Resource, Option<Instant>)>,
+    /// Whether one of them may be free at any time.
+    is_any_time: bool,
     /// The provider that was looked at first, if it is about providers.
     provider: Option<usize>,
 }
 
 impl Wait {
-    /// It could be `resource`, free at `until` if that is known.
-    pub(super) fn add(&mut self, provider: usize, resource: Resource, until: Option<Instant>) {
+    /// It is `resource` alone, which may be free at any time.
+    fn on(resource: Resource, provider: Option<usize>) -> Wait {
+        Wait {
+            lines: vec![(resource, None)],
+            is_any_time: true,
+            provider,
+        }
+    }
+
+    /// It could be `resource`, free at `until` if that is known, or perhaps at any time.
+    pub(super) fn add(
+        &mut self,
+        provider: usize,
+        resource: Resource,
+        until: Option<Instant>,
+        is_any_time: bool,
+    ) {
         self.provider.get_or_insert(provider);
+        self.is_any_time |= is_any_time;
         match self.lines.iter_mut().find(|(it, _)| *it == resource) {
-            // The earlier; and that it may be free at any time is more than to know a time.
-            Some((_, at)) => *at = at.zip(until).map(|(at, until)| at.min(until)),
+            Some((_, at)) => *at = at.iter().copied().chain(until).min(),
             None => self.lines.push((resource, until)),
         }
     }
@@ -46,11 +63,6 @@ impl Wait {
     /// Whether there is anything to wait for.
     pub(super) fn is_some(&self) -> bool {
         !self.lines.is_empty()
-    }
-
-    /// Whether something may be free at any time.
-    fn is_any_time(&self) -> bool {
-        self.lines.iter().any(|(_, until)| until.is_none())
     }
 
     /// The first of the known times.
@@ -77,27 +89,25 @@ impl Shard {
             return true;
         };
         let limit = queue::share(limit, self.balance.shards());
-        if self.lines.enter(standing, limit, exchange.plan.is_next) {
+        let is_next = exchange.plan.next_in == Some(Resource::Client(standing.client));
+        if self.lines.enter(standing, limit, is_next) {
             exchange.plan.entered = Some(standing.client);
             self.stop_waiting(id, &[Resource::Client(standing.client)]);
             return true;
         }
-        let wait = Wait {
-            lines: vec![(Resource::Client(standing.client), None)],
-            provider: None,
-        };
+        let wait = Wait::on(Resource::Client(standing.client), None);
         self.wait(id, &wait);
         false
     }
 
-    /// The request is the next one in a line: it looks whether it can go on.
-    pub(in crate::gateway) fn choose_woken(&mut self, id: ExchangeId) {
+    /// The request is the next one in the line for `resource`: it looks whether it can go on.
+    pub(in crate::gateway) fn choose_woken(&mut self, id: ExchangeId, resource: Resource) {
         if let Some(exchange) = self.exchanges.get_mut(id) {
-            exchange.plan.is_next = true;
+            exchange.plan.next_in = Some(resource);
         }
         self.choose(id);
         if let Some(exchange) = self.exchanges.get_mut(id) {
-            exchange.plan.is_next = false;
+            exchange.plan.next_in = None;
         }
     }
 
@@ -123,11 +133,11 @@ impl Shard {
         let since = *exchange.plan.waits_since.get_or_insert(now);
         let patience = (since + exchange.snapshot.retry.wait_max).min(exchange.due);
         // How long a limit holds that was met just now is only guessed if nobody said.
-        let is_guess = exchange.plan.first.is_some() && !exchange.plan.is_told_when;
+        let is_guess = exchange.plan.is_guessed;
         let is_soon = wait
             .until()
             .is_some_and(|until| until <= patience && !is_guess);
-        if now >= patience || !(is_soon || wait.is_any_time()) {
+        if now >= patience || !(is_soon || wait.is_any_time) {
             let failure = self.vain(id, wait, false);
             self.give_up(id, failure);
             return;
@@ -176,10 +186,7 @@ impl Shard {
             Resource::Client(_) => None,
             Resource::Provider(_) | Resource::Target(_) => wait.provider,
         };
-        let lost = Wait {
-            lines: vec![(resource, None)],
-            provider,
-        };
+        let lost = Wait::on(resource, provider);
         let failure = self.vain(victim, &lost, true);
         self.give_up(victim, failure);
         true
@@ -282,7 +289,7 @@ impl Exchange {
 
     /// Goes on under another config, as far as that knows the model. Targets count from the
     /// beginning; attempts that were made still do.
-    fn adopt(&mut self, snapshot: &Arc<Snapshot>) {
+    pub(in crate::gateway::exchange) fn adopt(&mut self, snapshot: &Arc<Snapshot>) {
         debug_assert!(self.state == State::Choosing, "only those who wait");
         let Some(prepared) = self.prepared.as_deref() else {
             return;

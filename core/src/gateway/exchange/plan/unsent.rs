@@ -1,0 +1,69 @@
+//! Requests that have a place, and are not sent: since something was learnt of key or target while
+//! the connection was made, or since the target has no place for what is asked.
+
+use super::super::super::Shard;
+use super::super::super::prepare::Routed;
+use super::super::state::Step;
+use crate::base::ExchangeId;
+use crate::ir::Class;
+use crate::policy::breaker::{Admission, Verdict};
+use crate::record::Ending;
+
+impl Shard {
+    /// Whether key or target must be left alone by now, since something was learnt of them while
+    /// the connection was made.
+    pub(in crate::gateway) fn is_seat_lost(&self, id: ExchangeId) -> bool {
+        let now = self.ctx.now.mono;
+        let Some(exchange) = self.exchanges.get(id) else {
+            return false;
+        };
+        let seat = exchange.plan.seat;
+        let Some(seat) = seat.filter(|it| it.generation == Some(self.ctx.generation)) else {
+            return false;
+        };
+        let is_alone = exchange.routed().is_some_and(Routed::is_alone);
+        let keys = self.providers.get(seat.provider).map(|state| &state.keys);
+        let is_key_lost = seat.key.zip(keys).is_some_and(|(key, keys)| {
+            let is_needed = is_alone && keys.is_last_resort(key, now);
+            !is_needed && !keys.may_send(key, seat.is_key_probe, now)
+        });
+        let target = self.targets.get(seat.target).filter(|_| !is_alone);
+        is_key_lost
+            || target.is_some_and(|state| {
+                !seat.is_probe && state.breaker.would_admit(now) != Admission::Call
+            })
+    }
+
+    /// The request could not be sent, and looks for another target or key.
+    pub(in crate::gateway) fn choose_anew(&mut self, id: ExchangeId) {
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return;
+        };
+        exchange.step(Step::Failed);
+        exchange.attempt.upstream = None;
+        let was_sent = exchange.attempt.needs_fresh;
+        exchange.end_attempt();
+        if was_sent {
+            // On a connection that turned out dead.
+            exchange.note_attempt(self.ctx.now.mono, Ending::Failed(Class::BadGateway));
+            self.leave(id, Verdict::Nothing);
+        } else {
+            exchange.plan.attempts -= 1;
+            self.leave_unsent(id);
+        }
+        self.choose(id);
+    }
+
+    /// The request leaves its place without having been sent.
+    pub(super) fn leave_unsent(&mut self, id: ExchangeId) {
+        let now = self.ctx.now.mono;
+        let seat = self.exchanges.get(id).and_then(|it| it.plan.seat);
+        let seat = seat.filter(|seat| seat.generation == Some(self.ctx.generation));
+        if let Some(seat) = seat
+            && let (Some(key), Some(state)) = (seat.key, self.providers.get_mut(seat.provider))
+        {
+            state.keys.give_back(key, seat.tokens, seat.since, now);
+        }
+        self.leave(id, Verdict::Nothing);
+    }
+}
