@@ -10,6 +10,7 @@ mod admin;
 mod auth;
 mod balance;
 mod client;
+mod counters;
 mod ctx;
 mod drain;
 mod endpoint;
@@ -18,6 +19,7 @@ mod health;
 pub mod io;
 mod lines;
 mod local;
+mod metrics;
 mod needs;
 mod outbox;
 mod prepare;
@@ -33,6 +35,7 @@ use std::sync::Arc;
 
 use self::balance::Balance;
 use self::client::Client;
+use self::counters::Counters;
 use self::ctx::{Alarm, ClientId, Ctx, Side, Ticket, UpstreamId};
 use self::exchange::Exchange;
 use self::exchange::share::Flights;
@@ -100,6 +103,7 @@ impl Shard {
         let providers = provider::states(&snapshot, (&snapshot, &[]), options.shards);
         let targets = target::states(&snapshot, (&snapshot, &[]));
         let lines = Lines::new(&snapshot, options.shards);
+        let counters = Counters::new(&snapshot);
         Shard {
             ctx: Ctx {
                 now: Now::default(),
@@ -111,6 +115,7 @@ impl Shard {
                 outbox: Outbox::default(),
                 tickets: Arena::new(),
                 bodies_bytes: 0,
+                counters,
                 drain_deadline: None,
                 date: HttpDate::new(),
                 tape: Tape::new(),
@@ -367,6 +372,7 @@ impl Shard {
         self.providers = provider::states(&snapshot, old, self.balance.shards());
         self.targets = target::states(&snapshot, (&self.ctx.snapshot, &self.targets));
         self.ctx.limits = snapshot.limits.clone();
+        self.ctx.counters.reload(&snapshot);
         self.ctx.snapshot = snapshot;
         self.line_up_anew();
         for id in waiting {

@@ -93,6 +93,19 @@ pub struct KeyHealth {
     pub in_flight: u32,
 }
 
+impl KeyHealth {
+    /// Why a key is left alone, in a word.
+    pub const fn why(&self) -> &'static str {
+        match self.refused {
+            Some(class @ (Class::Authentication | Class::Billing | Class::Permission)) => {
+                class.name()
+            }
+            Some(_) => "refused",
+            None => "limit",
+        }
+    }
+}
+
 impl KeyRing {
     /// As many keys, all well.
     pub fn new(count: usize) -> KeyRing {

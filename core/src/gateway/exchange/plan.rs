@@ -465,7 +465,7 @@ impl Shard {
         exchange.deadlines.clear(Phase::Tls);
         if core::mem::take(&mut exchange.attempt.needs_fresh) {
             // It was sent, on a connection that turned out dead.
-            exchange.note_attempt(self.ctx.now.mono, Ending::Failed(Class::BadGateway));
+            exchange.note_attempt(&mut self.ctx, Ending::Failed(Class::BadGateway));
         } else {
             exchange.plan.attempts -= 1;
         }
@@ -476,7 +476,6 @@ impl Shard {
     /// An attempt failed before the client saw any of its answer: the request goes on as the table
     /// of `policy::retry` says.
     pub(in crate::gateway) fn attempt_over(&mut self, id: ExchangeId, told: Told) {
-        let now = self.ctx.now.mono;
         let Some(exchange) = self.exchanges.get_mut(id) else {
             return;
         };
@@ -489,7 +488,7 @@ impl Shard {
             Blame::Upstream => Verdict::Failed,
             Blame::Client | Blame::Gateway | Blame::Key => Verdict::Nothing,
         };
-        exchange.note_attempt(now, Ending::Failed(class));
+        exchange.note_attempt(&mut self.ctx, Ending::Failed(class));
         exchange.plan.is_told_when = retry_after.is_some();
         let target = exchange.target();
         let seat = exchange.plan.seat;
@@ -573,6 +572,10 @@ impl Shard {
             return false;
         }
         plan.repeats += 1;
+        if let Some(provider) = provider {
+            let name = provider_name(&snapshot, provider);
+            self.ctx.counters.repeated(&name);
+        }
         exchange.deadlines.set(Phase::Backoff, now + wait);
         exchange.rearm(&mut self.ctx);
         true

@@ -64,7 +64,7 @@ impl Shard {
                 Outcome::Complete => Ending::Answered,
                 Outcome::ClientGone => Ending::CalledOff,
             };
-            exchange.note_attempt(self.ctx.now.mono, ending);
+            exchange.note_attempt(&mut self.ctx, ending);
             if let Race::Against(rival) = exchange.race {
                 self.call_off(rival);
             }
@@ -81,6 +81,7 @@ impl Shard {
         }
         exchange.release_request(&mut self.ctx);
         exchange.access.duration = self.ctx.now.mono - exchange.started;
+        self.ctx.counters.settled(&exchange.access);
         self.ctx.record(Record::Access(*exchange.access));
     }
 }

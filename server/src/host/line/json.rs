@@ -5,11 +5,11 @@ use std::borrow::Cow;
 
 use serde::Serialize;
 use tollgate_core::base::ShardId;
-use tollgate_core::ir::Usage;
+use tollgate_core::ir::{Class, Usage};
 use tollgate_core::record::{Access, Attempted, Ending, Outcome};
 
 use super::super::time::Timestamp;
-use super::{blame_name, class_name, finish_name};
+use super::finish_name;
 
 /// Appends the line, with all that the record holds.
 pub(super) fn append(access: &Access, shard: ShardId, out: &mut Vec<u8>) {
@@ -139,7 +139,7 @@ impl<'a> Line<'a> {
                 blame,
                 message,
             } => {
-                let (class, blame) = (class_name(*class), blame_name(*blame));
+                let (class, blame) = (class.name(), blame.name());
                 ("failed", Some((class, blame, message.unescape())))
             }
         };
@@ -191,7 +191,7 @@ impl<'a> Attempt<'a> {
             model: model.as_ref().map(|model| model.unescape()),
             key: key.as_deref(),
             duration_ms: millis(*duration),
-            failed: attempted.failed().map(class_name),
+            failed: attempted.failed().map(Class::name),
             called_off: *ending == Ending::CalledOff,
             usage: (*usage != Usage::default()).then(|| Tokens::new(usage)),
         }
@@ -234,7 +234,7 @@ fn millis(time: Duration) -> f64 {
 #[cfg(test)]
 mod tests {
     use tollgate_core::base::JsonStr;
-    use tollgate_core::ir::{Blame, Class};
+    use tollgate_core::ir::Blame;
 
     use super::super::tests::access;
     use super::*;

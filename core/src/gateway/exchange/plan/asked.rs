@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
+use super::super::super::ctx::Ctx;
 use super::super::super::prepare::{Destination, Prompt, Routed};
 use super::super::deadlines::Phase;
 use super::super::{Answer, Exchange};
 use super::provider_name;
-use crate::base::Instant;
 use crate::config::{Credentials, Key, Manner, Upstream};
 use crate::ir::Usage;
 use crate::record::{Attempted, Ending};
@@ -93,7 +93,7 @@ impl Exchange {
     }
 
     /// Takes note of an attempt that ended, for the record.
-    pub(in crate::gateway) fn note_attempt(&mut self, now: Instant, ending: Ending) {
+    pub(in crate::gateway) fn note_attempt(&mut self, ctx: &mut Ctx, ending: Ending) {
         let Some(seat) = self.plan.seat else {
             return;
         };
@@ -101,13 +101,14 @@ impl Exchange {
             provider: provider_name(&self.snapshot, seat.provider),
             model: self.prompt().map(|prompt| prompt.model.clone()),
             key: self.key().map(|key| Arc::clone(&key.fingerprint)),
-            duration: now.since(seat.since),
+            duration: ctx.now.mono.since(seat.since),
             ending,
             usage: match ending {
                 Ending::Answered => Usage::default(),
                 Ending::CalledOff | Ending::Failed(_) => self.access.usage,
             },
         };
+        ctx.counters.attempted(&attempted.provider, ending);
         self.access.attempts.push(attempted);
     }
 }
