@@ -1,5 +1,5 @@
-//! What the gateway says about itself: that it lives, whether it is ready, how all is, and the models
-//! that may be asked for.
+//! What the gateway says about itself: that it lives, whether it is ready, how all is, and the
+//! models that may be asked for.
 
 use super::Shard;
 use super::endpoint::Endpoint;

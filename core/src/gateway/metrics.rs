@@ -195,44 +195,9 @@ impl Shard {
     }
 
     fn tell_counted(&self, page: &mut Page) {
+        self.tell_requests(page);
+        self.tell_attempts(page);
         let counters = &self.ctx.counters;
-        page.counter(
-            "requests_total",
-            "Requests for a model's answer that ended.",
-        );
-        page.sample(&[("outcome", "complete")], counters.complete);
-        page.sample(&[("outcome", "client_gone")], counters.clients_gone);
-        for ((class, blame), count) in counters.failed.iter() {
-            let labels = [
-                ("outcome", "failed"),
-                ("class", class.name()),
-                ("blame", blame.name()),
-            ];
-            page.sample(&labels, count);
-        }
-        page.counter("attempts_total", "Attempts at upstreams that ended.");
-        for (provider, counters) in &counters.providers {
-            for (ending, count) in counters.attempts.iter() {
-                let (ending, class) = match ending {
-                    Ending::Answered => ("answered", ""),
-                    Ending::CalledOff => ("called_off", ""),
-                    Ending::Failed(class) => ("failed", class.name()),
-                };
-                let labels = [
-                    ("provider", &**provider),
-                    ("ending", ending),
-                    ("class", class),
-                ];
-                page.sample(&labels, count);
-            }
-        }
-        page.counter(
-            "repetitions_total",
-            "Failures after which a target was to be asked again.",
-        );
-        for (provider, counters) in &counters.providers {
-            page.sample(&[("provider", provider)], counters.repetitions);
-        }
         let told = [
             (
                 "hedges_total",
@@ -263,6 +228,51 @@ impl Shard {
         for (name, help, count) in told {
             page.counter(name, help);
             page.sample(&[], count);
+        }
+    }
+
+    fn tell_requests(&self, page: &mut Page) {
+        let counters = &self.ctx.counters;
+        page.counter(
+            "requests_total",
+            "Requests for a model's answer that ended.",
+        );
+        page.sample(&[("outcome", "complete")], counters.complete);
+        page.sample(&[("outcome", "client_gone")], counters.clients_gone);
+        for ((class, blame), count) in counters.failed.iter() {
+            let labels = [
+                ("outcome", "failed"),
+                ("class", class.name()),
+                ("blame", blame.name()),
+            ];
+            page.sample(&labels, count);
+        }
+    }
+
+    fn tell_attempts(&self, page: &mut Page) {
+        let counters = &self.ctx.counters;
+        page.counter("attempts_total", "Attempts at upstreams that ended.");
+        for (provider, counters) in &counters.providers {
+            for (ending, count) in counters.attempts.iter() {
+                let (ending, class) = match ending {
+                    Ending::Answered => ("answered", ""),
+                    Ending::CalledOff => ("called_off", ""),
+                    Ending::Failed(class) => ("failed", class.name()),
+                };
+                let labels = [
+                    ("provider", &**provider),
+                    ("ending", ending),
+                    ("class", class),
+                ];
+                page.sample(&labels, count);
+            }
+        }
+        page.counter(
+            "repetitions_total",
+            "Failures after which a target was to be asked again.",
+        );
+        for (provider, counters) in &counters.providers {
+            page.sample(&[("provider", provider)], counters.repetitions);
         }
     }
 }
