@@ -1,11 +1,13 @@
 //! [`Counters`]: what a shard has counted since it began. They have names from the config alone,
 //! never from a client or an upstream, so that there are never more than the config asks for.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::base::JsonStr;
 use crate::config::Snapshot;
-use crate::ir::{Blame, Class};
+use crate::ir::{Blame, Class, Usage};
 use crate::record::{Access, Ending, Outcome};
 
 /// What has happened in a shard.
@@ -32,10 +34,20 @@ pub(super) struct Counters {
 /// What has happened with a provider.
 #[derive(Debug, Default)]
 pub(super) struct ProviderCounters {
-    /// Attempts, by how they ended.
-    pub(super) attempts: Tally<Ending>,
+    /// Of its models that the config names; of all the others together under no name.
+    pub(super) models: BTreeMap<String, ModelCounters>,
     /// Failures after which the same target was to be asked again.
     pub(super) repetitions: u64,
+}
+
+/// What has happened with a model.
+#[derive(Debug, Default)]
+pub(super) struct ModelCounters {
+    /// Attempts, by how they ended.
+    pub(super) attempts: Tally<Ending>,
+    /// Tokens, as it told them.
+    pub(super) input_tokens: u64,
+    pub(super) output_tokens: u64,
 }
 
 /// How often each of a few things happened.
@@ -49,12 +61,24 @@ impl Counters {
         counters
     }
 
-    /// From now on there are the providers of `snapshot`; those that stay go on counting.
+    /// From now on there are the providers and models of `snapshot`; those that stay go on counting.
     pub(super) fn reload(&mut self, snapshot: &Snapshot) {
         let mut before = core::mem::take(&mut self.providers);
         for provider in &snapshot.providers {
-            let counters = before.remove(&provider.name).unwrap_or_default();
-            self.providers.insert(Arc::clone(&provider.name), counters);
+            let mut before = before.remove(&provider.name).unwrap_or_default();
+            let name = Arc::clone(&provider.name);
+            let counters = self.providers.entry(name).or_default();
+            counters.repetitions = before.repetitions;
+            let upstreams = snapshot.upstreams();
+            for upstream in
+                upstreams.filter(|it| snapshot.provider_name(it) == Some(&provider.name))
+            {
+                let name = model(upstream.model.as_ref());
+                if !counters.models.contains_key(&*name) {
+                    let model = before.models.remove(&*name).unwrap_or_default();
+                    counters.models.insert(name.into_owned(), model);
+                }
+            }
         }
     }
 
@@ -73,11 +97,26 @@ impl Counters {
         self.broken_events += u64::from(access.broken_events);
     }
 
-    /// An attempt at a provider ended.
-    pub(super) fn attempted(&mut self, provider: &str, ending: Ending) {
+    /// An attempt ended at a model of the provider, by its name in the config if that has one, after
+    /// it has used so much.
+    pub(super) fn attempted(
+        &mut self,
+        provider: &str,
+        name: Option<&JsonStr>,
+        ending: Ending,
+        usage: &Usage,
+    ) {
+        let provider = self.providers.get_mut(provider);
         // One that the config has no more is not counted.
-        if let Some(counters) = self.providers.get_mut(provider) {
+        if let Some(counters) = provider.and_then(|it| it.models.get_mut(&*model(name))) {
             counters.attempts.add(ending);
+            // Upstreams may tell any number.
+            for (count, told) in [
+                (&mut counters.input_tokens, usage.input),
+                (&mut counters.output_tokens, usage.output),
+            ] {
+                *count = count.saturating_add(told.unwrap_or(0));
+            }
         }
     }
 
@@ -87,6 +126,11 @@ impl Counters {
             counters.repetitions += 1;
         }
     }
+}
+
+/// The name of a model in the config.
+fn model(name: Option<&JsonStr>) -> Cow<'_, str> {
+    name.map(JsonStr::unescape).unwrap_or_default()
 }
 
 impl<T: Copy + Eq> Tally<T> {

@@ -251,20 +251,36 @@ impl Shard {
 
     fn tell_attempts(&self, page: &mut Page) {
         let counters = &self.ctx.counters;
+        let models = || {
+            let providers = counters.providers.iter();
+            providers.flat_map(|(provider, counters)| {
+                let models = counters.models.iter();
+                models.map(|(model, it)| ([("provider", &**provider), ("model", &**model)], it))
+            })
+        };
         page.counter("attempts_total", "Attempts at upstreams that ended.");
-        for (provider, counters) in &counters.providers {
+        for ([provider, model], counters) in models() {
             for (ending, count) in counters.attempts.iter() {
                 let (ending, class) = match ending {
                     Ending::Answered => ("answered", ""),
                     Ending::CalledOff => ("called_off", ""),
                     Ending::Failed(class) => ("failed", class.name()),
                 };
-                let labels = [
-                    ("provider", &**provider),
-                    ("ending", ending),
-                    ("class", class),
-                ];
+                let labels = [provider, model, ("ending", ending), ("class", class)];
                 page.sample(&labels, count);
+            }
+        }
+        page.counter(
+            "tokens_total",
+            "Tokens that upstreams told, of all attempts.",
+        );
+        for ([provider, model], counters) in models() {
+            let told = [
+                ("input", counters.input_tokens),
+                ("output", counters.output_tokens),
+            ];
+            for (kind, count) in told {
+                page.sample(&[provider, model, ("kind", kind)], count);
             }
         }
         page.counter(

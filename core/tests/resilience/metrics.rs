@@ -92,7 +92,7 @@ fn each_key_is_told_with_why_it_is_out_and_how_long() {
     // No more than its name is told of a key.
     let text = page(&mut play, "GET", &[]).text().to_owned();
     assert!(!text.contains("key-1") && !text.contains("key-2"), "{text}");
-    let class = "attempts_total provider=\"first\",ending=\"failed\",class";
+    let class = "attempts_total provider=\"first\",model=\"one\",ending=\"failed\",class";
     assert_eq!(value(&mut play, &format!("{class}=\"billing\"")), 1.0);
     assert_eq!(value(&mut play, &format!("{class}=\"rate_limit\"")), 1.0);
     play.world.pass(Duration::from_secs(700));
@@ -131,11 +131,17 @@ fn each_target_is_told_with_its_breaker_and_its_pace() {
     assert_eq!(play.reply_well(false), FIRST);
     is(&mut play, "closed");
     assert_eq!(value(&mut play, &in_flight), 0.0);
+    let tokens = "tokens_total provider=\"second\",model=\"two\",kind";
+    assert_eq!(value(&mut play, &format!("{tokens}=\"input\"")), 12.0);
+    assert_eq!(value(&mut play, &format!("{tokens}=\"output\"")), 5.0);
     for (name, expected) in [
         ("requests_total outcome=\"complete\"", 2.0),
-        ("attempts_total provider=\"first\",ending=\"answered\"", 1.0),
         (
-            "attempts_total provider=\"second\",ending=\"answered\"",
+            "attempts_total provider=\"first\",model=\"one\",ending=\"answered\"",
+            1.0,
+        ),
+        (
+            "attempts_total provider=\"second\",model=\"two\",ending=\"answered\"",
             1.0,
         ),
         ("repetitions_total provider=\"first\"", 0.0),
@@ -201,7 +207,7 @@ fn failures_and_repetitions_are_counted_by_class_and_blame() {
     }
     let repetitions = "repetitions_total provider=\"first\"";
     assert_eq!(value(&mut play, repetitions), 1.0);
-    let failed = "attempts_total provider=\"first\",ending=\"failed\",class";
+    let failed = "attempts_total provider=\"first\",model=\"one\",ending=\"failed\",class";
     for class in ["internal", "overloaded", "invalid_request"] {
         assert_eq!(
             value(&mut play, &format!("{failed}=\"{class}\"")),
@@ -249,7 +255,7 @@ fn hedges_are_counted_and_the_pace_is_known_then() {
     assert_eq!(value(&mut play, "hedges_won_total"), 0.0);
     stream(&mut play, second, SECOND);
     assert_eq!(value(&mut play, "hedges_won_total"), 1.0);
-    let called_off = "attempts_total provider=\"first\",ending=\"called_off\"";
+    let called_off = "attempts_total provider=\"first\",model=\"one\",ending=\"called_off\"";
     assert_eq!(value(&mut play, called_off), 1.0);
 }
 
@@ -339,4 +345,28 @@ fn names_are_written_so_that_they_can_be_read() {
     let mut play = Play::new(&config);
     let text = page(&mut play, "GET", &[]).text().to_owned();
     assert!(text.contains(r#"route="a\"\\s","#), "{text}");
+}
+
+#[test]
+fn models_that_the_config_does_not_name_are_counted_together_and_any_number_is_borne() {
+    let mut play = Play::new(
+        &CHAIN
+            .replace("asked =", "'as*' =")
+            .replace("first/one", "first"),
+    );
+    let count = u64::MAX.to_string();
+    for _ in 0..2 {
+        play.ask(Dialect::Anthropic, false);
+        let whole = super::fixtures::whole(Dialect::Anthropic, "well").to_string();
+        let whole = whole.replace("\"output_tokens\":5", &format!("\"output_tokens\":{count}"));
+        play.reply(&super::support::talk::Reply::json(200, whole));
+    }
+    let page = page(&mut play, "GET", &[]).text().to_owned();
+    assert!(!page.contains("=\"asked\""), "a client's name is told: {page}");
+    let attempts = "attempts_total provider=\"first\",ending=\"answered\"";
+    assert_eq!(value(&mut play, attempts), 2.0);
+    assert!(
+        page.contains(&format!("kind=\"output\"}} {count}\n")),
+        "{page}"
+    );
 }

@@ -108,7 +108,10 @@ impl Exchange {
                 Ending::CalledOff | Ending::Failed(_) => self.access.usage,
             },
         };
-        ctx.counters.attempted(&attempted.provider, ending);
+        let upstream = self.prompt().map(|prompt| &prompt.upstream);
+        let model = upstream.and_then(|it| it.model.as_ref());
+        let (counters, usage) = (&mut ctx.counters, &self.access.usage);
+        counters.attempted(&attempted.provider, model, ending, usage);
         self.access.attempts.push(attempted);
     }
 }
