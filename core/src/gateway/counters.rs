@@ -61,7 +61,8 @@ impl Counters {
         counters
     }
 
-    /// From now on there are the providers and models of `snapshot`; those that stay go on counting.
+    /// From now on there are the providers and models of `snapshot`; those that stay go on
+    /// counting.
     pub(super) fn reload(&mut self, snapshot: &Snapshot) {
         let mut before = core::mem::take(&mut self.providers);
         for provider in &snapshot.providers {
@@ -97,8 +98,8 @@ impl Counters {
         self.broken_events += u64::from(access.broken_events);
     }
 
-    /// An attempt ended at a model of the provider, by its name in the config if that has one, after
-    /// it has used so much.
+    /// An attempt ended at a model of the provider, by its name in the config if that has one,
+    /// after it has used so much.
     pub(super) fn attempted(
         &mut self,
         provider: &str,

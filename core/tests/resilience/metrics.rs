@@ -362,7 +362,10 @@ fn models_that_the_config_does_not_name_are_counted_together_and_any_number_is_b
         play.reply(&super::support::talk::Reply::json(200, whole));
     }
     let page = page(&mut play, "GET", &[]).text().to_owned();
-    assert!(!page.contains("=\"asked\""), "a client's name is told: {page}");
+    assert!(
+        !page.contains("=\"asked\""),
+        "a client's name is told: {page}"
+    );
     let attempts = "attempts_total provider=\"first\",ending=\"answered\"";
     assert_eq!(value(&mut play, attempts), 2.0);
     assert!(
