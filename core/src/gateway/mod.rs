@@ -43,7 +43,7 @@ use self::io::{Completion, Input, Machine, Message, Output, PEERS, WorkDone};
 use self::lines::Lines;
 use self::outbox::Outbox;
 use self::provider::ProviderState;
-use self::target::TargetState;
+use self::target::Targets;
 use self::upstream::Upstream;
 use crate::base::timer::Timers;
 use crate::base::{Arena, ExchangeId, Instant, ListenerId, Now, Rng, Seed, ShardId};
@@ -75,7 +75,7 @@ pub struct Shard {
     upstreams: Arena<UpstreamId, Upstream>,
     exchanges: Arena<ExchangeId, Exchange>,
     providers: Vec<ProviderState>,
-    targets: Vec<TargetState>,
+    targets: Targets,
     /// Where sessions are whose target is not told by their hash.
     affinity: Affinity,
     balance: Balance,
@@ -101,7 +101,7 @@ impl Shard {
     /// A shard that serves under `snapshot`. It may be moved to its thread once it is made.
     pub fn new(options: &ShardOptions, snapshot: Arc<Snapshot>) -> Shard {
         let providers = provider::states(&snapshot, (&snapshot, &[]), options.shards);
-        let targets = target::states(&snapshot, (&snapshot, &[]));
+        let targets = Targets::new(&snapshot, (&snapshot, &Targets::default()));
         let lines = Lines::new(&snapshot, options.shards);
         let counters = Counters::new(&snapshot);
         Shard {
@@ -253,7 +253,7 @@ impl Shard {
             }
             Message::Breaker { target, until } => {
                 let turn = self.balance.turn_after(from);
-                for state in &mut self.targets {
+                for state in self.targets.iter_mut() {
                     state.heard(target, until, turn, &self.ctx.snapshot);
                 }
             }
@@ -370,7 +370,7 @@ impl Shard {
         self.ctx.generation = self.ctx.generation.wrapping_add(1);
         let old = (&*self.ctx.snapshot, &*self.providers);
         self.providers = provider::states(&snapshot, old, self.balance.shards());
-        self.targets = target::states(&snapshot, (&self.ctx.snapshot, &self.targets));
+        self.targets = Targets::new(&snapshot, (&self.ctx.snapshot, &self.targets));
         self.ctx.limits = snapshot.limits.clone();
         self.ctx.counters.reload(&snapshot);
         self.ctx.snapshot = snapshot;
