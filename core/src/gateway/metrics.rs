@@ -6,6 +6,7 @@
 //! client or an upstream says is told here.
 
 use core::fmt::{Display, Write as _};
+use std::collections::BTreeSet;
 
 use super::Shard;
 use super::target::TargetState;
@@ -167,7 +168,10 @@ impl Shard {
         }
     }
 
+    /// Each model that the config names once, whatever names lead there, and each target of which it
+    /// names only the provider.
     fn told_targets(&self) -> Vec<Target<'_>> {
+        let mut told = BTreeSet::new();
         let routes = self.ctx.snapshot.routes.iter();
         let targets = routes.flat_map(|route| {
             let chain = match &route.target {
@@ -175,21 +179,32 @@ impl Shard {
                 RouteTarget::Demo => None,
             };
             let upstreams = chain.into_iter().flat_map(|chain| chain.upstreams());
-            upstreams.filter_map(|upstream| self.told_target(&route.pattern.0, upstream))
+            upstreams.map(|upstream| (&*route.pattern.0, upstream))
+        });
+        let targets = targets.filter_map(|(route, upstream)| {
+            let is_new = told.insert(self.targets.place(upstream.target)?);
+            is_new.then(|| self.told_target(route, upstream)).flatten()
         });
         targets.collect()
     }
 
     fn told_target(&self, route: &str, upstream: &Upstream) -> Option<Target<'_>> {
-        let provider = self.ctx.snapshot.provider_name(upstream)?;
-        let model = upstream.model.as_ref().map(|model| model.unescape());
-        // One target may stand in a chain twice: only its number tells the two apart.
-        let labels = [
-            upstream.target.to_string(),
-            route.to_owned(),
-            provider.to_string(),
-            model.unwrap_or_default().into_owned(),
-        ];
+        let provider = self.ctx.snapshot.provider_name(upstream)?.to_string();
+        let labels = match &upstream.model {
+            Some(model) => [
+                String::new(),
+                String::new(),
+                provider,
+                model.unescape().into_owned(),
+            ],
+            // A provider may stand in a chain twice: only its number tells the two apart.
+            None => [
+                upstream.target.to_string(),
+                route.to_owned(),
+                provider,
+                String::new(),
+            ],
+        };
         let state = self.targets.get(upstream.target)?;
         Some(Target { labels, state })
     }

@@ -65,6 +65,11 @@ impl Targets {
         targets
     }
 
+    /// The same number for targets of which the same is known.
+    pub(super) fn place(&self, target: usize) -> Option<usize> {
+        self.places.get(target).copied()
+    }
+
     pub(super) fn get(&self, target: usize) -> Option<&TargetState> {
         self.states.get(*self.places.get(target)?)
     }

@@ -103,10 +103,10 @@ fn each_key_is_told_with_why_it_is_out_and_how_long() {
 fn each_target_is_told_with_its_breaker_and_its_pace() {
     let config = format!("retry.repeats_max = 0\nbreaker.failures_in_row = 1\n{CHAIN}");
     let mut play = Play::new(&config);
-    let labels = "route=\"asked\",provider=\"first\",model=\"one\"";
+    let labels = "provider=\"first\",model=\"one\"";
     let is = |play: &mut Play, state: &str| {
         for other in ["closed", "open", "half_open"] {
-            let name = format!("breaker target=\"0\",{labels},state=\"{other}\"");
+            let name = format!("breaker {labels},state=\"{other}\"");
             let expected = if other == state { 1.0 } else { 0.0 };
             assert_eq!(value(play, &name), expected, "{state}, {other}");
         }
@@ -115,17 +115,14 @@ fn each_target_is_told_with_its_breaker_and_its_pace() {
     play.ask(Dialect::Anthropic, false);
     assert_eq!(play.reply(&error(500)), FIRST);
     is(&mut play, "open");
-    let left = value(
-        &mut play,
-        &format!("breaker_open_seconds target=\"0\",{labels}"),
-    );
+    let left = value(&mut play, &format!("breaker_open_seconds {labels}"));
     assert!(is_about(left, 5.0), "{left}");
     assert_eq!(play.reply_well(false), SECOND);
     play.world.pass(Duration::from_secs(6));
     play.ask(Dialect::Anthropic, false);
     is(&mut play, "half_open");
     assert!(!has(&mut play, "breaker_open_seconds"));
-    let in_flight = format!("target_in_flight target=\"0\",{labels}");
+    let in_flight = format!("target_in_flight {labels}");
     assert_eq!(value(&mut play, &in_flight), 1.0);
     assert!(!has(&mut play, "first_content_seconds"));
     assert_eq!(play.reply_well(false), FIRST);
@@ -244,7 +241,7 @@ fn hedges_are_counted_and_the_pace_is_known_then() {
     let mut play = hedging::known(100);
     for (quantile, seconds) in [("0.5", 1.0), ("0.95", 1.0)] {
         let name = format!(
-            "first_content_seconds target=\"0\",route=\"asked\",provider=\"first\",\
+            "first_content_seconds provider=\"first\",\
              model=\"one\",quantile=\"{quantile}\""
         );
         let pace = value(&mut play, &name);
@@ -341,7 +338,9 @@ fn the_page_is_of_its_type_takes_get_and_head_and_is_there_to_the_end() {
 
 #[test]
 fn names_are_written_so_that_they_can_be_read() {
-    let config = CHAIN.replace("asked =", "'a\"\\s' =");
+    let config = CHAIN
+        .replace("asked =", "'a\"\\s' =")
+        .replace("first/one", "first");
     let mut play = Play::new(&config);
     let text = page(&mut play, "GET", &[]).text().to_owned();
     assert!(text.contains(r#"route="a\"\\s","#), "{text}");
