@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::base::JsonStr;
-use crate::config::Snapshot;
+use crate::config::{Provider, Snapshot};
 use crate::ir::{Blame, Class, Usage};
 use crate::record::{Access, Ending, Outcome};
 
@@ -122,8 +122,9 @@ impl Counters {
     }
 
     /// A request is repeated at a provider.
-    pub(super) fn repeated(&mut self, provider: &str) {
-        if let Some(counters) = self.providers.get_mut(provider) {
+    pub(super) fn repeated(&mut self, provider: Option<&Provider>) {
+        let counters = provider.and_then(|it| self.providers.get_mut(&it.name));
+        if let Some(counters) = counters {
             counters.repetitions += 1;
         }
     }

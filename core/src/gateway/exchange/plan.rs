@@ -62,6 +62,8 @@ pub(in crate::gateway) struct Plan {
     pub(in crate::gateway) is_message: bool,
     /// Since when it has waited.
     waits_since: Option<Instant>,
+    /// Since when it rests before a repetition.
+    rests_since: Option<Instant>,
     /// Where it stands in line.
     places: Vec<(Resource, Place)>,
     /// Whether it looks because it is the next one in a line.
@@ -83,6 +85,8 @@ struct Seat {
     /// States of another config know nothing of it.
     generation: Option<u32>,
     since: Instant,
+    /// How long the request had waited before.
+    waited: Duration,
 }
 
 /// A failure as it may be told to the client.
@@ -241,6 +245,7 @@ impl Shard {
             tokens,
             generation: is_current.then_some(self.ctx.generation),
             since: now,
+            waited: exchange.plan.waited(now),
         };
         if is_current {
             for resource in seat.resources() {
@@ -571,11 +576,9 @@ impl Shard {
             plan.rule_out(target);
             return false;
         }
-        plan.repeats += 1;
-        if let Some(provider) = provider {
-            let name = provider_name(&snapshot, provider);
-            self.ctx.counters.repeated(&name);
-        }
+        plan.rest(now);
+        let provider = provider.and_then(|it| snapshot.providers.get(it));
+        self.ctx.counters.repeated(provider);
         exchange.deadlines.set(Phase::Backoff, now + wait);
         exchange.rearm(&mut self.ctx);
         true

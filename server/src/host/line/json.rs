@@ -70,6 +70,8 @@ struct Attempt<'a> {
     model: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    waited_ms: Option<f64>,
     duration_ms: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     failed: Option<&'static str>,
@@ -182,6 +184,7 @@ impl<'a> Attempt<'a> {
             provider,
             model,
             key,
+            waited,
             duration,
             ending,
             usage,
@@ -190,6 +193,7 @@ impl<'a> Attempt<'a> {
             provider,
             model: model.as_ref().map(|model| model.unescape()),
             key: key.as_deref(),
+            waited_ms: (!waited.is_zero()).then(|| millis(*waited)),
             duration_ms: millis(*duration),
             failed: attempted.failed().map(Class::name),
             called_off: *ending == Ending::CalledOff,
@@ -260,7 +264,8 @@ mod tests {
              \"message\":\"no \\\"luck\\\"\",\"finish\":\"stop\",\"usage\":{\"input\":12,\
              \"output\":345},\"duration_ms\":1240.567,\"first_content_ms\":312.4,\
              \"request_bytes\":100,\"response_bytes\":2000,\
-             \"attempts\":[{\"provider\":\"groq\",\"key\":\"0a1b2c3d\",\"duration_ms\":1240.0}],\
+             \"attempts\":[{\"provider\":\"groq\",\"key\":\"0a1b2c3d\",\"waited_ms\":80.5,\
+             \"duration_ms\":1240.0}],\
              \"broken_events\":0,\"dropped\":[\"top_k\"],\"waited_ms\":80.5,\"shard\":3}\n"
         );
     }

@@ -86,6 +86,7 @@ pub(super) mod tests {
                 provider: "groq".into(),
                 model: None,
                 key: Some("0a1b2c3d".into()),
+                waited: Duration::from_micros(80_500),
                 duration: Duration::from_micros(1_240_000),
                 ending: Ending::Answered,
                 usage: Usage::default(),
