@@ -148,7 +148,7 @@ impl Shard {
         let help = "How long until a request may find out how the target is.";
         page.gauge("breaker_open_seconds", help);
         for target in &targets {
-            if let Some(until) = target.state.breaker.open_until() {
+            if let Some((until, _)) = target.state.breaker.open() {
                 page.sample(&target.labels(), until.since(now).as_secs_f64());
             }
         }

@@ -282,7 +282,7 @@ impl Planner<'_> {
     }
 
     fn stream(&mut self, request: &Request, answer: &Answer) {
-        let (events, ends_early, is_spoilt) = self.spoilt_events(request, answer);
+        let (events, ends_early, mut is_spoilt) = self.spoilt_events(request, answer);
         let is_chunked = self.rng.chance(7, 8);
         let framing = if is_chunked {
             "transfer-encoding: chunked"
@@ -308,6 +308,7 @@ impl Planner<'_> {
             }
             if self.strikes(Fault::BrokenChunk) && is_chunked {
                 step.bytes.extend_from_slice(b"xyz\r\n");
+                is_spoilt = true;
             }
             self.plan.steps.push_back(step);
         }

@@ -52,6 +52,8 @@ pub(in crate::gateway) struct Plan {
     overflowed: Option<u64>,
     /// What the request occupies while it is with a target.
     seat: Option<Seat>,
+    /// Since when it is with none.
+    seatless_since: Option<Instant>,
     /// Why the first attempt failed: what the client is told if none succeeds.
     first: Option<Box<Told>>,
     /// Whether the last attempt's failure said when to come back.
@@ -62,8 +64,6 @@ pub(in crate::gateway) struct Plan {
     pub(in crate::gateway) is_message: bool,
     /// Since when it has waited.
     waits_since: Option<Instant>,
-    /// Since when it rests before a repetition.
-    rests_since: Option<Instant>,
     /// Where it stands in line.
     places: Vec<(Resource, Place)>,
     /// Whether it looks because it is the next one in a line.
@@ -85,7 +85,7 @@ struct Seat {
     /// States of another config know nothing of it.
     generation: Option<u32>,
     since: Instant,
-    /// How long the request had waited before.
+    /// How long it was with none before.
     waited: Duration,
 }
 
@@ -138,6 +138,10 @@ impl Shard {
                 return;
             }
             exchange.deadlines.clear(Phase::Backoff);
+            exchange
+                .plan
+                .seatless_since
+                .get_or_insert(self.ctx.now.mono);
             if let Race::Against(rival) = exchange.race {
                 self.take_over(rival);
                 return;
@@ -245,7 +249,7 @@ impl Shard {
             tokens,
             generation: is_current.then_some(self.ctx.generation),
             since: now,
-            waited: exchange.plan.waited(now),
+            waited: now.since(exchange.plan.seatless_since.unwrap_or(now)),
         };
         if is_current {
             for resource in seat.resources() {
@@ -278,6 +282,7 @@ impl Shard {
         let Some(seat) = exchange.plan.seat.take() else {
             return;
         };
+        exchange.plan.seatless_since = Some(now);
         if seat.generation != Some(self.ctx.generation) {
             return;
         }
@@ -310,6 +315,9 @@ impl Shard {
             && let (Some(key), Some(state)) = (key, self.providers.get_mut(provider))
             && state.keys.accept(key, since)
         {
+            if let Some(&key) = state.key_names.get(key) {
+                self.tell(Message::KeyWorks { key, sent: since });
+            }
             self.lines.wake(Resource::Provider(provider));
         }
     }
@@ -576,9 +584,10 @@ impl Shard {
             plan.rule_out(target);
             return false;
         }
-        plan.rest(now);
-        let provider = provider.and_then(|it| snapshot.providers.get(it));
-        self.ctx.counters.repeated(provider);
+        plan.repeats += 1;
+        self.ctx
+            .counters
+            .repeated(provider.and_then(|it| snapshot.providers.get(it)));
         exchange.deadlines.set(Phase::Backoff, now + wait);
         exchange.rearm(&mut self.ctx);
         true

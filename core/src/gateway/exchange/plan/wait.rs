@@ -10,7 +10,7 @@ use super::super::Exchange;
 use super::super::claim::Claim;
 use super::super::deadlines::Phase;
 use super::super::state::State;
-use super::{Plan, provider_name};
+use super::provider_name;
 use crate::base::{ExchangeId, Instant};
 use crate::config::{Resolved, Snapshot};
 use crate::ir::{Blame, Class, Failure};
@@ -266,20 +266,6 @@ impl Shard {
                 self.pending_choices.push_back(id);
             }
         }
-    }
-}
-
-impl Plan {
-    /// The request rests before a repetition.
-    pub(super) fn rest(&mut self, now: Instant) {
-        self.repeats += 1;
-        self.rests_since = Some(now);
-    }
-
-    /// How long it has waited for the attempt that begins: in line, or before a repetition.
-    pub(super) fn waited(&mut self, now: Instant) -> Duration {
-        let since = self.rests_since.take().into_iter().chain(self.waits_since);
-        since.min().map_or(Duration::ZERO, |since| now.since(since))
     }
 }
 
