@@ -168,8 +168,8 @@ impl Shard {
         }
     }
 
-    /// Each model that the config names once, whatever names lead there, and each target of which it
-    /// names only the provider.
+    /// Each model that the config names once, whatever names lead there, and each target of which
+    /// it names only the provider.
     fn told_targets(&self) -> Vec<Target<'_>> {
         let mut told = BTreeSet::new();
         let routes = self.ctx.snapshot.routes.iter();

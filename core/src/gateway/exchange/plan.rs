@@ -36,7 +36,7 @@ use crate::policy::breaker::{Admission, Verdict};
 use crate::policy::keys::NoKey;
 use crate::policy::queue::{Place, Priority};
 use crate::policy::retry::{self, Next};
-use crate::record::{Ending, Outcome};
+use crate::record::Ending;
 use crate::wire::http1::Fields;
 
 /// How far the plan of a request has come.
@@ -786,16 +786,4 @@ impl Plan {
 fn provider_name(snapshot: &Snapshot, index: usize) -> Arc<str> {
     let provider = snapshot.providers.get(index);
     provider.map_or_else(|| "?".into(), |provider| Arc::clone(&provider.name))
-}
-
-/// What an answer says about the target that it came from.
-pub(in crate::gateway) const fn verdict_of(outcome: &Outcome) -> Verdict {
-    match outcome {
-        Outcome::Complete => Verdict::Well,
-        Outcome::Failed {
-            blame: Blame::Upstream,
-            ..
-        } => Verdict::Failed,
-        Outcome::Failed { .. } | Outcome::ClientGone => Verdict::Nothing,
-    }
 }
