@@ -1,5 +1,5 @@
-//! What the gateway says about itself: that it lives, whether it is ready, and the models that may
-//! be asked for.
+//! What the gateway says about itself: that it lives, whether it is ready, how all is, and the
+//! models that may be asked for.
 
 use super::Shard;
 use super::endpoint::Endpoint;
@@ -27,6 +27,7 @@ impl Shard {
                 body.put(b"{\"status\":\"draining\"}\n");
             }
             Endpoint::Ready => self.tell_health(&mut body),
+            Endpoint::Metrics => self.tell_metrics(&mut body),
             Endpoint::Root => {
                 body.put(
                     concat!(

@@ -25,6 +25,11 @@ impl Balance {
         }
     }
 
+    /// The shard itself.
+    pub(super) fn own(&self) -> ShardId {
+        ShardId(u16::try_from(self.own).unwrap_or(u16::MAX))
+    }
+
     /// Whether there is anybody to share with.
     pub(super) fn is_alone(&self) -> bool {
         self.loads.len() < 2

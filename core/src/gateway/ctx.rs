@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::counters::Counters;
 use super::io::{Op, Output, Work};
 use super::outbox::Outbox;
 use crate::base::timer::{TimerKey, Timers};
@@ -120,6 +121,8 @@ pub(super) struct Ctx {
     pub(super) tickets: Arena<TicketId, Ticket>,
     /// Request bodies held by all exchanges together.
     pub(super) bodies_bytes: usize,
+    /// What has happened so far.
+    pub(super) counters: Counters,
     /// Set once the shard was told to drain.
     pub(super) drain_deadline: Option<Instant>,
     pub(super) date: HttpDate,

@@ -12,6 +12,8 @@ pub(super) enum Endpoint {
     Generate(Dialect),
     /// `GET /health`: the process is alive.
     Health,
+    /// `GET /metrics`: how all is, in numbers.
+    Metrics,
     /// `GET /v1/models/{id}`.
     Model(String),
     /// `GET /v1/models`.
@@ -41,6 +43,7 @@ pub(super) fn find(head: &RequestHead) -> Result<Endpoint, NoEndpoint> {
         }
         "/v1/models" | "/models" => (Endpoint::Models, false),
         "/health" => (Endpoint::Health, false),
+        "/metrics" => (Endpoint::Metrics, false),
         "/ready" => (Endpoint::Ready, false),
         "/" => (Endpoint::Root, false),
         _ => match path.strip_prefix("/v1/models/") {

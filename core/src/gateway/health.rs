@@ -5,7 +5,6 @@ use super::Shard;
 use super::provider::ProviderState;
 use crate::base::{Instant, OutBuf};
 use crate::config::{Provider, RouteTarget, Upstream};
-use crate::ir::Class;
 use crate::policy::keys::KeyHealth;
 use crate::wire::json::Writer;
 
@@ -123,7 +122,7 @@ impl Trouble<'_> {
             json.key("key");
             json.text(name);
             json.key("why");
-            json.text(why(key));
+            json.text(key.why());
             times(key.cooling_until.since(now).as_secs(), key.in_flight, json);
             json.end_object();
         }
@@ -155,15 +154,4 @@ fn times(seconds: u64, in_flight: u32, json: &mut Writer<'_>) {
     json.u64(seconds);
     json.key("in_flight");
     json.u64(u64::from(in_flight));
-}
-
-/// Why a key is left alone.
-const fn why(key: &KeyHealth) -> &'static str {
-    match key.refused {
-        Some(Class::Authentication) => "authentication",
-        Some(Class::Billing) => "billing",
-        Some(Class::Permission) => "permission",
-        Some(_) => "refused",
-        None => "limit",
-    }
 }

@@ -10,6 +10,7 @@ mod admin;
 mod auth;
 mod balance;
 mod client;
+mod counters;
 mod ctx;
 mod drain;
 mod endpoint;
@@ -18,6 +19,7 @@ mod health;
 pub mod io;
 mod lines;
 mod local;
+mod metrics;
 mod needs;
 mod outbox;
 mod prepare;
@@ -34,6 +36,7 @@ use std::sync::Arc;
 
 use self::balance::Balance;
 use self::client::Client;
+use self::counters::Counters;
 use self::ctx::{Alarm, ClientId, Ctx, Side, Ticket, UpstreamId};
 use self::exchange::Exchange;
 use self::exchange::share::Flights;
@@ -41,7 +44,7 @@ use self::io::{Completion, Input, Machine, Message, Output, PEERS, WorkDone};
 use self::lines::{Lines, Resource};
 use self::outbox::Outbox;
 use self::provider::ProviderState;
-use self::target::TargetState;
+use self::target::Targets;
 use self::upstream::Upstream;
 use crate::base::timer::Timers;
 use crate::base::{Arena, ExchangeId, Instant, ListenerId, Now, Rng, Seed, ShardId};
@@ -78,7 +81,7 @@ pub struct Shard {
     upstreams: Arena<UpstreamId, Upstream>,
     exchanges: Arena<ExchangeId, Exchange>,
     providers: Vec<ProviderState>,
-    targets: Vec<TargetState>,
+    targets: Targets,
     /// Where sessions are whose target is not told by their hash.
     affinity: Affinity,
     balance: Balance,
@@ -104,8 +107,9 @@ impl Shard {
     /// A shard that serves under `snapshot`. It may be moved to its thread once it is made.
     pub fn new(options: &ShardOptions, snapshot: Arc<Snapshot>) -> Shard {
         let providers = provider::states(&snapshot, (&snapshot, &[]), options.shards);
-        let targets = target::states(&snapshot, (&snapshot, &[]));
+        let targets = Targets::new(&snapshot, (&snapshot, &Targets::default()));
         let lines = Lines::new(&snapshot, options.shards);
+        let counters = Counters::new(&snapshot);
         Shard {
             ctx: Ctx {
                 now: Now::default(),
@@ -117,6 +121,7 @@ impl Shard {
                 outbox: Outbox::default(),
                 tickets: Arena::new(),
                 bodies_bytes: 0,
+                counters,
                 drain_deadline: None,
                 date: HttpDate::new(),
                 tape: Tape::new(),
@@ -266,12 +271,12 @@ impl Shard {
             }
             Message::Breaker { target, open } => {
                 let turn = self.balance.turn_after(from);
-                for state in &mut self.targets {
+                for state in self.targets.iter_mut() {
                     state.heard(target, open, turn, &self.ctx.snapshot);
                 }
             }
             Message::Failures { target, in_row } => {
-                for state in &mut self.targets {
+                for state in self.targets.iter_mut() {
                     state.heard_failures(target, in_row);
                 }
             }
@@ -400,8 +405,9 @@ impl Shard {
         self.ctx.generation = self.ctx.generation.wrapping_add(1);
         let old = (&*self.ctx.snapshot, &*self.providers);
         self.providers = provider::states(&snapshot, old, self.balance.shards());
-        self.targets = target::states(&snapshot, (&self.ctx.snapshot, &self.targets));
+        self.targets = Targets::new(&snapshot, (&self.ctx.snapshot, &self.targets));
         self.ctx.limits = snapshot.limits.clone();
+        self.ctx.counters.reload(&snapshot);
         self.ctx.snapshot = snapshot;
         self.line_up_anew();
         for id in waiting {

@@ -2,17 +2,18 @@
 //! they can bear.
 
 use core::time::Duration;
+use std::collections::BTreeMap;
 
 use super::io::Message;
 use crate::base::{Instant, Rng};
-use crate::config::Snapshot;
+use crate::config::{Snapshot, Upstream};
 use crate::policy::balance;
 use crate::policy::breaker::{Admission, Breaker, Verdict};
 use crate::policy::hedge::HedgeBudget;
 use crate::policy::latency::Latency;
 use crate::policy::retry::RetryBudget;
 
-/// One target of the current config.
+/// One model of a provider, or the models of one pattern.
 #[derive(Clone, Debug, Default)]
 pub(super) struct TargetState {
     pub(super) breaker: Breaker,
@@ -28,31 +29,91 @@ pub(super) struct TargetState {
     provider: usize,
 }
 
-/// What is known of each target of `snapshot`: of those that were there under the `old` config,
-/// whether they fail.
-pub(super) fn states(snapshot: &Snapshot, old: (&Snapshot, &[TargetState])) -> Vec<TargetState> {
-    let mut states = vec![TargetState::default(); snapshot.targets()];
-    for upstream in snapshot.upstreams() {
-        let name = snapshot.provider_name(upstream);
-        if let Some(state) = states.get_mut(upstream.target) {
-            let provider = name.map(|name| name.as_bytes()).unwrap_or_default();
-            let model = upstream.model.as_ref().map(|model| model.unescape());
-            let model = model.as_deref().unwrap_or_default().as_bytes();
-            state.provider = upstream.provider;
-            state.name = balance::hash(provider).rotate_left(1) ^ balance::hash(model);
+/// The targets of the current config. Those that are the same model of a provider are one to it,
+/// whatever names lead there, so what is known of one is known of all.
+#[derive(Debug, Default)]
+pub(super) struct Targets {
+    states: Vec<TargetState>,
+    /// Of each target by its number, where its state is.
+    places: Vec<usize>,
+}
+
+impl Targets {
+    /// What is known of each target of `snapshot`: of those that were there under the `old` config,
+    /// whether they fail.
+    pub(super) fn new(snapshot: &Snapshot, old: (&Snapshot, &Targets)) -> Targets {
+        let mut targets = Targets {
+            states: Vec::new(),
+            places: vec![usize::MAX; snapshot.targets()],
+        };
+        let mut named = BTreeMap::new();
+        for upstream in snapshot.upstreams() {
+            let place = match &upstream.model {
+                Some(model) => {
+                    let key = (upstream.provider, model.unescape());
+                    *named.entry(key).or_insert(targets.states.len())
+                }
+                // Which models a pattern leads to is not known.
+                None => targets.states.len(),
+            };
+            if place == targets.states.len() {
+                targets.states.push(state(snapshot, upstream, old));
+            }
+            if let Some(own) = targets.places.get_mut(upstream.target) {
+                *own = place;
+            }
         }
-        let mut before = old.0.upstreams();
-        let before =
-            before.find(|it| it.model == upstream.model && old.0.provider_name(it) == name);
-        let before = before.and_then(|it| old.1.get(it.target));
-        if let (Some(state), Some(before)) = (states.get_mut(upstream.target), before) {
-            state.breaker = before.breaker.following();
-            state.budget = before.budget.clone();
-            state.hedges = before.hedges.clone();
-            state.latency = before.latency.clone();
-        }
+        targets
     }
-    states
+
+    /// The same number for targets of which the same is known.
+    pub(super) fn place(&self, target: usize) -> Option<usize> {
+        self.places.get(target).copied()
+    }
+
+    pub(super) fn get(&self, target: usize) -> Option<&TargetState> {
+        self.states.get(*self.places.get(target)?)
+    }
+
+    pub(super) fn get_mut(&mut self, target: usize) -> Option<&mut TargetState> {
+        self.states.get_mut(*self.places.get(target)?)
+    }
+
+    /// Each state once.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &TargetState> {
+        self.states.iter()
+    }
+
+    /// The same, to be changed.
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut TargetState> {
+        self.states.iter_mut()
+    }
+}
+
+/// What is known of a target.
+fn state(snapshot: &Snapshot, upstream: &Upstream, old: (&Snapshot, &Targets)) -> TargetState {
+    let provider = snapshot.provider_name(upstream);
+    let model = upstream.model.as_ref().map(|model| model.unescape());
+    let [provider_hash, model_hash] = [provider.map(|it| &**it), model.as_deref()]
+        .map(|name| balance::hash(name.unwrap_or_default().as_bytes()));
+    let state = TargetState {
+        provider: upstream.provider,
+        name: provider_hash.rotate_left(1) ^ model_hash,
+        ..TargetState::default()
+    };
+    let mut before = old.0.upstreams();
+    let before =
+        before.find(|it| it.model == upstream.model && old.0.provider_name(it) == provider);
+    match before.and_then(|it| old.1.get(it.target)) {
+        Some(before) => TargetState {
+            breaker: before.breaker.following(),
+            budget: before.budget.clone(),
+            hedges: before.hedges.clone(),
+            latency: before.latency.clone(),
+            ..state
+        },
+        None => state,
+    }
 }
 
 impl TargetState {

@@ -126,7 +126,43 @@ impl fmt::Display for Failure {
 
 impl core::error::Error for Failure {}
 
+impl Blame {
+    /// What it is called in records and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Blame::Client => "client",
+            Blame::Gateway => "gateway",
+            Blame::Key => "key",
+            Blame::Upstream => "upstream",
+        }
+    }
+}
+
 impl Class {
+    /// What it is called in records and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Class::Authentication => "authentication",
+            Class::BadGateway => "bad_gateway",
+            Class::Billing => "billing",
+            Class::ContentFilter => "content_filter",
+            Class::ContextLength => "context_length",
+            Class::Internal => "internal",
+            Class::InvalidRequest => "invalid_request",
+            Class::MethodNotAllowed => "method_not_allowed",
+            Class::NotFound => "not_found",
+            Class::Overloaded => "overloaded",
+            Class::Permission => "permission",
+            Class::RateLimit => "rate_limit",
+            Class::RequestTimeout => "request_timeout",
+            Class::RequestTooLarge => "request_too_large",
+            Class::Timeout => "timeout",
+            Class::ToolGeneration => "tool_generation",
+            Class::Unavailable => "unavailable",
+            Class::UnsupportedMediaType => "unsupported_media_type",
+        }
+    }
+
     /// The HTTP status that says this in the APIs of OpenAI and Google; Messages differs in
     /// [`Class::Overloaded`] alone (529).
     pub const fn status(self) -> u16 {

@@ -231,6 +231,11 @@ impl Breaker {
         breaker
     }
 
+    /// Whether a probe is on its way.
+    pub const fn is_half_open(&self) -> bool {
+        matches!(self.state, State::HalfOpen { .. })
+    }
+
     /// Whether calls are refused, or would be but for a probe.
     pub const fn is_open(&self) -> bool {
         matches!(self.state, State::Open { .. } | State::HalfOpen { .. })

@@ -95,6 +95,19 @@ pub struct KeyHealth {
     pub in_flight: u32,
 }
 
+impl KeyHealth {
+    /// Why a key is left alone, in a word.
+    pub const fn why(&self) -> &'static str {
+        match self.refused {
+            Some(class @ (Class::Authentication | Class::Billing | Class::Permission)) => {
+                class.name()
+            }
+            Some(_) => "refused",
+            None => "limit",
+        }
+    }
+}
+
 impl KeyRing {
     /// As many keys, all well.
     pub fn new(count: usize) -> KeyRing {
@@ -249,7 +262,8 @@ impl KeyRing {
         key.suspect_since = now;
         match refused {
             Some(class) => {
-                let before = key.refused.map_or(until, |(_, before)| before);
+                // News of several shards come in any order.
+                let before = key.refused.map_or(Instant::ZERO, |(_, before)| before);
                 key.refused = Some((class, until.max(before)));
             }
             None => key.heard_until = key.heard_until.max(until),
@@ -464,6 +478,17 @@ mod tests {
         assert_eq!(choose(&mut ring, 1, at(601_000)), Ok(0));
         ring.release(0, true, 0, None, at(601_000), at(601_000));
         assert_eq!(ring.in_flight(), 0);
+    }
+
+    #[test]
+    fn what_others_learnt_earlier_and_say_later_makes_no_time_shorter() {
+        for refused in [None, Some(Class::Billing)] {
+            let mut ring = KeyRing::new(1);
+            ring.heard(0, at(610_000), refused, at(10_000));
+            ring.heard(0, at(600_000), refused, at(10_001));
+            let health = ring.health().next().unwrap();
+            assert_eq!(health.cooling_until, at(610_000), "{refused:?}");
+        }
     }
 
     #[test]

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use tollgate_core::dialect::Dialect;
 
+use super::fixtures::request;
 use super::play::{CHAIN, FIRST, Play, SECOND, error, well};
+use super::support::http;
 use super::support::world::End;
 
 #[test]
@@ -153,4 +155,27 @@ fn streams_that_break_count() {
         assert!(answer.text().contains("event: error"), "{}", answer.text());
     }
     assert_eq!(at_first, 3);
+}
+
+#[test]
+fn a_model_that_fails_is_the_same_whatever_name_leads_to_it() {
+    let chain = "asked = [\"first/one\", \"second/two\"]";
+    let other = "other = [{ target = \"first/one\", max_tokens = 9 }, \"second/two\"]";
+    let config = CHAIN.replace(chain, &format!("{chain}\n{other}"));
+    let mut play = Play::new(&format!("retry.repeats_max = 0\n{config}"));
+    let mut at_first = 0;
+    for name in ["asked", "other"].repeat(5) {
+        let body = request(Dialect::Anthropic, false).to_string();
+        let body = body.replace("\"asked\"", &format!("\"{name}\""));
+        let client = play.world.client();
+        let bytes = http::request("/v1/messages", &[], body.as_bytes());
+        play.world.send(client, bytes);
+        if play.pending()[0].1 == FIRST {
+            at_first += 1;
+            play.reply(&error(500));
+        }
+        assert_eq!(play.reply_well(false), SECOND);
+    }
+    assert_eq!(at_first, 3);
+    play.world.finish();
 }

@@ -12,12 +12,12 @@ use super::support::DIALECTS;
 use super::support::talk;
 use super::support::world::{Conn, End};
 
-const HEAD: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
+pub(crate) const HEAD: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
 /// As late is the second request at least, after the first target was seen to take a second.
 const LATE: Duration = Duration::from_millis(1_200);
 
 /// A chain that hedges so many of a hundred requests, and whose first target answers in a second.
-fn known(percent: u32) -> Play {
+pub(crate) fn known(percent: u32) -> Play {
     known_with(&format!("retry.hedge_percent = {percent}"))
 }
 
@@ -45,7 +45,7 @@ fn asked_at(play: &mut Play, port: u16) -> Conn {
 }
 
 /// A client asks, the first target is late, and both are asked.
-fn race(play: &mut Play, dialect: Dialect) -> (Conn, Conn, Conn) {
+pub(crate) fn race(play: &mut Play, dialect: Dialect) -> (Conn, Conn, Conn) {
     let client = play.ask(dialect, true);
     let first = asked_at(play, FIRST);
     play.world.pass(LATE);

@@ -65,9 +65,19 @@ impl Play {
 
     /// A new client asks.
     pub(crate) fn ask(&mut self, dialect: Dialect, is_stream: bool) -> Conn {
+        self.ask_with(dialect, is_stream, &[])
+    }
+
+    /// The same, with fields of its own.
+    pub(crate) fn ask_with(
+        &mut self,
+        dialect: Dialect,
+        is_stream: bool,
+        fields: &[(&str, &str)],
+    ) -> Conn {
         let client = self.world.client();
         let body = request(dialect, is_stream).to_string();
-        let request = http::request(talk::path(dialect), &[], body.as_bytes());
+        let request = http::request(talk::path(dialect), fields, body.as_bytes());
         self.world.send(client, request);
         client
     }

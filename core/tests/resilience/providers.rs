@@ -79,3 +79,24 @@ fn a_breaker_is_each_providers_own() {
         assert_eq!(asked(&mut play).first(), Some(&FIRST), "{first}");
     }
 }
+
+#[test]
+fn the_record_tells_how_long_each_attempt_was_waited_for() {
+    let mut play = Play::new(&CHAIN.replace(", \"second/two\"", ""));
+    play.ask(Dialect::Anthropic, false);
+    assert_eq!(play.reply(&error(500)), FIRST);
+    play.back_off();
+    let limit = error(429).field("retry-after", "2");
+    assert_eq!(play.reply(&limit), FIRST);
+    play.world.pass(Duration::from_secs(3));
+    assert_eq!(play.reply_well(false), FIRST);
+    let record = play.world.finish().pop().unwrap();
+    let waits: Vec<_> = record.attempts.iter().map(|it| it.waited).collect();
+    let [first, repeated, limited] = waits[..] else {
+        panic!("{waits:?}")
+    };
+    assert_eq!(first, Duration::ZERO);
+    assert!(!repeated.is_zero() && repeated <= Duration::from_millis(50));
+    assert_eq!(limited, Duration::from_secs(2));
+    assert_eq!(record.waited, limited);
+}

@@ -90,7 +90,14 @@ fn one_model_is_shown_in_the_callers_shape_or_is_404() {
 fn heads_are_answered_without_a_body_and_the_connection_goes_on() {
     let mut world = World::new(listing());
     let conn = world.client();
-    for path in ["/", "/health", "/ready", "/v1/models", "/v1/models/m-1"] {
+    for path in [
+        "/",
+        "/health",
+        "/metrics",
+        "/ready",
+        "/v1/models",
+        "/v1/models/m-1",
+    ] {
         let head = ask(&mut world, conn, &format!("HEAD {path}"), "");
         assert_eq!(head.status(), 200, "{path}");
         assert!(head.field("x-request-id").is_some(), "{path}");

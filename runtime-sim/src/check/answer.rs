@@ -47,7 +47,8 @@ impl Response {
         }
         let content_type = head.field("content-type");
         let is_json = content_type == Some("application/json");
-        if is_events != (is_stream && status == 200) || !(is_events || is_json || is_head) {
+        let is_known = is_events || is_json || is_head || is_metrics(kind, &head);
+        if is_events != (is_stream && status == 200) || !is_known {
             return Err(format!("content-type {content_type:?}"));
         }
         if kind != Kind::Malformed && head.field("x-request-id") != Some(marker) {
@@ -132,6 +133,12 @@ impl Response {
                     self.compare(shared, &stream.told, true).map(|()| true)
                 }
                 state => Err(format!("the body ended in {state:?}")),
+            };
+        }
+        if is_metrics(self.kind, &self.head) {
+            return match self.body.ends_with(b"\n") {
+                true => Ok(true),
+                false => Err("the metrics break off".to_owned()),
             };
         }
         let value: Value = serde_json::from_slice(&self.body)
@@ -280,4 +287,10 @@ fn whole(dialect: Dialect, value: &Value) -> Result<Told, String> {
         }
     }
     Ok(told)
+}
+
+/// Whether it is the page of metrics, which is no JSON.
+fn is_metrics(kind: Kind, head: &Head) -> bool {
+    let content_type = head.field("content-type").unwrap_or_default();
+    kind == Kind::Admin && head.status == 200 && content_type.starts_with("text/plain; version=")
 }

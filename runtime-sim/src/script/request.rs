@@ -152,7 +152,14 @@ fn put_chunks(bytes: &mut Vec<u8>, body: &[u8], rng: &mut Rng) {
 }
 
 fn admin(marker: String, rng: &mut Rng) -> Ask {
-    let paths = ["/health", "/ready", "/v1/models", "/v1/models/demo", "/"];
+    let paths = [
+        "/health",
+        "/metrics",
+        "/ready",
+        "/v1/models",
+        "/v1/models/demo",
+        "/",
+    ];
     let path = paths[rng.below(paths.len() as u64) as usize];
     let is_head = rng.chance(1, 3);
     let method = if is_head { "HEAD" } else { "GET" };

@@ -37,7 +37,7 @@ use crate::policy::breaker::{Admission, Verdict};
 use crate::policy::keys::NoKey;
 use crate::policy::queue::{Place, Priority};
 use crate::policy::retry::{self, Next};
-use crate::record::{Ending, Outcome};
+use crate::record::Ending;
 use crate::wire::http1::Fields;
 
 /// How far the plan of a request has come.
@@ -450,7 +450,6 @@ impl Shard {
     /// An attempt failed before the client saw any of its answer: the request goes on as the table
     /// of `policy::retry` says.
     pub(in crate::gateway) fn attempt_over(&mut self, id: ExchangeId, told: Told) {
-        let now = self.ctx.now.mono;
         let Some(exchange) = self.exchanges.get_mut(id) else {
             return;
         };
@@ -463,7 +462,7 @@ impl Shard {
             Blame::Upstream => Verdict::Failed,
             Blame::Client | Blame::Gateway | Blame::Key => Verdict::Nothing,
         };
-        exchange.note_attempt(now, Ending::Failed(class));
+        exchange.note_attempt(&mut self.ctx, Ending::Failed(class));
         if class == Class::RateLimit {
             exchange.plan.is_guessed = retry_after.is_none();
         }
@@ -550,6 +549,9 @@ impl Shard {
             return false;
         }
         plan.repeats += 1;
+        self.ctx
+            .counters
+            .repeated(provider.and_then(|it| snapshot.providers.get(it)));
         exchange.deadlines.set(Phase::Backoff, now + wait);
         exchange.rearm(&mut self.ctx);
         true
@@ -754,16 +756,4 @@ impl Plan {
 fn provider_name(snapshot: &Snapshot, index: usize) -> Arc<str> {
     let provider = snapshot.providers.get(index);
     provider.map_or_else(|| "?".into(), |provider| Arc::clone(&provider.name))
-}
-
-/// What an answer says about the target that it came from.
-pub(in crate::gateway) const fn verdict_of(outcome: &Outcome) -> Verdict {
-    match outcome {
-        Outcome::Complete => Verdict::Well,
-        Outcome::Failed {
-            blame: Blame::Upstream,
-            ..
-        } => Verdict::Failed,
-        Outcome::Failed { .. } | Outcome::ClientGone => Verdict::Nothing,
-    }
 }

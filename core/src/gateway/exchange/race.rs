@@ -63,6 +63,7 @@ impl Shard {
         let attempts = self.exchanges.get(rival).map(|rival| rival.plan.attempts);
         if let (Some(attempts), Some(exchange)) = (attempts, self.exchanges.get_mut(id)) {
             exchange.plan.attempts = attempts;
+            self.ctx.counters.hedges += 1;
             if let Some(state) = target.and_then(|target| self.targets.get_mut(target)) {
                 state.hedges.spend();
             }
@@ -73,7 +74,10 @@ impl Shard {
     pub(in crate::gateway) fn race_won(&mut self, id: ExchangeId) {
         match self.exchanges.get(id).map(|exchange| exchange.race) {
             Some(Race::Against(rival)) => self.call_off(rival),
-            Some(Race::RivalOf(_)) => self.take_over(id),
+            Some(Race::RivalOf(_)) => {
+                self.ctx.counters.hedges_won += 1;
+                self.take_over(id);
+            }
             Some(Race::Alone) | None => {}
         }
     }
@@ -122,13 +126,12 @@ impl Shard {
 
     /// Ends an exchange that nobody waits for any more.
     fn withdraw(&mut self, id: ExchangeId) -> Option<Exchange> {
-        let now = self.ctx.now.mono;
         let exchange = self.exchanges.get_mut(id)?;
         exchange.step(Step::Outrun);
         if let Answer::Stream(streaming) = core::mem::take(&mut exchange.answer) {
             exchange.access.usage = streaming.relay.watched().usage;
         }
-        exchange.note_attempt(now, Ending::CalledOff);
+        exchange.note_attempt(&mut self.ctx, Ending::CalledOff);
         self.close_upstream_of(id);
         self.leave(id, Verdict::Nothing);
         self.stop_waiting(id, &[]);

@@ -296,7 +296,7 @@ impl Exchange {
     fn judge_caller(&mut self, head: &RequestHead) {
         let is_open = matches!(
             self.request.endpoint,
-            None | Some(Endpoint::Health | Endpoint::Ready | Endpoint::Root)
+            None | Some(Endpoint::Health | Endpoint::Metrics | Endpoint::Ready | Endpoint::Root)
         );
         if is_open {
             return;

@@ -282,11 +282,13 @@ impl Shard {
         }
         let may_go_on = retry::next(&failure) != Next::Nowhere && self.ctx.now.mono < exchange.due;
         if may_go_on && let Some((said, encoder)) = streaming.relay.break_off() {
+            let broken_events = streaming.relay.broken_events();
             // What it said last goes out before the next one speaks.
             self.flush_stream(id);
             if let Some(exchange) = self.exchanges.get_mut(id) {
                 exchange.opened = Some(encoder);
                 exchange.plan.said = Some(said);
+                exchange.access.broken_events += broken_events;
                 self.attempt_over(id, Told::new(failure));
             }
             return;
@@ -597,7 +599,8 @@ impl Exchange {
         self.access.usage = watched.usage;
         self.access.answered_by = watched.model;
         self.access.finish = watched.finish;
-        self.access.broken_events = broken_events;
+        // Those of an attempt that this one continues are missing in the answer as well.
+        self.access.broken_events += broken_events;
     }
 }
 

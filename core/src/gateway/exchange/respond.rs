@@ -3,7 +3,8 @@
 use bytes::Bytes;
 use http::{Method, StatusCode};
 
-use super::super::Shard;
+use super::super::endpoint::Endpoint;
+use super::super::{Shard, metrics};
 use super::deadlines::Phase;
 use super::mask::without_key;
 use super::plan::{ErrorAnswer, Told};
@@ -49,10 +50,10 @@ impl Shard {
             return;
         }
         let is_events = exchange.access.stream && status < 300;
-        let content_type = if is_events {
-            "text/event-stream"
-        } else {
-            "application/json"
+        let content_type = match exchange.request.endpoint {
+            _ if is_events => "text/event-stream",
+            Some(Endpoint::Metrics) if status < 300 => metrics::CONTENT_TYPE,
+            _ => "application/json",
         };
         exchange.access.status = Some(status);
         // The answer to HEAD tells the length of a body that it has not (RFC 9110 §9.3.2).
@@ -228,6 +229,7 @@ impl Shard {
                     && let Some(encoder) = exchange.opened.take()
                 {
                     streaming.relay.go_on(encoder);
+                    self.ctx.counters.continuations += 1;
                     return;
                 }
                 streaming.fields.take()

@@ -4,11 +4,12 @@
 use super::super::Shard;
 use super::super::ctx::Ctx;
 use super::gather::Gather;
-use super::plan;
 use super::respond::send_failure;
 use super::state::Step;
 use super::{Answer, Exchange};
 use crate::base::ExchangeId;
+use crate::ir::Blame;
+use crate::policy::breaker::Verdict;
 use crate::record::{Ending, Outcome, Record};
 use crate::wire::http1::SendError;
 
@@ -57,13 +58,13 @@ impl Shard {
             self.upstream_release(upstream);
         }
         if let Some(exchange) = self.exchanges.get_mut(id) {
-            let verdict = plan::verdict_of(&exchange.access.outcome);
+            let verdict = verdict_of(&exchange.access.outcome);
             let ending = match &exchange.access.outcome {
                 Outcome::Failed { class, .. } => Ending::Failed(*class),
                 Outcome::Complete => Ending::Answered,
                 Outcome::ClientGone => Ending::CalledOff,
             };
-            exchange.note_attempt(self.ctx.now.mono, ending);
+            exchange.note_attempt(&mut self.ctx, ending);
             self.call_off_rival(id);
             self.leave(id, verdict);
         }
@@ -78,6 +79,7 @@ impl Shard {
         }
         exchange.release_request(&mut self.ctx);
         exchange.access.duration = self.ctx.now.mono - exchange.started;
+        self.ctx.counters.settled(&exchange.access);
         self.ctx.record(Record::Access(*exchange.access));
     }
 }
@@ -100,5 +102,17 @@ impl Exchange {
         if let Some(prepared) = &mut self.prepared {
             prepared.forget_body();
         }
+    }
+}
+
+/// What an answer says about the target that it came from.
+const fn verdict_of(outcome: &Outcome) -> Verdict {
+    match outcome {
+        Outcome::Complete => Verdict::Well,
+        Outcome::Failed {
+            blame: Blame::Upstream,
+            ..
+        } => Verdict::Failed,
+        Outcome::Failed { .. } | Outcome::ClientGone => Verdict::Nothing,
     }
 }

@@ -5,11 +5,11 @@ use std::borrow::Cow;
 
 use serde::Serialize;
 use tollgate_core::base::ShardId;
-use tollgate_core::ir::Usage;
+use tollgate_core::ir::{Class, Usage};
 use tollgate_core::record::{Access, Attempted, Ending, Outcome};
 
 use super::super::time::Timestamp;
-use super::{blame_name, class_name, finish_name};
+use super::finish_name;
 
 /// Appends the line, with all that the record holds.
 pub(super) fn append(access: &Access, shard: ShardId, out: &mut Vec<u8>) {
@@ -141,7 +141,7 @@ impl<'a> Line<'a> {
                 blame,
                 message,
             } => {
-                let (class, blame) = (class_name(*class), blame_name(*blame));
+                let (class, blame) = (class.name(), blame.name());
                 ("failed", Some((class, blame, message.unescape())))
             }
         };
@@ -195,7 +195,7 @@ impl<'a> Attempt<'a> {
             key: key.as_deref(),
             waited_ms: (!waited.is_zero()).then(|| millis(*waited)),
             duration_ms: millis(*duration),
-            failed: attempted.failed().map(class_name),
+            failed: attempted.failed().map(Class::name),
             called_off: *ending == Ending::CalledOff,
             usage: (*usage != Usage::default()).then(|| Tokens::new(usage)),
         }
@@ -238,7 +238,7 @@ fn millis(time: Duration) -> f64 {
 #[cfg(test)]
 mod tests {
     use tollgate_core::base::JsonStr;
-    use tollgate_core::ir::{Blame, Class};
+    use tollgate_core::ir::Blame;
 
     use super::super::tests::access;
     use super::*;
@@ -264,7 +264,8 @@ mod tests {
              \"message\":\"no \\\"luck\\\"\",\"finish\":\"stop\",\"usage\":{\"input\":12,\
              \"output\":345},\"duration_ms\":1240.567,\"first_content_ms\":312.4,\
              \"request_bytes\":100,\"response_bytes\":2000,\
-             \"attempts\":[{\"provider\":\"groq\",\"key\":\"0a1b2c3d\",\"duration_ms\":1240.0}],\
+             \"attempts\":[{\"provider\":\"groq\",\"key\":\"0a1b2c3d\",\"waited_ms\":80.5,\
+             \"duration_ms\":1240.0}],\
              \"broken_events\":0,\"dropped\":[\"top_k\"],\"waited_ms\":80.5,\"shard\":3}\n"
         );
     }

@@ -7,7 +7,7 @@ use std::io::Write as _;
 
 use tollgate_core::base::ShardId;
 use tollgate_core::config::AccessLog;
-use tollgate_core::ir::{Blame, Class, FinishReason};
+use tollgate_core::ir::FinishReason;
 use tollgate_core::record::Access;
 
 /// Appends the line of a request.
@@ -31,38 +31,6 @@ pub(super) fn dropped(count: u64, format: AccessLog, out: &mut Vec<u8>) {
             )
         }
     };
-}
-
-fn class_name(class: Class) -> &'static str {
-    match class {
-        Class::Authentication => "authentication",
-        Class::BadGateway => "bad_gateway",
-        Class::Billing => "billing",
-        Class::ContentFilter => "content_filter",
-        Class::ContextLength => "context_length",
-        Class::Internal => "internal",
-        Class::InvalidRequest => "invalid_request",
-        Class::MethodNotAllowed => "method_not_allowed",
-        Class::NotFound => "not_found",
-        Class::Overloaded => "overloaded",
-        Class::Permission => "permission",
-        Class::RateLimit => "rate_limit",
-        Class::RequestTimeout => "request_timeout",
-        Class::RequestTooLarge => "request_too_large",
-        Class::Timeout => "timeout",
-        Class::ToolGeneration => "tool_generation",
-        Class::Unavailable => "unavailable",
-        Class::UnsupportedMediaType => "unsupported_media_type",
-    }
-}
-
-fn blame_name(blame: Blame) -> &'static str {
-    match blame {
-        Blame::Client => "client",
-        Blame::Gateway => "gateway",
-        Blame::Key => "key",
-        Blame::Upstream => "upstream",
-    }
 }
 
 fn finish_name(reason: &FinishReason) -> &'static str {
@@ -118,8 +86,8 @@ pub(super) mod tests {
                 provider: "groq".into(),
                 model: None,
                 key: Some("0a1b2c3d".into()),
+                waited: Duration::from_micros(80_500),
                 duration: Duration::from_micros(1_240_000),
-                waited: Duration::ZERO,
                 ending: Ending::Answered,
                 usage: Usage::default(),
             }],

@@ -10,7 +10,7 @@ use tollgate_core::ir::Usage;
 use tollgate_core::record::{Access, Outcome};
 
 use super::super::time::Timestamp;
-use super::{blame_name, class_name, finish_name};
+use super::finish_name;
 
 /// Appends the line: time, status, duration, time to the first content, request, model, where it
 /// was answered and under which other name, tokens, and what else there is to say.
@@ -89,7 +89,7 @@ fn write(access: &Access, line: &mut String) -> fmt::Result {
             blame,
             message,
         } => {
-            let (class, blame) = (class_name(*class), blame_name(*blame));
+            let (class, blame) = (class.name(), blame.name());
             write!(line, " {class} ({blame}): {}", Words(&message.unescape()))
         }
     }

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use super::super::super::Shard;
+use super::super::super::ctx::Ctx;
 use super::super::super::prepare::{Destination, Prompt, Routed};
 use super::super::deadlines::Phase;
 use super::super::{Answer, Exchange};
 use super::{Found, provider_name};
-use crate::base::{ExchangeId, Instant};
+use crate::base::ExchangeId;
 use crate::config::{Credentials, Key, Manner, Upstream};
 use crate::ir::Usage;
 use crate::record::{Attempted, Ending};
@@ -113,7 +114,7 @@ impl Exchange {
     }
 
     /// Takes note of an attempt that ended, for the record.
-    pub(in crate::gateway) fn note_attempt(&mut self, now: Instant, ending: Ending) {
+    pub(in crate::gateway) fn note_attempt(&mut self, ctx: &mut Ctx, ending: Ending) {
         let Some(seat) = self.plan.seat else {
             return;
         };
@@ -122,13 +123,17 @@ impl Exchange {
             model: self.prompt().map(|prompt| prompt.model.clone()),
             key: self.key().map(|key| Arc::clone(&key.fingerprint)),
             waited: seat.waited,
-            duration: now.since(seat.since),
+            duration: ctx.now.mono.since(seat.since),
             ending,
             usage: match ending {
                 Ending::Answered => Usage::default(),
                 Ending::CalledOff | Ending::Failed(_) => self.access.usage,
             },
         };
+        let upstream = self.prompt().map(|prompt| &prompt.upstream);
+        let model = upstream.and_then(|it| it.model.as_ref());
+        let (counters, usage) = (&mut ctx.counters, &self.access.usage);
+        counters.attempted(&attempted.provider, model, ending, usage);
         self.access.attempts.push(attempted);
     }
 }

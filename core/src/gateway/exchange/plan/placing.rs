@@ -5,7 +5,7 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use super::super::super::Shard;
-use super::super::super::target::TargetState;
+use super::super::super::target::{TargetState, Targets};
 use super::super::race::Race;
 use crate::base::{ExchangeId, Instant};
 use crate::config::{Member, Step};
@@ -15,7 +15,7 @@ use crate::policy::balance::{self, Load, Session, Strategy};
 /// What a shard knows of the targets among which a request is placed.
 #[derive(Clone, Copy)]
 pub(super) struct Placing<'s> {
-    pub(super) targets: &'s [TargetState],
+    pub(super) targets: &'s Targets,
     pub(super) affinity: &'s Affinity,
     pub(super) now: Instant,
 }
@@ -87,7 +87,7 @@ pub(super) fn is_placed(step: &Step) -> bool {
 }
 
 /// What a session is called in a step.
-fn place(step: &Step, session: Session, targets: &[TargetState]) -> Option<u64> {
+fn place(step: &Step, session: Session, targets: &Targets) -> Option<u64> {
     let first = targets.get(step.members.first()?.upstream.target)?;
     Some(session.and(Session(first.name())).0)
 }

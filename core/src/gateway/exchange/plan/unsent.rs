@@ -45,7 +45,7 @@ impl Shard {
         exchange.end_attempt();
         if was_sent {
             // On a connection that turned out dead.
-            exchange.note_attempt(self.ctx.now.mono, Ending::Failed(Class::BadGateway));
+            exchange.note_attempt(&mut self.ctx, Ending::Failed(Class::BadGateway));
             self.leave(id, Verdict::Nothing);
         } else {
             exchange.plan.attempts -= 1;
