@@ -172,7 +172,7 @@ pub fn run_with<M: Observed>(
         journal,
         delivered: world.delivered(),
         limits: Rc::new(limits),
-        healthy: targets.healthy(),
+        healthy: targets.healthy().filter(|_| options.cut.is_none()),
         setup: targets,
         snapshot,
         outages: outages.into(),

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use crate::script::journal::Shared;
 use crate::world::Violation;
 
-/// What a session asks for: its name, the model, and whether it speaks the one API or the other.
-type Thread<'j> = (&'j str, &'static str);
+/// What a session asks for: its name, the model, and the machine, for each learns for itself.
+type Thread<'j> = (&'j str, &'static str, usize);
 
 /// Where it went: a provider, and a key of it.
 type Place = (usize, Option<Arc<str>>);
@@ -26,7 +26,7 @@ pub(super) fn check(shared: &Shared) -> Result<(), Violation> {
         for sent in attempts {
             let place = (sent.asked.provider, sent.asked.key.clone());
             let before = places
-                .entry((session, model))
+                .entry((session, model, sent.asked.shard))
                 .or_insert_with(|| place.clone());
             if *before != place {
                 let message =

@@ -24,7 +24,7 @@ pub(super) fn check(shared: &Shared, marker: &str, record: &Access) -> Result<()
     if record.first_content.is_some() || *blame == Blame::Gateway {
         return Ok(());
     }
-    let is_late = record.duration * 2 > shared.limits.timers.total;
+    let is_late = record.duration * 2 > shared.limits.timers.upstream.total;
     let injected = |fault: Fault| shared.faults.borrow().injected()[fault as usize] > 0;
     // Where little may be held, an answer is committed early.
     if is_late || injected(Fault::SmallLimits) {

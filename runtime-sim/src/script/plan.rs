@@ -44,6 +44,8 @@ pub(super) enum Then {
     /// FIN is sent, and what comes is still read.
     HalfClose,
     Reset,
+    /// The same, if all that was sent has been read: else FIN, for a reset would destroy it.
+    ResetIdle,
     /// The answer is over and the connection stays.
     Done,
 }
@@ -398,8 +400,10 @@ impl Planner<'_> {
         let is_silent = self.strikes(Fault::Silence);
         let is_cut = self.strikes(Fault::TruncatedAnywhere);
         let is_half = self.strikes(Fault::HalfClose);
-        if let Some(at) = self.shared.cut.and_then(|cut| cut.byte()) {
-            self.cut_at(at);
+        if let Some(cut) = self.shared.cut {
+            if let Some(at) = cut.byte() {
+                self.cut_at(at);
+            }
             self.push_end(Duration::ZERO, Then::Close);
             return true;
         }
@@ -457,7 +461,7 @@ impl Planner<'_> {
             let then = if self.rng.chance(1, 2) {
                 Then::Close
             } else {
-                Then::Reset
+                Then::ResetIdle
             };
             self.push_end(idle, then);
         }
