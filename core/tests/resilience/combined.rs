@@ -1,4 +1,5 @@
-//! What a route may want of its answers, combined: hedges, holds, continuation, messages, deadlines.
+//! What a route may want of its answers, combined: hedges, holds, continuation, messages; and
+//! deadlines, slow clients, and what answers must not tell.
 
 use std::time::Duration;
 
@@ -110,9 +111,7 @@ fn a_request_that_lost_its_place_while_it_reconnected_waits_without_old_deadline
 #[test]
 fn a_rival_that_finds_nobody_tells_no_message() {
     let table = "retry.hedge_percent = 100\n".to_owned()
-        + &asked(
-            "asked = { target = [\"first/one\", \"second/two\"], message = \"Out.\" }\nalso = \"second/two\"",
-        );
+        + &asked("asked = { target = [\"first/one\", \"second/two\"], message = \"Out.\" }");
     let mut play = Play::new(&table);
     teach(&mut play);
     // The second target's breaker opens.

@@ -466,7 +466,6 @@ impl Shard {
         if class == Class::RateLimit {
             exchange.plan.is_guessed = retry_after.is_none();
         }
-        let target = exchange.target();
         let seat = exchange.plan.seat;
         exchange.plan.remember(told);
         if class == Class::Timeout {
@@ -479,6 +478,17 @@ impl Shard {
             self.blame_key(seat, class, retry_after);
         }
         self.leave(id, verdict);
+        self.go_on(id, (next, class, retry_after), seat);
+    }
+
+    /// What becomes of a request whose attempt failed so, at the place that it had.
+    fn go_on(
+        &mut self,
+        id: ExchangeId,
+        (next, class, retry_after): (Next, Class, Option<Duration>),
+        seat: Option<Seat>,
+    ) {
+        let target = seat.map(|seat| seat.target);
         let Some(exchange) = self.exchanges.get_mut(id) else {
             return;
         };

@@ -337,14 +337,15 @@ impl Shard {
 
     /// The model had finished, and neither usage nor the end came: that is complete.
     pub(in crate::gateway) fn stop_waiting_for_end(&mut self, id: ExchangeId) {
-        let is_unread = self.is_client_full(id);
+        let is_held_back = self.is_client_full(id);
         let Some(exchange) = self.exchanges.get_mut(id) else {
             return;
         };
-        if is_unread {
-            // It may have come: it is read when the client has taken what came before.
-            let deadline = self.ctx.now.mono + ENDING_TIME;
-            exchange.deadlines.set(Phase::Ending, deadline);
+        if is_held_back {
+            // It is the client that is slow: what is missing may be here, and is not looked at.
+            let later = self.ctx.now.mono + ENDING_TIME;
+            exchange.deadlines.set(Phase::Ending, later);
+            exchange.rearm(&mut self.ctx);
             return;
         }
         let Answer::Stream(streaming) = &mut exchange.answer else {
