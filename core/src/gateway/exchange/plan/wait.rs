@@ -131,7 +131,10 @@ impl Shard {
             return;
         };
         let since = *exchange.plan.waits_since.get_or_insert(now);
-        let patience = (since + exchange.snapshot.retry.wait_max).min(exchange.due);
+        // Of all its waits together, in other lines and for earlier attempts.
+        let wait_max = exchange.snapshot.retry.wait_max;
+        let left = wait_max.saturating_sub(exchange.access.waited);
+        let patience = (since + left).min(exchange.due);
         // How long a limit holds that was met just now is only guessed if nobody said.
         let is_guess = exchange.plan.is_guessed;
         let is_soon = wait
