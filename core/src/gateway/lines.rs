@@ -182,6 +182,12 @@ impl Lines {
         self.wake(Resource::Provider(provider));
     }
 
+    /// Who waits for a target or a provider; some in several lines, and named as often.
+    pub(super) fn who_wait(&self) -> Vec<ExchangeId> {
+        let lines = self.providers.iter().chain(&self.targets);
+        lines.flat_map(|line| line.queue.iter()).copied().collect()
+    }
+
     /// Requests that stand in line.
     pub(super) const fn waiting(&self) -> usize {
         self.waiting

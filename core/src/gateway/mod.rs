@@ -231,6 +231,16 @@ impl Shard {
         }
     }
 
+    /// Says to all other shards whether a target is well, if that is news.
+    fn tell_of_target(&mut self, news: Option<Message>) {
+        if let Some(Message::Breaker { until: None, .. }) = news {
+            self.choose_all_who_wait();
+        }
+        if let Some(news) = news {
+            self.tell(news);
+        }
+    }
+
     fn heard(&mut self, from: ShardId, message: Message) {
         match message {
             Message::Load { clients } => self.balance.heard(from, clients),
@@ -250,6 +260,9 @@ impl Shard {
                 let turn = self.balance.turn_after(from);
                 for state in &mut self.targets {
                     state.heard(target, until, turn, &self.ctx.snapshot);
+                }
+                if until.is_none() {
+                    self.choose_all_who_wait();
                 }
             }
         }

@@ -218,6 +218,8 @@ impl Shard {
         }
         let failure = search.failure(&exchange.snapshot);
         let failure = failure.or_else(|| candidates.failure());
+        let closed = search.closed.map(|(until, _)| until);
+        search.waits.probe_at = closed.filter(|&until| until < Instant::FAR);
         match search.waits {
             wait if wait.is_some() => Found::Wait(wait),
             _ => Found::None(failure.map(Box::new)),
@@ -280,9 +282,7 @@ impl Shard {
         if let Some(state) = self.targets.get_mut(seat.target) {
             let (snapshot, rng) = (&self.ctx.snapshot, &mut self.ctx.rng);
             let news = state.ended(seat.is_probe, verdict, now, snapshot, rng);
-            if let Some(news) = news {
-                self.tell(news);
-            }
+            self.tell_of_target(news);
         }
         if let (Some(key), Some(state)) = (seat.key, self.providers.get_mut(seat.provider)) {
             let (is_probe, tokens) = (seat.is_key_probe, seat.tokens);
@@ -332,9 +332,7 @@ impl Shard {
         if is_probe {
             let (snapshot, rng) = (&self.ctx.snapshot, &mut self.ctx.rng);
             let news = state.judged(true, Verdict::Well, now, snapshot, rng);
-            if let Some(news) = news {
-                self.tell(news);
-            }
+            self.tell_of_target(news);
         }
     }
 
