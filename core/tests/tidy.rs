@@ -267,7 +267,9 @@ fn every_limit_is_documented_and_can_be_configured() {
     let read = |path: &str| std::fs::read_to_string(root().join(path)).expect("a source");
     let (docs, bounds) = (
         read("core/src/config/mod.rs"),
-        read("core/src/config/bounds.rs"),
+        ["bounds.rs", "timers.rs"]
+            .map(|name| read(&format!("core/src/config/{name}")))
+            .concat(),
     );
     let mut faults = Faults::default();
     for (path, tests, count_min) in LIMITS {
@@ -308,19 +310,22 @@ struct Limit {
     is_documented: bool,
 }
 
-/// The fields of the structs in `text` whose names end in `Limits`, but for the one of them all.
+/// The fields of the structs in `text` whose names end in `Limits` or `Timers`, but for those that
+/// hold others of them.
 fn limits_of(text: &str) -> Vec<Limit> {
     let (mut of, mut before) = (None, "");
     let mut found = Vec::new();
     for line in text.lines() {
         if let Some(rest) = line.strip_prefix("pub struct ") {
             let name = rest.trim_end_matches(" {");
-            of = (name.ends_with("Limits") && name != "Limits").then_some(name);
+            of = is_of_limits(name).then_some(name);
         } else if line == "}" {
             of = None;
         }
         let field = line.strip_prefix("    pub ");
-        if let (Some(of), Some((name, _))) = (of, field.and_then(|it| it.split_once(": "))) {
+        if let (Some(of), Some((name, kind))) = (of, field.and_then(|it| it.split_once(": ")))
+            && !is_of_limits(kind.trim_end_matches(','))
+        {
             found.push(Limit {
                 of: of.to_owned(),
                 name: name.to_owned(),
@@ -330,6 +335,10 @@ fn limits_of(text: &str) -> Vec<Limit> {
         before = line;
     }
     found
+}
+
+fn is_of_limits(name: &str) -> bool {
+    name.ends_with("Limits") || name.ends_with("Timers")
 }
 
 /// What differs between the two is what differs between readiness and completion.

@@ -143,11 +143,7 @@ pub fn run_with<M: Observed>(
     let targets = Setup::draw(options.seed, options.resilience, &mut faults.borrow_mut());
     let snapshot = Arc::new(targets.snapshot(&limits));
     let mut setup = rng.fork();
-    let shards = if setup.chance(1, 4) {
-        1
-    } else {
-        2 + setup.below(3)
-    };
+    let shards = [1, 2, 3, 4][setup.below(4) as usize];
     let config = Config {
         setup: targets,
         limits: limits.clone(),
@@ -172,7 +168,7 @@ pub fn run_with<M: Observed>(
         journal,
         delivered: world.delivered(),
         limits: Rc::new(limits),
-        healthy: targets.healthy(),
+        healthy: targets.healthy().filter(|_| options.cut.is_none()),
         setup: targets,
         snapshot,
         outages: outages.into(),
@@ -190,6 +186,7 @@ pub fn run_with<M: Observed>(
         world.fail(violation);
     }
     let faults = shared.faults.borrow();
+    let shards = shards as usize;
     Report {
         violation: world.violation().cloned(),
         trace_hash: world.trace().hash(),
@@ -199,7 +196,7 @@ pub fn run_with<M: Observed>(
         exchanges: checker.records(),
         complete: checker.complete(),
         clients,
-        shards: shards as usize,
+        shards,
         injected: faults.injected().to_vec(),
         enabled: faults.enabled(),
     }

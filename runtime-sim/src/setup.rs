@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tollgate_core::base::{Limits, Rng, Seed};
 use tollgate_core::config::{
     Authorization, BaseUrl, Chain, Credentials, Key, ListedModel, Manner, Member, Pattern,
-    Provider, Route, RouteTarget, Snapshot, Step, Upstream, UpstreamTimers,
+    Provider, Route, RouteTarget, Snapshot, Step, Upstream,
 };
 use tollgate_core::dialect::{Dialect, Traits};
 use tollgate_core::policy::balance::Strategy;
@@ -195,7 +195,11 @@ fn chain(
             _ => steps.push(vec![member]),
         }
     }
-    let manner = Manner::default();
+    let manner = Manner {
+        hold_events: [1, 1, 3, 64][rng.below(4) as usize],
+        hedge_percent: [0, 0, 20, 100][rng.below(4) as usize],
+        ..Manner::default()
+    };
     let step = |members| Step { members, strategy };
     let steps = steps.into_iter().map(step).collect();
     Chain { steps, manner }
@@ -212,6 +216,6 @@ fn upstream(provider: usize, target: usize, limits: &Limits) -> Upstream {
         extra: Vec::new(),
         headers: Vec::new(),
         concurrent: None,
-        timers: UpstreamTimers::of(&limits.timers),
+        timers: limits.timers.upstream.clone(),
     }
 }

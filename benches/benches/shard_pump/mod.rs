@@ -16,7 +16,7 @@ use tollgate_core::base::{
 };
 use tollgate_core::config::{
     Authorization, BaseUrl, Chain, Credentials, Key, Manner, Named, Pattern, Provider, Route,
-    RouteTarget, Snapshot, Upstream, UpstreamTimers,
+    RouteTarget, Snapshot, Upstream,
 };
 use tollgate_core::dialect::{Dialect, Traits};
 use tollgate_core::gateway::io::{Completion, Input, Op, Output, ReadClass};
@@ -264,7 +264,7 @@ const fn dialect(api: Api) -> Dialect {
 /// One provider that speaks `api`, at an address that needs no lookup; every model leads to it.
 fn snapshot(api: Api) -> Snapshot {
     let limits = Limits::default();
-    let timers = UpstreamTimers::of(&limits.timers);
+    let timers = limits.timers.upstream.clone();
     let (authorization, prefix) = match api {
         Api::Messages => (Authorization::Field("x-api-key".into()), ""),
         Api::Chat => (Authorization::Bearer, "/v1"),

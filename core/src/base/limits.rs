@@ -147,19 +147,9 @@ impl Default for ShardLimits {
     }
 }
 
-/// How long each phase may take. A provider's own settings replace the upstream ones.
-#[derive(Clone, Debug)]
-pub struct TimerLimits {
-    /// From the first byte of a request's head to its last.
-    pub request_head: Duration,
-    /// Between two reads of a request's body.
-    pub request_body_idle: Duration,
-    /// From the end of a request's head to the end of its body, however steadily it drips.
-    pub request_body: Duration,
-    /// An open client connection without a request.
-    pub client_idle: Duration,
-    /// One write to a client; a client that takes nothing for so long is gone.
-    pub client_write: Duration,
+/// How long each phase may take at an upstream. A provider, a model or a target may have its own.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct UpstreamTimers {
     /// Resolving and connecting.
     pub connect: Duration,
     /// The TLS handshake, and waiting for its turn.
@@ -176,6 +166,23 @@ pub struct TimerLimits {
     pub total: Duration,
     /// A whole streamed answer; off by default.
     pub total_stream: Option<Duration>,
+}
+
+/// How long each phase may take.
+#[derive(Clone, Debug)]
+pub struct TimerLimits {
+    /// From the first byte of a request's head to its last.
+    pub request_head: Duration,
+    /// Between two reads of a request's body.
+    pub request_body_idle: Duration,
+    /// From the end of a request's head to the end of its body, however steadily it drips.
+    pub request_body: Duration,
+    /// An open client connection without a request.
+    pub client_idle: Duration,
+    /// One write to a client; a client that takes nothing for so long is gone.
+    pub client_write: Duration,
+    /// How long each phase may take at an upstream.
+    pub upstream: UpstreamTimers,
     /// Silence towards the client after which a keep-alive is sent in its stream.
     pub keep_alive: Duration,
     /// How long a streaming client's headers are held back for the first content, so that an early
@@ -197,6 +204,19 @@ impl Default for TimerLimits {
             request_body: Duration::from_secs(600),
             client_idle: Duration::from_secs(120),
             client_write: Duration::from_secs(60),
+            upstream: UpstreamTimers::default(),
+            keep_alive: Duration::from_secs(10),
+            commit_hold: Duration::from_secs(10),
+            upstream_idle: Duration::from_secs(45),
+            linger: Duration::from_secs(2),
+            drain: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Default for UpstreamTimers {
+    fn default() -> UpstreamTimers {
+        UpstreamTimers {
             connect: Duration::from_secs(10),
             tls: Duration::from_secs(10),
             first_content: Duration::from_secs(300),
@@ -204,11 +224,6 @@ impl Default for TimerLimits {
             idle: Duration::from_secs(120),
             total: Duration::from_secs(600),
             total_stream: None,
-            keep_alive: Duration::from_secs(10),
-            commit_hold: Duration::from_secs(10),
-            upstream_idle: Duration::from_secs(45),
-            linger: Duration::from_secs(2),
-            drain: Duration::from_secs(30),
         }
     }
 }

@@ -9,6 +9,7 @@ use toml::de::DeValue;
 use super::diagnose::Findings;
 use super::manner::Manner;
 use super::section::{Section, text_of, wrong_type};
+use super::timers::TimersSet;
 use super::value::{duration, size};
 use crate::base::Limits;
 use crate::base::limits::{Http1Limits, JsonLimits, ShardLimits, SseLimits, TimerLimits};
@@ -134,13 +135,7 @@ pub(super) fn timers(mut s: Section<'_, '_>, timers: &mut TimerLimits, f: &mut F
         request_body,
         client_idle,
         client_write,
-        connect,
-        tls,
-        first_content,
-        first_content_min,
-        idle,
-        total,
-        total_stream,
+        upstream,
         keep_alive,
         commit_hold,
         upstream_idle,
@@ -153,12 +148,6 @@ pub(super) fn timers(mut s: Section<'_, '_>, timers: &mut TimerLimits, f: &mut F
         ("request_body", request_body),
         ("client_idle", client_idle),
         ("client_write", client_write),
-        ("connect", connect),
-        ("tls", tls),
-        ("first_content", first_content),
-        ("first_content_min", first_content_min),
-        ("idle", idle),
-        ("total", total),
         ("keep_alive", keep_alive),
         ("commit_hold", commit_hold),
         ("upstream_idle", upstream_idle),
@@ -167,7 +156,7 @@ pub(super) fn timers(mut s: Section<'_, '_>, timers: &mut TimerLimits, f: &mut F
     ] {
         *time = time_of(&mut s, key, f).unwrap_or(*time);
     }
-    *total_stream = optional_time(&mut s, "total_stream", f).unwrap_or(*total_stream);
+    *upstream = TimersSet::read_here(&mut s, f).apply(upstream);
     s.finish(f);
 }
 

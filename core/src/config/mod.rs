@@ -114,7 +114,8 @@
 //! The fields of [`Http1Limits`](crate::base::limits::Http1Limits),
 //! [`SseLimits`](crate::base::limits::SseLimits), [`JsonLimits`](crate::base::limits::JsonLimits)
 //! and [`ShardLimits`](crate::base::limits::ShardLimits), and those of
-//! [`TimerLimits`](crate::base::limits::TimerLimits), by name. `total_stream` may be `"off"`.
+//! [`TimerLimits`](crate::base::limits::TimerLimits) and
+//! [`UpstreamTimers`](crate::base::limits::UpstreamTimers), by name. `total_stream` may be `"off"`.
 
 mod abilities;
 mod bounds;
@@ -157,7 +158,6 @@ pub use snapshot::{
     Provider, Proxy, Resolved, Route, RouteTarget, Secret, Snapshot, Step, Terms, Upstream,
     WEIGHT_MAX,
 };
-pub use timers::UpstreamTimers;
 pub use traits::{NameTraits, hides_reasoning, traits_for};
 
 /// A commented config to start from; `tollgate init` writes it. It loads as it is.

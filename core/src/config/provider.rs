@@ -10,10 +10,11 @@ use super::known::{Known, PROVIDERS, unknown_traits};
 use super::pem;
 use super::section::{At, Section, section_of, text_of};
 use super::snapshot::{Authorization, BaseUrl, Credentials, Key, Provider, Proxy, Snapshot};
-use super::timers::{TimersSet, UpstreamTimers};
+use super::timers::TimersSet;
 use super::traits::TraitsSet;
 use super::url::{self, EnvironmentProxies};
 use super::value;
+use crate::base::limits::UpstreamTimers;
 use crate::dialect::{Dialect, Traits};
 use crate::policy::breaker::BreakerLimits;
 use crate::policy::retry::RetryLimits;
@@ -55,7 +56,7 @@ impl<'s> Shared<'s> {
     ) -> Shared<'s> {
         Shared {
             surroundings,
-            timers: UpstreamTimers::of(&all.limits.timers),
+            timers: all.limits.timers.upstream.clone(),
             retry: all.retry.clone(),
             breaker: all.breaker.clone(),
             proxies: EnvironmentProxies::read(surroundings.env, warnings),

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use super::manner::Manner;
-use super::timers::UpstreamTimers;
 use super::traits::traits_for;
 use super::value;
+use crate::base::limits::UpstreamTimers;
 use crate::base::{JsonStr, Limits, RawJson};
 use crate::dialect::{Dialect, Traits};
 use crate::policy::balance::Strategy;

@@ -90,7 +90,7 @@ fn traits(snapshot: &Snapshot, name: &str) -> crate::dialect::Traits {
     upstream(snapshot, name).traits.clone()
 }
 
-fn timers(snapshot: &Snapshot, name: &str) -> UpstreamTimers {
+fn timers(snapshot: &Snapshot, name: &str) -> crate::base::limits::UpstreamTimers {
     upstream(snapshot, name).timers.clone()
 }
 
@@ -150,7 +150,7 @@ fn the_starters_examples_load_too() {
     );
     assert_eq!(leads(snapshot, "fast"), "local llama-3.3-70b");
     assert_eq!(snapshot.callers.len(), 1);
-    assert_eq!(snapshot.limits.timers.total_stream, None);
+    assert_eq!(snapshot.limits.timers.upstream.total_stream, None);
     assert_eq!(
         leads(snapshot, "safe"),
         "anthropic claude-opus-4-8, pool anthropic/claude-opus-4.8"
@@ -565,8 +565,11 @@ fn limits_and_timers_are_set_by_name() {
     assert_eq!(limits.json.depth_max, 64);
     assert_eq!(limits.shard.clients_max, 5);
     assert_eq!(limits.shard.broken_events_max, 16);
-    assert_eq!(limits.timers.idle, Duration::from_secs(90));
-    assert_eq!(limits.timers.total_stream, Some(Duration::from_secs(7200)));
+    assert_eq!(limits.timers.upstream.idle, Duration::from_secs(90));
+    assert_eq!(
+        limits.timers.upstream.total_stream,
+        Some(Duration::from_secs(7200))
+    );
     assert_eq!(limits.timers.linger, Duration::from_millis(250));
 }
 

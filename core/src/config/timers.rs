@@ -1,47 +1,12 @@
-//! [`UpstreamTimers`]: how long each phase may take at a target. `[timers]` says it for all, a
-//! provider for its models, a route for its targets, a target for itself.
+//! How long each phase may take at a target: `[timers]` says it for all, a provider for its models,
+//! a route for its targets, a target for itself.
 
 use core::time::Duration;
 
 use super::bounds::{optional_time, time_of};
 use super::diagnose::Findings;
 use super::section::Section;
-use crate::base::limits::TimerLimits;
-
-/// How long each phase may take at a target; see [`TimerLimits`].
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct UpstreamTimers {
-    /// Resolving and connecting.
-    pub connect: Duration,
-    /// The TLS handshake.
-    pub tls: Duration,
-    /// From the request's last byte to the first real content of the answer.
-    pub first_content: Duration,
-    /// The least that is waited for the first content of a stream, however fast the target is as a
-    /// rule.
-    pub first_content_min: Duration,
-    /// Between two data events of a stream.
-    pub idle: Duration,
-    /// A whole answer that is not streamed.
-    pub total: Duration,
-    /// A whole streamed answer.
-    pub total_stream: Option<Duration>,
-}
-
-impl UpstreamTimers {
-    /// What `[timers]` says of upstreams.
-    pub fn of(timers: &TimerLimits) -> UpstreamTimers {
-        UpstreamTimers {
-            connect: timers.connect,
-            tls: timers.tls,
-            first_content: timers.first_content,
-            first_content_min: timers.first_content_min,
-            idle: timers.idle,
-            total: timers.total,
-            total_stream: timers.total_stream,
-        }
-    }
-}
+use crate::base::limits::UpstreamTimers;
 
 /// Timers as far as somebody set them.
 #[derive(Clone, Debug, Default)]
@@ -66,17 +31,22 @@ impl TimersSet {
         let Some(mut table) = section.table("timers", title, findings) else {
             return TimersSet::default();
         };
-        let set = TimersSet {
-            connect: time_of(&mut table, "connect", findings),
-            tls: time_of(&mut table, "tls", findings),
-            first_content: time_of(&mut table, "first_content", findings),
-            first_content_min: time_of(&mut table, "first_content_min", findings),
-            idle: time_of(&mut table, "idle", findings),
-            total: time_of(&mut table, "total", findings),
-            total_stream: optional_time(&mut table, "total_stream", findings),
-        };
+        let set = TimersSet::read_here(&mut table, findings);
         table.finish(findings);
         set
+    }
+
+    /// Reads what of `table` is about upstreams.
+    pub(super) fn read_here(table: &mut Section<'_, '_>, findings: &mut Findings<'_>) -> TimersSet {
+        TimersSet {
+            connect: time_of(table, "connect", findings),
+            tls: time_of(table, "tls", findings),
+            first_content: time_of(table, "first_content", findings),
+            first_content_min: time_of(table, "first_content_min", findings),
+            idle: time_of(table, "idle", findings),
+            total: time_of(table, "total", findings),
+            total_stream: optional_time(table, "total_stream", findings),
+        }
     }
 
     /// These, and `below` where nothing is set.

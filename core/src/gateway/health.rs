@@ -92,7 +92,7 @@ impl Shard {
             is_out.then(|| OpenTarget {
                 route,
                 upstream,
-                until: state.breaker.open_until(),
+                until: state.breaker.open().map(|(until, _)| until),
                 in_flight: state.in_flight,
             })
         });

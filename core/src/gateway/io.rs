@@ -7,6 +7,7 @@
 
 use core::fmt;
 use core::net::SocketAddr;
+use core::time::Duration;
 use std::sync::Arc;
 
 use bytes::BytesMut;
@@ -342,12 +343,26 @@ pub enum Message {
         /// Why it was refused, if that is why.
         refused: Option<Class>,
     },
+    /// A key that was in doubt works.
+    KeyWorks {
+        /// Which, by a hash that all shards of one config know.
+        key: u64,
+        /// When the request went out that was accepted.
+        sent: Instant,
+    },
     /// The breaker of a target opened until a time, or closed.
     Breaker {
         /// Which, by a hash that all shards of one config know.
         target: u64,
-        /// Until when it is open; `None` when it closed.
-        until: Option<Instant>,
+        /// Until when it is open, and for how long in all; `None` when it closed.
+        open: Option<(Instant, Duration)>,
+    },
+    /// How often in a row a target has failed that is not left alone yet.
+    Failures {
+        /// Which, by a hash that all shards of one config know.
+        target: u64,
+        /// Zero when it answered well after it had failed.
+        in_row: u32,
     },
 }
 

@@ -28,6 +28,7 @@ mod target;
 mod upstream;
 mod work;
 
+use core::time::Duration;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -37,7 +38,7 @@ use self::ctx::{Alarm, ClientId, Ctx, Side, Ticket, UpstreamId};
 use self::exchange::Exchange;
 use self::exchange::share::Flights;
 use self::io::{Completion, Input, Machine, Message, Output, PEERS, WorkDone};
-use self::lines::Lines;
+use self::lines::{Lines, Resource};
 use self::outbox::Outbox;
 use self::provider::ProviderState;
 use self::target::TargetState;
@@ -48,6 +49,11 @@ use crate::config::Snapshot;
 use crate::policy::affinity::Affinity;
 use crate::wire::http1::HttpDate;
 use crate::wire::json::Tape;
+
+/// Shards find out one after the other whether a key works again, at this distance...
+const KEY_TURN: Duration = Duration::from_secs(1);
+/// ...and no later than this, for the first ones may have nobody who asks.
+const KEY_TURNS_MAX: Duration = Duration::from_secs(2);
 
 /// What a shard is given once.
 #[derive(Clone, Debug)]
@@ -233,7 +239,7 @@ impl Shard {
 
     /// Says to all other shards whether a target is well, if that is news.
     fn tell_of_target(&mut self, news: Option<Message>) {
-        if let Some(Message::Breaker { until: None, .. }) = news {
+        if let Some(Message::Breaker { open: None, .. }) = news {
             self.choose_all_who_wait();
         }
         if let Some(news) = news {
@@ -249,23 +255,52 @@ impl Shard {
                 until,
                 refused,
             } => {
-                for state in &mut self.providers {
-                    let index = state.key_names.iter().position(|&name| name == key);
-                    if let Some(index) = index {
-                        state.keys.heard(index, until, refused, self.ctx.now.mono);
-                    }
+                // The shard that met the limit finds out first how long it holds.
+                let turn = self.balance.turn_after(from);
+                let until = until + (KEY_TURN * turn).min(KEY_TURNS_MAX);
+                let now = self.ctx.now.mono;
+                for (_, state, index) in self.providers_with(key) {
+                    state.keys.heard(index, until, refused, now);
                 }
             }
-            Message::Breaker { target, until } => {
+            Message::KeyWorks { key, sent } => {
+                let mut woken = Vec::new();
+                for (provider, state, index) in self.providers_with(key) {
+                    if state.keys.heard_works(index, sent) {
+                        woken.push(provider);
+                    }
+                }
+                for provider in woken {
+                    self.lines.wake(Resource::Provider(provider));
+                }
+            }
+            Message::Breaker { target, open } => {
                 let turn = self.balance.turn_after(from);
                 for state in &mut self.targets {
-                    state.heard(target, until, turn, &self.ctx.snapshot);
+                    state.heard(target, open, turn, &self.ctx.snapshot);
                 }
-                if until.is_none() {
+                if open.is_none() {
                     self.choose_all_who_wait();
                 }
             }
+            Message::Failures { target, in_row } => {
+                for state in &mut self.targets {
+                    state.heard_failures(target, in_row);
+                }
+            }
         }
+    }
+
+    /// Providers that have a key of this name among theirs, and where.
+    fn providers_with(
+        &mut self,
+        key: u64,
+    ) -> impl Iterator<Item = (usize, &mut ProviderState, usize)> {
+        let providers = self.providers.iter_mut().enumerate();
+        providers.filter_map(move |(provider, state)| {
+            let index = state.key_names.iter().position(|&name| name == key)?;
+            Some((provider, state, index))
+        })
     }
 
     fn start(&mut self) {

@@ -1,6 +1,8 @@
 //! What a shard knows of its targets beyond the config: whether they fail, and how many repetitions
 //! they can bear.
 
+use core::time::Duration;
+
 use super::io::Message;
 use crate::base::{Instant, Rng};
 use crate::config::Snapshot;
@@ -99,16 +101,22 @@ impl TargetState {
         rng: &mut Rng,
     ) -> Option<Message> {
         let was_open = self.breaker.is_open();
+        let failures = self.breaker.failures_in_row();
         let limits = snapshot.breaker_at(self.provider);
         self.breaker.ended(is_probe, verdict, now, limits, rng);
-        let until = self.breaker.open_until();
-        let is_news = match until {
+        let open = self.breaker.open();
+        let is_news = match open {
             // An abandoned probe leaves it open without a new time.
-            Some(until) => until > now,
+            Some((until, _)) => until > now,
             None => was_open && !self.breaker.is_open(),
         };
         let target = self.name;
-        (is_news && (is_probe || !was_open)).then_some(Message::Breaker { target, until })
+        if is_news && (is_probe || !was_open) {
+            return Some(Message::Breaker { target, open });
+        }
+        let in_row = self.breaker.failures_in_row();
+        let is_news = !was_open && open.is_none() && in_row != failures;
+        is_news.then_some(Message::Failures { target, in_row })
     }
 
     /// Another shard says something of a target, perhaps this one. Shards probe one after the
@@ -116,14 +124,22 @@ impl TargetState {
     pub(super) fn heard(
         &mut self,
         target: u64,
-        until: Option<Instant>,
+        open: Option<(Instant, Duration)>,
         turn: u32,
         snapshot: &Snapshot,
     ) {
         if self.name == target {
             let limits = snapshot.breaker_at(self.provider);
-            let until = until.map(|until| until + limits.recovery / 4 * turn);
-            self.breaker.heard(until, limits);
+            let later = limits.recovery / 4 * turn;
+            self.breaker
+                .heard(open.map(|(until, time)| (until + later, time)));
+        }
+    }
+
+    /// Another shard has seen a target fail, perhaps this one, or no longer.
+    pub(super) fn heard_failures(&mut self, target: u64, in_row: u32) {
+        if self.name == target {
+            self.breaker.heard_failures(in_row);
         }
     }
 }

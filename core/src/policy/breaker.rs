@@ -140,7 +140,7 @@ impl Breaker {
             (State::HalfOpen { .. }, Verdict::Well) if is_probe => *self = Breaker::default(),
             (State::HalfOpen { recovery }, Verdict::Failed) if is_probe => {
                 let longer = recovery.saturating_mul(2).min(limits.recovery_max);
-                self.open(longer, now, rng);
+                self.trip(longer, now, rng);
             }
             (State::Closed | State::ClosedAfter { .. }, Verdict::Well) => {
                 self.count(false, now, limits);
@@ -155,7 +155,7 @@ impl Breaker {
                 let failures = before + 1;
                 self.state = State::ClosedAfter { failures };
                 if failures >= limits.failures_in_row || self.is_share_too_large(limits) {
-                    self.open(limits.recovery.min(limits.recovery_max), now, rng);
+                    self.trip(limits.recovery.min(limits.recovery_max), now, rng);
                 }
             }
             (State::Closed | State::ClosedAfter { .. }, Verdict::Nothing)
@@ -163,39 +163,56 @@ impl Breaker {
         }
     }
 
-    /// Somebody else's breaker of the same target opened until a time, or closed. A probe of this
-    /// one that is on its way decides by itself.
-    pub fn heard(&mut self, until: Option<Instant>, limits: &BreakerLimits) {
-        match (self.state, until) {
+    /// Somebody else's breaker of the same target opened until a time, for so long in all, or
+    /// closed. A probe of this one that is on its way decides by itself.
+    pub fn heard(&mut self, open: Option<(Instant, Duration)>) {
+        match (self.state, open) {
             (State::HalfOpen { .. }, _) => {}
             (
                 State::Open {
-                    recovery,
-                    until: own,
+                    recovery: own,
+                    until: own_until,
                 },
-                Some(until),
+                Some((until, recovery)),
             ) => {
                 self.state = State::Open {
-                    until: own.max(until),
-                    recovery,
+                    until: own_until.max(until),
+                    recovery: own.max(recovery),
                 };
             }
-            (State::Closed | State::ClosedAfter { .. }, Some(until)) => {
+            (State::Closed | State::ClosedAfter { .. }, Some((until, recovery))) => {
                 self.counts = [Counts::default(); 2];
-                self.state = State::Open {
-                    until,
-                    recovery: limits.recovery.min(limits.recovery_max),
-                };
+                self.state = State::Open { until, recovery };
             }
             (State::Open { .. }, None) => *self = Breaker::default(),
             (State::Closed | State::ClosedAfter { .. }, None) => {}
         }
     }
 
-    /// Until when calls are refused, if they are; a probe on its way counts as no time.
-    pub const fn open_until(&self) -> Option<Instant> {
+    /// Somebody else saw the target fail as often in a row, or answer well again.
+    pub fn heard_failures(&mut self, in_row: u32) {
+        let failures = in_row.max(self.failures_in_row());
+        if let State::Closed | State::ClosedAfter { .. } = self.state {
+            self.state = match in_row {
+                0 => State::Closed,
+                _ => State::ClosedAfter { failures },
+            };
+        }
+    }
+
+    /// Failures in a row while it is closed.
+    pub const fn failures_in_row(&self) -> u32 {
         match self.state {
-            State::Open { until, .. } => Some(until),
+            State::ClosedAfter { failures } => failures,
+            State::Closed | State::Open { .. } | State::HalfOpen { .. } => 0,
+        }
+    }
+
+    /// Until when calls are refused, and for how long in all, if they are; a probe on its way
+    /// counts as no time.
+    pub const fn open(&self) -> Option<(Instant, Duration)> {
+        match self.state {
+            State::Open { until, recovery } => Some((until, recovery)),
             State::HalfOpen { .. } | State::Closed | State::ClosedAfter { .. } => None,
         }
     }
@@ -220,7 +237,7 @@ impl Breaker {
     }
 
     /// Opens it, with up to a tenth more time so that many gateways do not probe at once.
-    fn open(&mut self, recovery: Duration, now: Instant, rng: &mut Rng) {
+    fn trip(&mut self, recovery: Duration, now: Instant, rng: &mut Rng) {
         let nanos = u64::try_from(recovery.as_nanos()).unwrap_or(u64::MAX);
         let jitter = Duration::from_nanos(rng.below(nanos / 10 + 1));
         self.counts = [Counts::default(); 2];

@@ -50,6 +50,8 @@ const COOLING_TIME_MAX: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug, Default)]
 struct Key {
     cooling_until: Instant,
+    /// The same, as somebody else has learnt, who is to find out first whether it works again.
+    heard_until: Instant,
     /// Why the provider refused it, if it did, and until when it is left alone for that.
     refused: Option<(Class, Instant)>,
     /// It met a limit or was refused, and nothing has been accepted since: one request at a time
@@ -221,16 +223,20 @@ impl KeyRing {
                 COOLING_TIME.saturating_mul(factor).min(COOLING_TIME_MAX)
             }
         };
-        let until = key.cooling_until.max(now + wait);
-        self.heard(index, until, None, now);
-        Some(until)
+        key.cooling_until = key.cooling_until.max(now + wait);
+        key.is_suspect = true;
+        key.suspect_since = now;
+        Some(key.cooling_until)
     }
 
     /// The provider refused the key itself (401, 402, 403): it is taken out. Says until when.
     pub fn refuse(&mut self, index: usize, class: Class, now: Instant) -> Option<Instant> {
+        let key = self.keys.get_mut(index)?;
         let until = now + REFUSED_TIME;
-        self.heard(index, until, Some(class), now);
-        self.keys.get(index).map(|_| until)
+        key.refused = Some((class, until));
+        key.is_suspect = true;
+        key.suspect_since = now;
+        Some(until)
     }
 
     /// The key is to be left alone, as somebody else has learnt.
@@ -245,13 +251,23 @@ impl KeyRing {
                 let before = key.refused.map_or(until, |(_, before)| before);
                 key.refused = Some((class, until.max(before)));
             }
-            None => key.cooling_until = key.cooling_until.max(until),
+            None => key.heard_until = key.heard_until.max(until),
         }
     }
 
+    /// Somebody else's request, which went out at `sent`, was accepted with the key. Says whether
+    /// that was in doubt. How long a limit holds that was met here remains.
+    pub fn heard_works(&mut self, index: usize, sent: Instant) -> bool {
+        let is_news = self.accept(index, false, sent);
+        if let Some(key) = self.keys.get_mut(index).filter(|_| is_news) {
+            key.heard_until = Instant::ZERO;
+        }
+        is_news
+    }
+
     /// The provider accepted a request with the key that went out at `sent`. If that was the one
-    /// that finds out, it has, and counts as such no longer. Says whether others may be sent now
-    /// that could not be before.
+    /// that finds out, it has, and counts as such no longer. Says whether the key was in doubt, and
+    /// works.
     pub fn accept(&mut self, index: usize, is_probe: bool, sent: Instant) -> bool {
         let Some(key) = self.keys.get_mut(index) else {
             return false;
@@ -260,7 +276,7 @@ impl KeyRing {
         // A key that cools for no time is asked again in the same moment.
         let is_news = sent > key.suspect_since || is_probe && sent == key.suspect_since;
         if key.is_suspect && !is_news {
-            return is_probe;
+            return false;
         }
         key.refused = None;
         key.strikes = 0;
@@ -271,7 +287,9 @@ impl KeyRing {
     pub fn is_last_resort(&self, index: usize, now: Instant) -> bool {
         let key = self.keys.get(index);
         self.keys.len() == 1
-            && key.is_some_and(|key| key.refused.is_some() && now >= key.cooling_until)
+            && key.is_some_and(|key| {
+                key.refused.is_some() && now >= key.cooling_until.max(key.heard_until)
+            })
     }
 
     /// How each key fares, in the order of the config.
@@ -292,12 +310,13 @@ impl KeyRing {
 impl Key {
     fn left_alone_until(&self) -> Instant {
         let refused = self.refused.map_or(Instant::ZERO, |(_, until)| until);
-        self.cooling_until.max(refused)
+        self.cooling_until.max(self.heard_until).max(refused)
     }
 
     fn usable(&mut self, tokens: u64, limits: &KeyLimits, now: Instant) -> Result<(), NoKey> {
-        if now < self.cooling_until {
-            return Err(NoKey::Until(self.cooling_until));
+        let cooling_until = self.cooling_until.max(self.heard_until);
+        if now < cooling_until {
+            return Err(NoKey::Until(cooling_until));
         }
         if let Some((class, until)) = self.refused
             && now < until

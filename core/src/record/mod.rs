@@ -80,6 +80,8 @@ pub struct Attempted {
     pub model: Option<JsonStr>,
     /// What the key is called in logs.
     pub key: Option<Arc<str>>,
+    /// How long before that was waited: for a key, a place, or until the target may be well again.
+    pub waited: Duration,
     /// How long it took, from the decision to ask until its end.
     pub duration: Duration,
     /// How it ended.

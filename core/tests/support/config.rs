@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tollgate_core::base::{JsonStr, Limits};
 use tollgate_core::config::{
     Authorization, BaseUrl, Chain, Credentials, Key, Manner, Named, Pattern, Provider, Route,
-    RouteTarget, Snapshot, Upstream, UpstreamTimers,
+    RouteTarget, Snapshot, Upstream,
 };
 use tollgate_core::dialect::{Dialect, ReasoningField, Traits};
 use tollgate_core::policy::breaker::BreakerLimits;
@@ -23,7 +23,7 @@ pub(crate) fn one(dialect: Dialect) -> Snapshot {
 
 /// The same, under other limits.
 pub(crate) fn with(dialect: Dialect, limits: Limits) -> Snapshot {
-    let timers = UpstreamTimers::of(&limits.timers);
+    let timers = limits.timers.upstream.clone();
     let authorization = match dialect {
         Dialect::Anthropic => Authorization::Field("x-api-key".into()),
         Dialect::OpenAiChat => Authorization::Bearer,

@@ -312,6 +312,24 @@ fn case_40_usage_and_model_are_those_of_the_answer_alone() {
 }
 
 #[test]
+fn case_40_what_failed_attempts_took_is_theirs() {
+    let begun = start().replace("\"input_tokens\":12", "\"input_tokens\":99999");
+    let busy = error_event(Dialect::Anthropic, "overloaded_error", "busy");
+    let mut play = Play::new(CHAIN);
+    let client = play.ask(Dialect::OpenAiChat, true);
+    for _ in 0..2 {
+        assert_eq!(play.reply(&Reply::stream(begun.clone() + &busy)), FIRST);
+        play.back_off();
+    }
+    assert_eq!(play.reply(&error(400)), SECOND);
+    assert_eq!(play.answer(client).status(), 503);
+    let record = play.world.finish().remove(0);
+    let inputs: Vec<_> = record.attempts.iter().map(|it| it.usage.input).collect();
+    assert_eq!(inputs, [Some(99_999), Some(99_999), None]);
+    assert_eq!(record.usage.input, None);
+}
+
+#[test]
 fn case_15_one_budget_of_attempts_whatever_the_waits_that_are_asked_for() {
     // Sixteen keys at each of two targets, all of which ask for next to no patience.
     let keys: Vec<_> = (0..16).map(|at| format!("\"key-{at}\"")).collect();

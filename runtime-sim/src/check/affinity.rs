@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::script::journal::Shared;
 use crate::world::Violation;
 
-/// What a session asks for: its name, the model, and whether it speaks the one API or the other.
+/// What a session asks for: its name, and the model.
 type Thread<'j> = (&'j str, &'static str);
 
 /// Where it went: a provider, and a key of it.

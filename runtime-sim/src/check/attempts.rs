@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use tollgate_core::base::Instant;
+use tollgate_core::config::RouteTarget;
 use tollgate_core::ir::Class;
 use tollgate_core::record::{Access, Attempted, Outcome};
 
@@ -25,7 +26,11 @@ pub(crate) fn check(
             continue;
         };
         let attempts_max = shared.snapshot.retry.attempts_max as usize;
-        let attempts_max = if is_calm { 1 } else { attempts_max };
+        let attempts_max = if is_calm && !has_hedges(shared) {
+            1
+        } else {
+            attempts_max
+        };
         let asked = Asked {
             marker,
             sent,
@@ -38,6 +43,15 @@ pub(crate) fn check(
         asked.is_recorded()?;
     }
     Ok(())
+}
+
+/// Whether requests may be sent to a second target although the first one is well.
+pub(super) fn has_hedges(shared: &Shared) -> bool {
+    let mut routes = shared.snapshot.routes.iter();
+    routes.any(|route| match &route.target {
+        RouteTarget::Chain(chain) => chain.manner.hedge_percent > 0,
+        RouteTarget::Demo => false,
+    })
 }
 
 /// One request, and what was asked for it.

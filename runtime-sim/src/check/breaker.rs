@@ -48,7 +48,8 @@ pub(super) fn check(
         let told: Vec<(Instant, Option<Instant>)> = heard
             .iter()
             .filter_map(|&(at, to, message)| match message {
-                Message::Breaker { target, until } if to == shard => {
+                Message::Breaker { target, open } if to == shard => {
+                    let until = open.map(|(until, _)| until);
                     (target == name(provider)).then_some((at, until))
                 }
                 _ => None,

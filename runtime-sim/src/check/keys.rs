@@ -1,5 +1,5 @@
-//! How keys were used, held against what may be: not while they are to be left alone, by one request
-//! at a time while in doubt, and no more than they bear. Each machine is held to what it knew.
+//! How keys were used, held against what may be: not while they are to be left alone, by one
+//! request at a time while in doubt, no more than they bear. Each machine is held to what it knew.
 
 use core::time::Duration;
 use std::collections::BTreeMap;
@@ -32,6 +32,8 @@ struct Closed {
     until: Instant,
     /// The provider refused the key itself.
     is_refused: bool,
+    /// The machine was told by another one.
+    is_heard: bool,
 }
 
 /// A request that was sent with a key.
@@ -49,6 +51,8 @@ struct Call<'j> {
 struct Use<'j> {
     closed: Vec<Closed>,
     calls: Vec<Call<'j>>,
+    /// When the machine was told that it works, and when the request went out that showed it.
+    works: Vec<(Instant, Instant)>,
 }
 
 /// Holds the use of all keys against what may be.
@@ -63,6 +67,9 @@ pub(super) fn check(
     let mut uses = uses(&journal, &delivered, records);
     for (key, closed) in heard_of(shared, heard) {
         uses.entry(key).or_default().closed.push(closed);
+    }
+    for (key, at, sent) in works_of(shared, heard) {
+        uses.entry(key).or_default().works.push((at, sent));
     }
     for ((shard, provider, name), used) in &mut uses {
         used.calls.sort_by_key(|call| call.at);
@@ -101,13 +108,20 @@ impl Use<'_> {
             let mut closed = self.closed.iter();
             let closed = closed.find(|closed| {
                 let is_bound = !closed.is_refused || !is_alone;
-                is_bound && closed.from < call.at && call.at < closed.until
+                let is_over = (closed.is_heard || closed.is_refused) && self.works(closed, call);
+                is_bound && !is_over && closed.from < call.at && call.at < closed.until
             })?;
             Some(format!(
                 "used by {} at {}: {closed:?}",
                 call.marker, call.at
             ))
         })
+    }
+
+    /// Whether the machine knew by the time of `call` from another one that the key works again.
+    fn works(&self, closed: &Closed, call: &Call<'_>) -> bool {
+        let mut works = self.works.iter();
+        works.any(|&(at, sent)| sent > closed.from && at <= call.at)
     }
 
     /// Two calls at once while it was not known whether the key works again.
@@ -119,6 +133,9 @@ impl Use<'_> {
                     probe = Some(call);
                     continue;
                 };
+                if self.works(closed, call) {
+                    return None;
+                }
                 if before.decided.is_none_or(|decided| decided > call.at) {
                     return Some(format!(
                         "used by {} at {}, while {} was finding out since {} whether it works: \
@@ -223,24 +240,14 @@ fn closed_by(
             Wait::Until(time) => time,
         },
         is_refused: status != 429,
+        is_heard: false,
     })
 }
 
-/// What machines were told of keys by others.
-fn heard_of<'a>(
-    shared: &'a Shared,
-    heard: &'a [Heard],
-) -> impl Iterator<Item = (KeyAt, Closed)> + 'a {
-    let providers = shared.snapshot.providers.iter().enumerate();
-    let keys =
-        providers.flat_map(|(provider, it)| it.keys().iter().map(move |key| (provider, key)));
-    let names: BTreeMap<u64, (usize, Arc<str>)> = keys
-        .map(|(provider, key)| {
-            let hash = balance::hash(key.secret.expose().as_bytes());
-            (hash, (provider, Arc::clone(&key.fingerprint)))
-        })
-        .collect();
-    heard.iter().filter_map(move |&(from, shard, message)| {
+/// What machines were told by others of keys that are to be left alone.
+fn heard_of(shared: &Shared, heard: &[Heard]) -> Vec<(KeyAt, Closed)> {
+    let names = names(shared);
+    let closed = heard.iter().filter_map(|&(from, shard, message)| {
         let Message::Key {
             key,
             until,
@@ -254,9 +261,36 @@ fn heard_of<'a>(
             from,
             until,
             is_refused: refused.is_some(),
+            is_heard: true,
         };
         Some(((shard, provider, name), closed))
-    })
+    });
+    closed.collect()
+}
+
+/// What machines were told by others of keys that work again: when, and of a request sent when.
+fn works_of(shared: &Shared, heard: &[Heard]) -> Vec<(KeyAt, Instant, Instant)> {
+    let names = names(shared);
+    let works = heard.iter().filter_map(|&(at, shard, message)| {
+        let Message::KeyWorks { key, sent } = message else {
+            return None;
+        };
+        let (provider, name) = names.get(&key)?.clone();
+        Some(((shard, provider, name), at, sent))
+    });
+    works.collect()
+}
+
+/// What machines call the keys among each other.
+fn names(shared: &Shared) -> BTreeMap<u64, (usize, Arc<str>)> {
+    let providers = shared.snapshot.providers.iter().enumerate();
+    let keys =
+        providers.flat_map(|(provider, it)| it.keys().iter().map(move |key| (provider, key)));
+    let names = keys.map(|(provider, key)| {
+        let hash = balance::hash(key.secret.expose().as_bytes());
+        (hash, (provider, Arc::clone(&key.fingerprint)))
+    });
+    names.collect()
 }
 
 /// Whether a provider has one key, and a route that leads nowhere else: then its key is used though

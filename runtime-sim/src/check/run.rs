@@ -150,7 +150,8 @@ impl Checker {
         breaker::check(&self.shared, &self.records, &self.heard)?;
         // Where it is not told by their hash, each shard decides alone where sessions are.
         let is_shared = shards > 1 && self.shared.setup.strategy() != Strategy::Sessions;
-        if self.shared.faults.borrow().is_calm() && !is_shared {
+        let is_raced = attempts::has_hedges(&self.shared);
+        if self.shared.faults.borrow().is_calm() && !is_shared && !is_raced {
             affinity::check(&self.shared)?;
         }
         Ok(())
@@ -219,7 +220,9 @@ impl Checker {
             return access.duration <= EXCHANGE_TIME_MAX;
         }
         let timers = &self.shared.limits.timers;
-        let mut answering = timers.connect + timers.first_content.max(timers.idle) + SLACK;
+        let mut answering = timers.upstream.connect
+            + timers.upstream.first_content.max(timers.upstream.idle)
+            + SLACK;
         if self.shared.setup.is_resilient {
             // Each attempt has its time, and a wait before it.
             let retry = &self.shared.snapshot.retry;
@@ -237,7 +240,7 @@ impl Checker {
         match read.max() {
             Some(read) => now - read <= answering,
             // A request may come slowly, and its connection be replaced once.
-            None => access.duration <= timers.request_body + timers.connect + answering,
+            None => access.duration <= timers.request_body + timers.upstream.connect + answering,
         }
     }
 

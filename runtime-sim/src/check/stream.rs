@@ -15,6 +15,8 @@ pub(crate) struct Stream {
     /// Events of the upstream pass untouched, so those that cannot be read do too.
     allows_broken: bool,
     input: Vec<u8>,
+    /// So far no event ends in it.
+    searched: usize,
     state: State,
     blocks: BTreeMap<u64, String>,
     open: Option<u64>,
@@ -42,6 +44,7 @@ impl Stream {
             dialect,
             allows_broken: false,
             input: Vec::new(),
+            searched: 0,
             state: State::Empty,
             blocks: BTreeMap::new(),
             open: None,
@@ -60,12 +63,23 @@ impl Stream {
 
     pub(crate) fn push(&mut self, bytes: &[u8]) -> Result<(), String> {
         self.input.extend_from_slice(bytes);
-        while let Some(end) = self.input.windows(2).position(|at| at == b"\n\n") {
+        while let Some(end) = self.event_end() {
             let event: Vec<u8> = self.input.drain(..end + 2).take(end).collect();
             let event = String::from_utf8(event).map_err(|error| error.to_string())?;
             self.event(&event)?;
         }
         Ok(())
+    }
+
+    /// Where the first event ends, its blank line left out.
+    fn event_end(&mut self) -> Option<usize> {
+        let begin = core::mem::take(&mut self.searched);
+        let rest = self.input.get(begin..).unwrap_or_default();
+        let end = rest.windows(2).position(|at| at == b"\n\n");
+        if end.is_none() {
+            self.searched = self.input.len().saturating_sub(1);
+        }
+        end.map(|end| begin + end)
     }
 
     /// The body has ended: nothing may be left but a whole event without its blank line, which

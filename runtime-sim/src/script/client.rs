@@ -202,7 +202,7 @@ impl ClientPeer {
             Some(response) if response.is_stream() => timers.keep_alive + Duration::from_secs(2),
             // Work at the host comes before; and a connection may have to be made a second time.
             None if asked.is_some_and(|ask| ask.is_stream) && is_held => {
-                2 * (timers.connect + timers.commit_hold) + Duration::from_secs(10)
+                2 * (timers.upstream.connect + timers.commit_hold) + Duration::from_secs(10)
             }
             _ => PATIENCE,
         }
@@ -219,7 +219,7 @@ impl ClientPeer {
             Some(response) if response.is_stream() => timers.keep_alive + Duration::from_secs(2),
             None if asked.is_some_and(|ask| ask.is_stream) && is_held => {
                 // A connection may be made a second time for each attempt.
-                let reaching = 2 * timers.connect + retry.wait_max;
+                let reaching = 2 * timers.upstream.connect + retry.wait_max;
                 retry.attempts_max * reaching + timers.commit_hold + Duration::from_secs(10)
             }
             _ => PATIENCE,

@@ -44,6 +44,8 @@ pub(super) enum Then {
     /// FIN is sent, and what comes is still read.
     HalfClose,
     Reset,
+    /// The same, if all that was sent has been read: else FIN, for a reset would destroy it.
+    ResetIdle,
     /// The answer is over and the connection stays.
     Done,
 }
@@ -280,7 +282,7 @@ impl Planner<'_> {
     }
 
     fn stream(&mut self, request: &Request, answer: &Answer) {
-        let (events, ends_early, is_spoilt) = self.spoilt_events(request, answer);
+        let (events, ends_early, mut is_spoilt) = self.spoilt_events(request, answer);
         let is_chunked = self.rng.chance(7, 8);
         let framing = if is_chunked {
             "transfer-encoding: chunked"
@@ -306,6 +308,7 @@ impl Planner<'_> {
             }
             if self.strikes(Fault::BrokenChunk) && is_chunked {
                 step.bytes.extend_from_slice(b"xyz\r\n");
+                is_spoilt = true;
             }
             self.plan.steps.push_back(step);
         }
@@ -398,8 +401,10 @@ impl Planner<'_> {
         let is_silent = self.strikes(Fault::Silence);
         let is_cut = self.strikes(Fault::TruncatedAnywhere);
         let is_half = self.strikes(Fault::HalfClose);
-        if let Some(at) = self.shared.cut.and_then(|cut| cut.byte()) {
-            self.cut_at(at);
+        if let Some(cut) = self.shared.cut {
+            if let Some(at) = cut.byte() {
+                self.cut_at(at);
+            }
             self.push_end(Duration::ZERO, Then::Close);
             return true;
         }
@@ -457,7 +462,7 @@ impl Planner<'_> {
             let then = if self.rng.chance(1, 2) {
                 Then::Close
             } else {
-                Then::Reset
+                Then::ResetIdle
             };
             self.push_end(idle, then);
         }

@@ -222,17 +222,14 @@ fn bad(marker: String, rng: &mut Rng) -> Ask {
         ),
     };
     let bytes = text.into_bytes();
-    let end = bytes
-        .windows(4)
-        .position(|at| at == b"\r\n\r\n")
-        .map(|at| at + 4);
+    let end = bytes.windows(4).position(|at| at == b"\r\n\r\n");
     let is_messages = bytes.windows(12).any(|at| at == b"/v1/messages");
     let dialect = if is_messages {
         Dialect::Anthropic
     } else {
         Dialect::OpenAiChat
     };
-    let head_len = end.unwrap_or(bytes.len());
+    let head_len = end.map_or(bytes.len(), |at| at + 4);
     Ask {
         marker,
         bytes,

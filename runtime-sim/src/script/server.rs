@@ -311,9 +311,20 @@ impl Peer for ServerPeer {
             self.reach(io, count, mark);
         }
         io.send(step.bytes);
-        match step.then {
+        let read = self
+            .shared
+            .delivered
+            .borrow()
+            .get(io.link)
+            .map(|it| it.bytes);
+        let then = match step.then {
+            Then::ResetIdle if read == Some(io.sent) => Then::Reset,
+            Then::ResetIdle => Then::Close,
+            then => then,
+        };
+        match then {
             Then::Continue => {}
-            Then::Close => {
+            Then::Close | Then::ResetIdle => {
                 self.is_over = true;
                 io.close();
             }

@@ -35,8 +35,8 @@ impl<M: Machine> World<M> {
         left
     }
 
-    /// How many connections without a request a machine keeps to the address to which it keeps most,
-    /// if it has just begun to wait on one.
+    /// How many connections without a request a machine keeps to the address to which it keeps
+    /// most, if it has just begun to wait on one.
     pub(super) fn idle(&mut self, shard: usize) -> usize {
         if !core::mem::take(&mut self.slots[shard].has_rested) {
             return 0;

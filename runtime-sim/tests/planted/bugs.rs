@@ -236,15 +236,23 @@ impl Buggy {
                     return None;
                 }
             }
-            (Bug::DeafToBreakers, Input::Message { message, .. }) => {
-                if let Message::Breaker { .. } = message {
-                    return None;
-                }
+            (
+                Bug::DeafToBreakers,
+                Input::Message {
+                    message: Message::Breaker { .. },
+                    ..
+                },
+            ) => {
+                return None;
             }
-            (Bug::DeafToKeys, Input::Message { message, .. }) => {
-                if let Message::Key { .. } = message {
-                    return None;
-                }
+            (
+                Bug::DeafToKeys,
+                Input::Message {
+                    message: Message::Key { .. },
+                    ..
+                },
+            ) => {
+                return None;
             }
             (Bug::Misreads(_), Input::Reload(snapshot)) => *snapshot = Arc::clone(&self.snapshot),
             (Bug::Hoards, Input::Complete(completion)) => {

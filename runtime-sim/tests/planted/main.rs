@@ -206,7 +206,8 @@ fn wait_for_content(snapshot: &mut Snapshot) {
     for route in &mut snapshot.routes {
         if let RouteTarget::Chain(chain) = &mut route.target {
             let mut patient = (**chain).clone();
-            for member in patient.steps.iter_mut().flat_map(|it| &mut it.members) {
+            let steps = patient.steps.iter_mut();
+            for member in steps.flat_map(|step| &mut step.members) {
                 let mut upstream = (*member.upstream).clone();
                 upstream.timers.first_content = 2 * HOUR;
                 upstream.timers.first_content_min = 2 * HOUR;

@@ -60,6 +60,12 @@ impl Deadlines {
         self.0[phase as usize] = deadline;
     }
 
+    /// No later than `deadline`.
+    pub(in crate::gateway) fn set_earlier(&mut self, phase: Phase, deadline: Instant) {
+        let set = &mut self.0[phase as usize];
+        *set = deadline.min(*set);
+    }
+
     pub(in crate::gateway) const fn clear(&mut self, phase: Phase) {
         self.0[phase as usize] = Instant::FAR;
     }

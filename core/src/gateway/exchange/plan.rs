@@ -53,6 +53,8 @@ pub(in crate::gateway) struct Plan {
     overflowed: Option<u64>,
     /// What the request occupies while it is with a target.
     seat: Option<Seat>,
+    /// Since when it is with none.
+    seatless_since: Option<Instant>,
     /// Why the first attempt failed: what the client is told if none succeeds.
     first: Option<Box<Told>>,
     /// Whether the limit that was met last holds for a time that nobody told.
@@ -84,6 +86,8 @@ struct Seat {
     /// States of another config know nothing of it.
     generation: Option<u32>,
     since: Instant,
+    /// How long it was with none before.
+    waited: Duration,
 }
 
 /// A failure as it may be told to the client.
@@ -135,6 +139,10 @@ impl Shard {
                 return;
             }
             exchange.deadlines.clear(Phase::Backoff);
+            exchange
+                .plan
+                .seatless_since
+                .get_or_insert(self.ctx.now.mono);
             if let Race::Against(rival) = exchange.race {
                 self.take_over(rival);
                 return;
@@ -244,6 +252,7 @@ impl Shard {
             tokens,
             generation: is_current.then_some(self.ctx.generation),
             since: now,
+            waited: now.since(exchange.plan.seatless_since.unwrap_or(now)),
         };
         if is_current {
             for resource in seat.resources() {
@@ -276,6 +285,7 @@ impl Shard {
         let Some(seat) = exchange.plan.seat.take() else {
             return;
         };
+        exchange.plan.seatless_since = Some(now);
         if seat.generation != Some(self.ctx.generation) {
             return;
         }
@@ -305,10 +315,17 @@ impl Shard {
         };
         let is_probe = core::mem::take(&mut seat.is_key_probe);
         let (provider, key, since) = (seat.provider, seat.key, seat.since);
-        if seat.generation == Some(self.ctx.generation)
-            && let (Some(key), Some(state)) = (key, self.providers.get_mut(provider))
-            && state.keys.accept(key, is_probe, since)
-        {
+        let is_current = seat.generation == Some(self.ctx.generation);
+        let state = self.providers.get_mut(provider).filter(|_| is_current);
+        let (Some(key), Some(state)) = (key, state) else {
+            return;
+        };
+        let is_news = state.keys.accept(key, is_probe, since);
+        let name = state.key_names.get(key).filter(|_| is_news);
+        if let Some(&key) = name {
+            self.tell(Message::KeyWorks { key, sent: since });
+        }
+        if is_news || is_probe {
             self.lines.wake(Resource::Provider(provider));
         }
     }

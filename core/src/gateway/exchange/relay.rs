@@ -27,6 +27,8 @@ use crate::wire::http1::{ResponseBody, ResponseHead};
 
 /// How long usage and the end are waited for once the model has finished.
 const ENDING_TIME: core::time::Duration = core::time::Duration::from_secs(5);
+/// The same, once usage is known: only the mark of the end is missing, which some never send.
+const MARK_TIME: core::time::Duration = core::time::Duration::from_millis(250);
 /// Between two steps of decoding: everybody else's work comes first.
 const DECODE_PAUSE: core::time::Duration = core::time::Duration::from_millis(1);
 /// What is decoded of a compressed stream at once.
@@ -257,8 +259,8 @@ impl Shard {
         };
         if progress.is_complete {
             self.relay_complete(id);
-        } else if progress.has_finish && !before.has_finish {
-            exchange.deadlines.set(Phase::Ending, now + ENDING_TIME);
+        } else if progress.has_finish && progress.data_events > before.data_events {
+            exchange.await_end(now, !before.has_finish);
             exchange.rearm(&mut self.ctx);
         }
     }
@@ -331,9 +333,17 @@ impl Shard {
 
     /// The model had finished, and neither usage nor the end came: that is complete.
     pub(in crate::gateway) fn stop_waiting_for_end(&mut self, id: ExchangeId) {
+        let is_held_back = self.is_client_queue_full(id);
         let Some(exchange) = self.exchanges.get_mut(id) else {
             return;
         };
+        if is_held_back {
+            // It is the client that is slow: what is missing may be here, and is not looked at.
+            let later = self.ctx.now.mono + ENDING_TIME;
+            exchange.deadlines.set(Phase::Ending, later);
+            exchange.rearm(&mut self.ctx);
+            return;
+        }
         let Answer::Stream(streaming) = &mut exchange.answer else {
             return;
         };
@@ -486,19 +496,16 @@ impl Shard {
         let Answer::Stream(streaming) = &exchange.answer else {
             return false;
         };
-        if streaming.is_collected {
+        // Before it is committed, what is held has a bound of its own; and that the client still
+        // has an earlier answer to take is no reason to let the upstream's time run out.
+        if streaming.is_collected || !streaming.is_committed {
             return false;
         }
         let queued = self
             .clients
             .get(exchange.client)
             .map_or(0, |it| it.socket.output.len());
-        let held = if streaming.is_committed {
-            streaming.relay.output.len()
-        } else {
-            0
-        };
-        queued + held >= self.ctx.limits.shard.client_queue_bytes_max
+        queued + streaming.relay.output.len() >= self.ctx.limits.shard.client_queue_bytes_max
     }
 
     /// The client has taken something: its upstream may be read again.
@@ -537,6 +544,18 @@ impl Exchange {
     fn await_data(&mut self, now: Instant) {
         if let Some(idle) = self.timers().map(|timers| timers.idle) {
             self.deadlines.set(Phase::Idle, now + idle);
+        }
+    }
+
+    /// The model has finished: just now, or what it told since may be all that was missing.
+    fn await_end(&mut self, now: Instant, is_first: bool) {
+        let Answer::Stream(streaming) = &self.answer else {
+            return;
+        };
+        if streaming.relay.watched().usage.output.is_some() {
+            self.deadlines.set_earlier(Phase::Ending, now + MARK_TIME);
+        } else if is_first {
+            self.deadlines.set(Phase::Ending, now + ENDING_TIME);
         }
     }
 

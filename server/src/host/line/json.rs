@@ -70,6 +70,8 @@ struct Attempt<'a> {
     model: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    waited_ms: Option<f64>,
     duration_ms: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     failed: Option<&'static str>,
@@ -182,6 +184,7 @@ impl<'a> Attempt<'a> {
             provider,
             model,
             key,
+            waited,
             duration,
             ending,
             usage,
@@ -190,6 +193,7 @@ impl<'a> Attempt<'a> {
             provider,
             model: model.as_ref().map(|model| model.unescape()),
             key: key.as_deref(),
+            waited_ms: (!waited.is_zero()).then(|| millis(*waited)),
             duration_ms: millis(*duration),
             failed: attempted.failed().map(class_name),
             called_off: *ending == Ending::CalledOff,

@@ -119,6 +119,7 @@ pub(super) mod tests {
                 model: None,
                 key: Some("0a1b2c3d".into()),
                 duration: Duration::from_micros(1_240_000),
+                waited: Duration::ZERO,
                 ending: Ending::Answered,
                 usage: Usage::default(),
             }],

@@ -101,6 +101,7 @@ impl Exchange {
             provider: provider_name(&self.snapshot, seat.provider),
             model: self.prompt().map(|prompt| prompt.model.clone()),
             key: self.key().map(|key| Arc::clone(&key.fingerprint)),
+            waited: seat.waited,
             duration: now.since(seat.since),
             ending,
             usage: match ending {
