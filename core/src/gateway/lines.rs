@@ -107,7 +107,7 @@ impl Lines {
 
     /// What keeps one of `priority` from `upstream`: as many requests are there as may be, or
     /// others who came before. One who is the `first` in line for either is not kept by those who
-    /// wait for the other: both may be freed at once, and each would make way for the other's first.
+    /// wait for the other: both may be freed at once, and each would make way for the other.
     pub(super) fn obstacle(
         &self,
         upstream: &Upstream,

@@ -171,8 +171,8 @@ impl KeyRing {
         })
     }
 
-    /// The request that took the key at `taken` ended. Of the tokens that were expected, `used` were
-    /// really used, if that is known.
+    /// The request that took the key at `taken` ended. Of the tokens that were expected, `used`
+    /// were really used, if that is known.
     pub fn release(
         &mut self,
         index: usize,

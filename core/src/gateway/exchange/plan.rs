@@ -466,9 +466,6 @@ impl Shard {
             Blame::Client | Blame::Gateway | Blame::Key => Verdict::Nothing,
         };
         exchange.note_attempt(now, Ending::Failed(class));
-        if class == Class::RateLimit {
-            exchange.plan.is_guessed = retry_after.is_none();
-        }
         let target = exchange.target();
         let seat = exchange.plan.seat;
         exchange.plan.remember(told);
@@ -743,6 +740,9 @@ impl Plan {
     /// Keeps the first failure: those of later targets would hide why the one that was meant did
     /// not answer.
     fn remember(&mut self, told: Told) {
+        if told.failure.class == Class::RateLimit {
+            self.is_guessed = told.failure.retry_after.is_none();
+        }
         self.first.get_or_insert_with(|| Box::new(told));
     }
 }
