@@ -107,7 +107,7 @@ impl Lines {
 
     /// What keeps one of `priority` from `upstream`: as many requests are there as may be, or
     /// others who came before. One who is the `first` in line for either is not kept by those who
-    /// wait for the other: both may be freed at once, and each would let the other's first pass.
+    /// wait for the other: both may be freed at once, and each would make way for the other.
     pub(super) fn obstacle(
         &self,
         upstream: &Upstream,
@@ -180,6 +180,12 @@ impl Lines {
             line.clock.fired();
         }
         self.wake(Resource::Provider(provider));
+    }
+
+    /// Who waits for a target or a provider; some in several lines, and named as often.
+    pub(super) fn who_wait(&self) -> Vec<ExchangeId> {
+        let lines = self.providers.iter().chain(&self.targets);
+        lines.flat_map(|line| line.queue.iter()).copied().collect()
     }
 
     /// Requests that stand in line.

@@ -242,6 +242,16 @@ impl Shard {
         }
     }
 
+    /// Says to all other shards whether a target is well, if that is news.
+    fn tell_of_target(&mut self, news: Option<Message>) {
+        if let Some(Message::Breaker { open: None, .. }) = news {
+            self.choose_all_who_wait();
+        }
+        if let Some(news) = news {
+            self.tell(news);
+        }
+    }
+
     fn heard(&mut self, from: ShardId, message: Message) {
         match message {
             Message::Load { clients } => self.balance.heard(from, clients),
@@ -273,6 +283,9 @@ impl Shard {
                 let turn = self.balance.turn_after(from);
                 for state in self.targets.iter_mut() {
                     state.heard(target, open, turn, &self.ctx.snapshot);
+                }
+                if open.is_none() {
+                    self.choose_all_who_wait();
                 }
             }
             Message::Failures { target, in_row } => {

@@ -184,8 +184,8 @@ impl KeyRing {
         })
     }
 
-    /// The request that took the key at `taken` ended. Of the tokens that were expected, `used` were
-    /// really used, if that is known.
+    /// The request that took the key at `taken` ended. Of the tokens that were expected, `used`
+    /// were really used, if that is known.
     pub fn release(
         &mut self,
         index: usize,
@@ -281,8 +281,8 @@ impl KeyRing {
     }
 
     /// The provider accepted a request with the key that went out at `sent`. If that was the one
-    /// that finds out, it has, and counts as such no longer. Says whether others may be sent now
-    /// that could not be before.
+    /// that finds out, it has, and counts as such no longer. Says whether the key was in doubt, and
+    /// works.
     pub fn accept(&mut self, index: usize, is_probe: bool, sent: Instant) -> bool {
         let Some(key) = self.keys.get_mut(index) else {
             return false;
@@ -291,7 +291,7 @@ impl KeyRing {
         // A key that cools for no time is asked again in the same moment.
         let is_news = sent > key.suspect_since || is_probe && sent == key.suspect_since;
         if key.is_suspect && !is_news {
-            return is_probe;
+            return false;
         }
         key.refused = None;
         key.strikes = 0;

@@ -544,3 +544,18 @@ fn whose_turn_it_is_among_its_clients_requests_overtakes_nobody_else() {
     assert!(play.pending().is_empty(), "a longer one came before");
     play.world.finish();
 }
+
+#[test]
+fn nobody_waits_for_longer_in_several_lines_one_after_the_other() {
+    let config = NARROW.replace("= \"one\"\n", "= \"one\"\nconcurrent = 1\n");
+    let mut play = Play::new(&config);
+    ask(&mut play, "one", "held");
+    let vain = ask(&mut play, "one", "vain");
+    ask(&mut play, "high", "high");
+    play.world.pass(Duration::from_secs(9));
+    assert_eq!(serve(&mut play), "held");
+    assert!(http::read(play.world.written(vain)).is_empty());
+    play.world.pass(Duration::from_secs(1));
+    assert_eq!(play.answer(vain).status(), 503);
+    play.world.finish();
+}

@@ -179,3 +179,26 @@ fn a_model_that_fails_is_the_same_whatever_name_leads_to_it() {
     assert_eq!(at_first, 3);
     play.world.finish();
 }
+
+#[test]
+fn who_waits_for_another_target_finds_out_whether_the_broken_one_is_well() {
+    let mut play = Play::new(CHAIN);
+    for _ in 0..2 {
+        play.ask(Dialect::Anthropic, false);
+        while play.pending().first().is_some_and(|it| it.1 == FIRST) {
+            play.reply(&error(500));
+            play.back_off();
+        }
+        play.reply_well(false);
+    }
+    let client = play.ask(Dialect::Anthropic, false);
+    let limited = error(429).field("retry-after", "9");
+    assert_eq!(play.reply(&limited), SECOND);
+    let later = play.ask(Dialect::Anthropic, false);
+    play.world.pass(Duration::from_millis(5_600));
+    assert_eq!(play.reply_well(false), FIRST);
+    assert_eq!(play.answer(client).status(), 200);
+    play.world.pass(Duration::from_millis(1));
+    assert_eq!(play.reply_well(false), FIRST);
+    assert_eq!(play.answer(later).status(), 200);
+}

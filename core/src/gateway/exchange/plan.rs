@@ -226,6 +226,8 @@ impl Shard {
         }
         let failure = search.failure(&exchange.snapshot);
         let failure = failure.or_else(|| candidates.failure());
+        let closed = search.closed.map(|(until, _)| until);
+        search.waits.probe_at = closed.filter(|&until| until < Instant::FAR);
         match search.waits {
             wait if wait.is_some() => Found::Wait(wait),
             _ => Found::None(failure.map(Box::new)),
@@ -290,9 +292,7 @@ impl Shard {
         if let Some(state) = self.targets.get_mut(seat.target) {
             let (snapshot, rng) = (&self.ctx.snapshot, &mut self.ctx.rng);
             let news = state.ended(seat.is_probe, verdict, now, snapshot, rng);
-            if let Some(news) = news {
-                self.tell(news);
-            }
+            self.tell_of_target(news);
         }
         if let (Some(key), Some(state)) = (seat.key, self.providers.get_mut(seat.provider)) {
             let (is_probe, tokens) = (seat.is_key_probe, seat.tokens);
@@ -315,13 +315,17 @@ impl Shard {
         };
         let is_probe = core::mem::take(&mut seat.is_key_probe);
         let (provider, key, since) = (seat.provider, seat.key, seat.since);
-        if seat.generation == Some(self.ctx.generation)
-            && let (Some(key), Some(state)) = (key, self.providers.get_mut(provider))
-            && state.keys.accept(key, is_probe, since)
-        {
-            if let Some(&key) = state.key_names.get(key) {
-                self.tell(Message::KeyWorks { key, sent: since });
-            }
+        let is_current = seat.generation == Some(self.ctx.generation);
+        let state = self.providers.get_mut(provider).filter(|_| is_current);
+        let (Some(key), Some(state)) = (key, state) else {
+            return;
+        };
+        let is_news = state.keys.accept(key, is_probe, since);
+        let name = state.key_names.get(key).filter(|_| is_news);
+        if let Some(&key) = name {
+            self.tell(Message::KeyWorks { key, sent: since });
+        }
+        if is_news || is_probe {
             self.lines.wake(Resource::Provider(provider));
         }
     }
@@ -345,9 +349,7 @@ impl Shard {
         if is_probe {
             let (snapshot, rng) = (&self.ctx.snapshot, &mut self.ctx.rng);
             let news = state.judged(true, Verdict::Well, now, snapshot, rng);
-            if let Some(news) = news {
-                self.tell(news);
-            }
+            self.tell_of_target(news);
         }
     }
 
@@ -463,9 +465,6 @@ impl Shard {
             Blame::Client | Blame::Gateway | Blame::Key => Verdict::Nothing,
         };
         exchange.note_attempt(&mut self.ctx, Ending::Failed(class));
-        if class == Class::RateLimit {
-            exchange.plan.is_guessed = retry_after.is_none();
-        }
         let seat = exchange.plan.seat;
         exchange.plan.remember(told);
         if class == Class::Timeout {
@@ -759,6 +758,9 @@ impl Plan {
     /// Keeps the first failure: those of later targets would hide why the one that was meant did
     /// not answer.
     fn remember(&mut self, told: Told) {
+        if told.failure.class == Class::RateLimit {
+            self.is_guessed = told.failure.retry_after.is_none();
+        }
         self.first.get_or_insert_with(|| Box::new(told));
     }
 }

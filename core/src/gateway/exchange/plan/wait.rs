@@ -32,6 +32,8 @@ pub(super) struct Wait {
     is_any_time: bool,
     /// The provider that was looked at first, if it is about providers.
     provider: Option<usize>,
+    /// When a target that has failed repeatedly may be asked again, which is passed over now.
+    pub(super) probe_at: Option<Instant>,
 }
 
 impl Wait {
@@ -41,6 +43,7 @@ impl Wait {
             lines: vec![(resource, None)],
             is_any_time: true,
             provider,
+            probe_at: None,
         }
     }
 
@@ -111,7 +114,16 @@ impl Shard {
         }
     }
 
-    /// The time before a repetition is over, or the patience of one that waits.
+    /// A target that had failed is well: those who wait for another one may go there.
+    pub(in crate::gateway) fn choose_all_who_wait(&mut self) {
+        let orders = |id: &ExchangeId| self.exchanges.get(*id).map(|it| it.started);
+        let mut waiting = self.lines.who_wait();
+        waiting.sort_by_key(orders);
+        self.pending_choices.extend(waiting);
+    }
+
+    /// The time before a repetition is over, or the patience of one that waits, or a target that it
+    /// does not wait for may be asked again.
     pub(in crate::gateway) fn backoff_over(&mut self, id: ExchangeId) {
         let Some(exchange) = self.exchanges.get(id) else {
             return;
@@ -131,7 +143,10 @@ impl Shard {
             return;
         };
         let since = *exchange.plan.waits_since.get_or_insert(now);
-        let patience = (since + exchange.snapshot.retry.wait_max).min(exchange.due);
+        // Of all its waits together, in other lines and for earlier attempts.
+        let wait_max = exchange.snapshot.retry.wait_max;
+        let left = wait_max.saturating_sub(exchange.access.waited);
+        let patience = (since + left).min(exchange.due);
         // How long a limit holds that was met just now is only guessed if nobody said.
         let is_guess = exchange.plan.is_guessed;
         let is_soon = wait
@@ -153,7 +168,8 @@ impl Shard {
         let waiter = exchange.waiter();
         let (places, timers) = (&mut exchange.plan.places, &mut self.ctx.timers);
         self.lines.line_up(&waiter, places, &wait.lines, timers);
-        exchange.deadlines.set(Phase::Backoff, patience);
+        let again = wait.probe_at.unwrap_or(patience).min(patience);
+        exchange.deadlines.set(Phase::Backoff, again);
         // A status can still be told if it is certain before the client needs a sign of life.
         let hold = now + self.ctx.limits.timers.commit_hold;
         let is_held = exchange.deadlines.is_set(Phase::Hold) || exchange.opened.is_some();
