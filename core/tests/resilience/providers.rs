@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tollgate_core::dialect::Dialect;
 
-use super::play::{CHAIN, FIRST, Play, SECOND, error};
+use super::play::{CHAIN, FIRST, Play, SECOND, error, well};
 
 /// The chain, with settings for all and for the first provider.
 fn chain(all: &str, first: &str) -> Play {
@@ -99,4 +99,45 @@ fn the_record_tells_how_long_each_attempt_was_waited_for() {
     assert!(!repeated.is_zero() && repeated <= Duration::from_millis(50));
     assert_eq!(limited, Duration::from_secs(2));
     assert_eq!(record.waited, limited);
+}
+
+#[test]
+fn nvidias_limits_are_known() {
+    let config = r#"
+        retry.wait_max = "1s"
+        [models]
+        asked = "nvidia/one"
+        [providers.nvidia]
+        base_url = "http://127.0.0.1:9002/v1"
+        key = "key-1"
+    "#;
+    let mut play = Play::new(config);
+    let at_once: Vec<_> = (0..9)
+        .map(|_| play.ask(Dialect::OpenAiChat, false))
+        .collect();
+    assert_eq!(play.pending().len(), 8);
+    for (conn, ..) in play.pending() {
+        play.count(conn);
+        let well = well(Dialect::OpenAiChat, false);
+        play.world.send(conn, well.bytes(1 << 20));
+    }
+    play.reply_well(false);
+    for client in at_once {
+        assert_eq!(play.answer(client).status(), 200);
+    }
+    for _ in 9..40 {
+        play.ask(Dialect::OpenAiChat, false);
+        play.reply_well(false);
+    }
+    let client = play.ask(Dialect::OpenAiChat, false);
+    assert!(play.pending().is_empty(), "forty within a minute");
+    assert_eq!(play.answer(client).status(), 429);
+    let wait = play.answer(client).field("retry-after").map(str::to_owned);
+    let wait: u64 = wait.unwrap().parse().unwrap();
+    // Minutes are counted in parts, and a part is over as a whole.
+    assert!((60..=66).contains(&wait), "{wait}");
+    play.world.pass(Duration::from_secs(wait));
+    play.ask(Dialect::OpenAiChat, false);
+    play.reply_well(false);
+    play.world.finish();
 }
