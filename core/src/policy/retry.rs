@@ -75,7 +75,7 @@ impl Default for RetryLimits {
         RetryLimits {
             attempts_max: 4,
             repeats_max: 1,
-            backoff: Duration::from_millis(50),
+            backoff: Duration::from_millis(25),
             backoff_max: Duration::from_secs(2),
             wait_max: Duration::from_secs(10),
             budget_percent: 20,

@@ -34,6 +34,8 @@ struct Closed {
     is_refused: bool,
     /// The machine was told by another one.
     is_heard: bool,
+    /// Nobody said how long.
+    is_guess: bool,
 }
 
 /// A request that was sent with a key.
@@ -109,13 +111,25 @@ impl Use<'_> {
             let closed = closed.find(|closed| {
                 let is_bound = !closed.is_refused || !is_alone;
                 let is_over = (closed.is_heard || closed.is_refused) && self.works(closed, call);
-                is_bound && !is_over && closed.from < call.at && call.at < closed.until
+                // What went out before the key cooled tells nothing of how long it must.
+                let is_nothing = closed.is_guess && self.is_closed_at(closed.from);
+                is_bound
+                    && !is_over
+                    && !is_nothing
+                    && closed.from < call.at
+                    && call.at < closed.until
             })?;
             Some(format!(
                 "used by {} at {}: {closed:?}",
                 call.marker, call.at
             ))
         })
+    }
+
+    /// Whether the key is left alone then, for an earlier reason.
+    fn is_closed_at(&self, at: Instant) -> bool {
+        let mut closed = self.closed.iter();
+        closed.any(|closed| closed.from < at && at < closed.until)
     }
 
     /// Whether the machine knew by the time of `call` from another one that the key works again.
@@ -236,11 +250,12 @@ fn closed_by(
     (noted.count() >= alike.count()).then_some(Closed {
         from,
         until: match wait {
-            Wait::For(time) => from + time,
+            Wait::For(time) | Wait::Untold(time) => from + time,
             Wait::Until(time) => time,
         },
         is_refused: status != 429,
         is_heard: false,
+        is_guess: matches!(wait, Wait::Untold(_)),
     })
 }
 
@@ -262,6 +277,7 @@ fn heard_of(shared: &Shared, heard: &[Heard]) -> Vec<(KeyAt, Closed)> {
             until,
             is_refused: refused.is_some(),
             is_heard: true,
+            is_guess: false,
         };
         Some(((shard, provider, name), closed))
     });

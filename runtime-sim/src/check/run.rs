@@ -14,6 +14,7 @@ use crate::faults::Fault;
 use crate::peer::LinkId;
 use crate::scenario::Observed;
 use crate::script::journal::{Asked, Kind, Seen, Sent, Shared};
+use crate::setup::PROVIDERS;
 use crate::world::{Observer, Reading, Turn, Violation};
 
 /// No exchange takes longer, whatever happens: the scripts' slowest answer, and all deadlines.
@@ -169,7 +170,13 @@ impl Checker {
         let delivered = self.shared.delivered.borrow();
         let attempts = journal.sent.get(id.as_ref());
         let attempts = attempts.filter(|_| is_complete && seen.is_complete);
-        let answered = attempts.and_then(|attempts| attempts.last());
+        // Of two that ran at once the first may have answered.
+        let by = record.attempts.last();
+        let is_by = |sent: &&Sent| {
+            let (name, ..) = PROVIDERS[sent.asked.provider];
+            by.is_none_or(|by| *by.provider == *name && by.key == sent.asked.key)
+        };
+        let answered = attempts.and_then(|attempts| attempts.iter().rev().find(is_by));
         // All that was told must be counted, where all of it came.
         let is_whole = |sent: &&Sent| {
             let read = delivered.get(sent.link).map_or(0, |read| read.bytes);

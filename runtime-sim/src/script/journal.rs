@@ -227,6 +227,8 @@ pub(crate) enum Wait {
     For(Duration),
     /// Until a time.
     Until(Instant),
+    /// It does not say: so long at least, unless the key is left alone already.
+    Untold(Duration),
 }
 
 /// What a client has seen of its answer.

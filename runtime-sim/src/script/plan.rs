@@ -253,7 +253,7 @@ impl Planner<'_> {
             _ => Wait::For(Duration::ZERO),
         };
         let (status, wait) = [
-            ("429 Too Many Requests", Wait::For(second)),
+            ("429 Too Many Requests", Wait::Untold(second)),
             (
                 "429 Too Many Requests\r\nretry-after: 2",
                 Wait::For(2 * second),
