@@ -24,6 +24,8 @@ pub(super) struct Client {
     /// The request being received or answered.
     pub(super) exchange: Option<ExchangeId>,
     pub(super) phase: Phase,
+    /// It came when the gateway was ending already.
+    pub(super) is_late: bool,
     /// What the head looks like that has begun to come; `None` before its first byte.
     pub(super) glimpse: Option<Glimpse>,
     /// Until when the client must have sent what is awaited of it.
@@ -58,6 +60,7 @@ impl Client {
             peer: Peer::Unix,
             exchange: None,
             phase: Phase::Accepting(listener),
+            is_late: false,
             glimpse: None,
             read_deadline: None,
             write_deadline: None,
@@ -98,9 +101,17 @@ impl Client {
 }
 
 impl Shard {
-    /// Asks for the next connection of `listener`, unless the shard is full or draining.
+    /// Whether no connection of `listener` is taken any more.
+    fn is_deaf(&self, listener: ListenerId) -> bool {
+        self.is_unlistened || (listener == PEERS && self.ctx.is_draining())
+    }
+
+    /// Asks for the next connection of `listener`, unless the shard is full or ends.
     pub(super) fn accept(&mut self, listener: ListenerId) {
-        if self.ctx.is_draining() || self.clients.len() >= self.ctx.limits.shard.clients_max {
+        if self.is_deaf(listener) {
+            return;
+        }
+        if self.clients.len() >= self.ctx.limits.shard.clients_max {
             self.idle_listeners.push(listener);
             return;
         }
@@ -116,7 +127,7 @@ impl Shard {
 
     /// Accepts again where a limit had stopped it.
     pub(super) fn accept_again(&mut self) {
-        if self.ctx.is_draining() || self.is_accept_paused {
+        if self.is_unlistened || self.is_accept_paused {
             return;
         }
         while self.clients.len() < self.ctx.limits.shard.clients_max {
@@ -158,15 +169,17 @@ impl Shard {
             self.ctx.outbox.push(Output::Op(Op::HandOff { conn, to }));
             return;
         }
+        let is_deaf = self.is_deaf(listener);
         let Some(client) = self.clients.get_mut(id) else {
             return;
         };
         let ctx = &mut self.ctx;
         client.peer = peer;
+        client.is_late = ctx.is_draining();
         client.phase = Phase::Serving;
         client.read_deadline = Some(ctx.now.mono + ctx.limits.timers.client_idle);
         client.rearm(ctx);
-        if ctx.is_draining() {
+        if is_deaf {
             client.close(false, ctx);
             return;
         }

@@ -1,5 +1,6 @@
-//! Draining: no new connection is taken, idle ones are closed, what runs may finish until the
-//! deadline.
+//! Draining: idle connections are closed, what runs may finish until the deadline. As long as
+//! something runs, new connections are taken, and told that the gateway is not ready; nothing else
+//! is done for them.
 
 use super::Shard;
 use super::client::Phase;
@@ -15,16 +16,27 @@ impl Shard {
         }
         self.ctx.drain_deadline = Some(deadline);
         self.ctx.timers.arm(deadline, Alarm::Drain);
+        if !self.balance.is_alone() {
+            self.idle_listeners.retain(|&listener| listener != PEERS);
+            let listener = PEERS;
+            self.ctx.outbox.push(Output::Op(Op::Unlisten { listener }));
+        }
+        self.close_idle_upstreams();
+        self.leave_idle_clients();
+    }
+
+    /// Nothing runs any more: nobody else is heard.
+    fn unlisten(&mut self) {
+        self.is_unlistened = true;
         self.idle_listeners.clear();
         for index in 0..self.listeners {
             let listener = ListenerId(index);
             self.ctx.outbox.push(Output::Op(Op::Unlisten { listener }));
         }
-        if !self.balance.is_alone() {
-            let listener = PEERS;
-            self.ctx.outbox.push(Output::Op(Op::Unlisten { listener }));
-        }
-        self.close_idle_upstreams();
+        self.leave_idle_clients();
+    }
+
+    fn leave_idle_clients(&mut self) {
         for id in self.clients.keys() {
             let is_idle = self.clients.get(id).is_some_and(|client| {
                 client.phase == Phase::Serving
@@ -63,6 +75,9 @@ impl Shard {
 
     /// Says once that nothing is left.
     pub(super) fn drained(&mut self) {
+        if self.ctx.is_draining() && !self.is_unlistened && self.exchanges.is_empty() {
+            self.unlisten();
+        }
         let is_empty = self.clients.is_empty()
             && self.upstreams.is_empty()
             && self.exchanges.is_empty()

@@ -89,6 +89,8 @@ pub struct Shard {
     /// Listeners without an `Accept` in flight: a limit was met.
     idle_listeners: Vec<ListenerId>,
     is_accept_paused: bool,
+    /// Whether nobody is heard any more, since the gateway ends.
+    is_unlistened: bool,
     is_started: bool,
     is_drained: bool,
     /// Clients whose answer is complete and who may have sent another request meanwhile.
@@ -140,6 +142,7 @@ impl Shard {
             listeners: options.listeners,
             idle_listeners: Vec::new(),
             is_accept_paused: false,
+            is_unlistened: false,
             is_started: false,
             is_drained: false,
             pending_clients: Vec::new(),

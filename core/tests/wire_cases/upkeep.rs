@@ -148,7 +148,23 @@ fn case_36_draining_streams_run_to_the_deadline_and_are_told_of_it() {
         let begun = frame(upstream) + &piece(upstream, "Hel");
         live.world.send(other, format!("{head}{begun}"));
         live.world.drain(Duration::from_secs(30));
-        assert!(!live.world.is_accepting(), "{what}: still accepting");
+        // Who comes now is told that the gateway is not ready, and no more is done for them.
+        for (path, status) in [("/health", 200), ("/ready", 503), ("/v1/models", 503)] {
+            let newcomer = live.world.client();
+            let asked = format!("GET {path} HTTP/1.1\r\nhost: g\r\n\r\n");
+            live.world.send(newcomer, asked);
+            let answer = http::only(live.world.written(newcomer));
+            assert_eq!(answer.status(), status, "{what}: {path}");
+            assert_eq!(answer.field("connection"), Some("close"));
+        }
+        let newcomer = live.world.client();
+        live.world.send(
+            newcomer,
+            http::request(talk::path(client), &[], body.as_bytes()),
+        );
+        let answer = http::only(live.world.written(newcomer));
+        assert_eq!(answer.status(), 503, "{what}");
+        assert!(live.world.is_accepting(), "{what}");
         // One that ends in time ends as if nothing had been.
         live.world.pass(Duration::from_secs(20));
         live.feed(&piece(upstream, "Hello"));
@@ -158,13 +174,15 @@ fn case_36_draining_streams_run_to_the_deadline_and_are_told_of_it() {
         // The other is told why it ends, and never shown as complete.
         live.world.pass(Duration::from_millis(10_001));
         assert!(live.world.is_closed(other), "{what}");
+        assert!(!live.world.is_accepting(), "{what}: still accepting");
         let answer = http::only(live.world.written(late));
         assert!(answer.is_complete, "{what}: a bare break");
         let said = talk::read(client, &answer, false);
         assert!(!said.is_complete, "{what}");
         assert_eq!(said.error.unwrap().message, "the gateway is shutting down");
         let outcomes = live.world.finish();
-        let failed = |it: &&tollgate_core::record::Access| it.outcome != Outcome::Complete;
+        let failed =
+            |it: &&tollgate_core::record::Access| it.stream && it.outcome != Outcome::Complete;
         assert_eq!(outcomes.iter().filter(failed).count(), 1, "{what}");
     }
 }

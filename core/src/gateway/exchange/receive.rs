@@ -65,6 +65,14 @@ impl Shard {
                 exchange.refuse(Failure::new(Class::Overloaded, message).blame(Blame::Gateway));
             }
             exchange.judge(ctx);
+            let is_open = matches!(
+                exchange.request.endpoint,
+                Some(Endpoint::Health | Endpoint::Ready | Endpoint::Metrics)
+            );
+            if client.is_late && !is_open {
+                let message = "the gateway is shutting down";
+                exchange.refuse(Failure::new(Class::Unavailable, message).blame(Blame::Gateway));
+            }
             exchange
         });
         client.exchange = Some(exchange_id);
