@@ -145,6 +145,8 @@ fn traits(switches: u8, more: u8) -> Traits {
         stream_options: is(3),
         developer_role: is(4),
         sampling: is(5),
+        // What a request is passed over for changes nothing in how it is written.
+        ..Traits::default()
     }
 }
 
