@@ -8,7 +8,7 @@ use super::{
     BrokenEvent, Dialect, Encoded, ModelEntry, ReplyMeta, Seen, Target, anthropic, openai_chat,
 };
 use crate::base::{JsonStr, Limits, OutBuf};
-use crate::ir::{Delta, Failure, Request, Response};
+use crate::ir::{Delta, Failure, Request, Response, Usage};
 use crate::wire::json::Value;
 
 impl Dialect {
@@ -264,14 +264,22 @@ impl Watch {
 
     /// What was seen so far.
     pub fn watched(&self) -> Watched {
-        let (usage, model, finish) = match self {
-            Watch::Anthropic(watch) => (watch.usage(), watch.model(), watch.finish()),
-            Watch::OpenAiChat(watch) => (watch.usage(), watch.model(), watch.finish()),
+        let (model, finish) = match self {
+            Watch::Anthropic(watch) => (watch.model(), watch.finish()),
+            Watch::OpenAiChat(watch) => (watch.model(), watch.finish()),
         };
         Watched {
-            usage,
+            usage: self.usage(),
             model: model.map(JsonStr::detach),
             finish: finish.cloned(),
+        }
+    }
+
+    /// What the answer took so far.
+    pub fn usage(&self) -> Usage {
+        match self {
+            Watch::Anthropic(watch) => watch.usage(),
+            Watch::OpenAiChat(watch) => watch.usage(),
         }
     }
 

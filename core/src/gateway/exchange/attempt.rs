@@ -262,8 +262,8 @@ impl Shard {
         let head = exchange.request.head.as_deref();
         let stream = exchange.access.stream;
         let callers = &exchange.snapshot.callers;
-        let key = exchange.key().map(|key| key.secret.clone());
-        let request = Outbound::new(provider, key.as_ref(), prompt, head, stream, callers);
+        let key = exchange.key().map(|key| &key.secret);
+        let request = Outbound::new(provider, key, prompt, head, stream, callers);
         let (http, out) = upstream.request_out();
         let length = BodyLength::Length(prompt.body_len);
         let sent = http.send_head(

@@ -360,7 +360,6 @@ impl Shard {
             return true;
         };
         let dialect = exchange.request.dialect;
-        let snapshot = Arc::clone(&exchange.snapshot);
         let Some(prepared) = exchange.prepared.as_deref_mut() else {
             return true;
         };
@@ -368,9 +367,7 @@ impl Shard {
             return true;
         };
         let said = exchange.plan.said.as_ref();
-        let prefill = said
-            .map(|said| said.prefill().to_owned())
-            .unwrap_or_default();
+        let prefill = said.map_or("", |said| said.prefill());
         let is_written = |prompt: &Prompt| {
             prompt.upstream.target == upstream.target && prompt.prefill_bytes == prefill.len()
         };
@@ -380,12 +377,12 @@ impl Shard {
             return true;
         }
         let encode = Encode {
-            snapshot,
+            snapshot: Arc::clone(&exchange.snapshot),
             dialect,
             source: routed.source.clone(),
             upstream: Arc::clone(upstream),
             model: prepared.model.clone(),
-            prefill,
+            prefill: prefill.to_owned(),
         };
         routed.prompt = None;
         if routed.source.len() <= self.ctx.limits.shard.turn_bytes_max {

@@ -129,7 +129,7 @@ impl Shard {
         let exchange = self.exchanges.get_mut(id)?;
         exchange.step(Step::Outrun);
         if let Answer::Stream(streaming) = core::mem::take(&mut exchange.answer) {
-            exchange.access.usage = streaming.relay.watched().usage;
+            exchange.access.usage = streaming.relay.usage();
         }
         exchange.note_attempt(&mut self.ctx, Ending::CalledOff);
         self.close_upstream_of(id);

@@ -221,6 +221,7 @@ impl Shard {
         let Answer::Stream(streaming) = &mut exchange.answer else {
             return;
         };
+        let is_committed = streaming.is_committed;
         let progress = streaming.relay.progress();
         let failure = streaming.relay.failure().cloned();
         let queue_bytes_max = self.ctx.limits.shard.client_queue_bytes_max;
@@ -247,7 +248,7 @@ impl Shard {
         let is_enough = progress.content_events >= hold_events
             || progress.is_complete
             || (progress.has_content && is_continued);
-        if is_enough || is_too_much_to_hold {
+        if !is_committed && (is_enough || is_too_much_to_hold) {
             // What goes to the client decides a race, even if it is no content.
             self.race_won(id);
             self.commit(id);
@@ -557,7 +558,7 @@ impl Exchange {
         let Answer::Stream(streaming) = &self.answer else {
             return;
         };
-        if streaming.relay.watched().usage.output.is_some() {
+        if streaming.relay.usage().output.is_some() {
             self.deadlines.set_earlier(Phase::Ending, now + MARK_TIME);
         } else if is_first {
             self.deadlines.set(Phase::Ending, now + ENDING_TIME);

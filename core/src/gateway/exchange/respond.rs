@@ -472,19 +472,18 @@ impl<'a> ResponseFields<'a> {
 }
 
 fn is_passed(name: &[u8]) -> bool {
+    let is = |passed: &&str| name.eq_ignore_ascii_case(passed.as_bytes());
+    let begins = |start: &&str| {
+        name.get(..start.len())
+            .is_some_and(|it| it.eq_ignore_ascii_case(start.as_bytes()))
+    };
     // Whose account it is that was asked is nobody's business.
-    let lower = name.to_ascii_lowercase();
-    let is_in = |word: &&[u8]| memchr::memmem::find(&lower, word).is_some();
-    if [&b"organization"[..], b"project"].iter().any(is_in) {
-        return false;
-    }
-    PASSED
-        .iter()
-        .any(|passed| name.eq_ignore_ascii_case(passed.as_bytes()))
-        || PASSED_STARTS.iter().any(|start| {
-            name.get(..start.len())
-                .is_some_and(|it| it.eq_ignore_ascii_case(start.as_bytes()))
-        })
+    let names = |word: &&str| {
+        let mut parts = name.windows(word.len());
+        parts.any(|it| it.eq_ignore_ascii_case(word.as_bytes()))
+    };
+    PASSED.iter().any(is)
+        || (PASSED_STARTS.iter().any(begins) && !["organization", "project"].iter().any(names))
 }
 
 /// Whether `text` can be one of a list in a field.

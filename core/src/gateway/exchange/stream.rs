@@ -15,7 +15,7 @@ use crate::base::limits::{JsonLimits, SseLimits};
 use crate::base::{Limits, OutBuf};
 use crate::config::Secret;
 use crate::dialect::{Dialect, ReplyMeta, StreamDecoder, StreamEncoder, Watch, Watched};
-use crate::ir::{BlockKind, Class, Collector, Delta, Failure, PartKind, Piece};
+use crate::ir::{BlockKind, Class, Collector, Delta, Failure, PartKind, Piece, Usage};
 use crate::wire::json::Tape;
 use crate::wire::sse;
 
@@ -230,6 +230,14 @@ impl StreamRelay {
         match &self.way {
             Way::Pass { watch, .. } => watch.watched(),
             Way::Read { .. } => self.watched.clone(),
+        }
+    }
+
+    /// What it took so far.
+    pub(in crate::gateway) fn usage(&self) -> Usage {
+        match &self.way {
+            Way::Pass { watch, .. } => watch.usage(),
+            Way::Read { .. } => self.watched.usage,
         }
     }
 

@@ -97,7 +97,7 @@ impl Exchange {
     /// addresses.
     pub(super) fn end_attempt(&mut self) -> bool {
         if let Answer::Stream(streaming) = core::mem::take(&mut self.answer) {
-            self.access.usage = streaming.relay.watched().usage;
+            self.access.usage = streaming.relay.usage();
         }
         for phase in [
             Phase::Connect,
