@@ -7,6 +7,7 @@ mod date;
 pub mod hedge;
 pub mod keys;
 pub mod latency;
+pub mod lease;
 pub mod limits;
 pub mod queue;
 pub mod rate;
