@@ -16,20 +16,20 @@ use tollgate_core::base::{Instant, Rng, Seed};
 use tollgate_core::policy::balance::Session;
 use tollgate_core::policy::breaker::{Admission, Breaker, BreakerLimits, Verdict};
 use tollgate_core::policy::keys::{KeyLimits, KeyRing};
+use tollgate_core::policy::lease::Among;
 use tollgate_core::policy::queue::{FairQueue, Priority, Standing};
 use tollgate_core::policy::retry::{RetryBudget, RetryLimits};
 
 /// Tokens of a request.
 const TOKENS: u64 = 5_000;
 /// Keys of the provider.
-const KEYS: usize = 4;
+const KEYS: u64 = 4;
 
 /// All that is kept of one target.
 struct Policies {
     breaker: Breaker,
     breaker_limits: BreakerLimits,
     keys: KeyRing,
-    key_limits: KeyLimits,
     budget: RetryBudget,
     retry_limits: RetryLimits,
     target_queue: FairQueue<u64>,
@@ -39,12 +39,12 @@ struct Policies {
 }
 
 impl Policies {
-    fn new(key_limits: KeyLimits) -> Policies {
+    fn new(key_limits: &KeyLimits) -> Policies {
+        let among = Among { own: 0, shards: 2 };
         Policies {
             breaker: Breaker::default(),
             breaker_limits: BreakerLimits::default(),
-            keys: KeyRing::new(KEYS),
-            key_limits,
+            keys: KeyRing::following((0..KEYS).map(|it| (it, None)), key_limits, among),
             budget: RetryBudget::new(),
             retry_limits: RetryLimits::default(),
             target_queue: FairQueue::new(),
@@ -63,8 +63,7 @@ impl Policies {
         let is_waited_for = queues.iter().any(|it| it.is_ahead_of(Priority::Normal));
         assert!(!is_open && !is_waited_for);
         let session = Session(session);
-        let limits = &self.key_limits;
-        let key = self.keys.choose(session, TOKENS, limits, now).unwrap();
+        let key = self.keys.choose(session, TOKENS, now).unwrap();
         self.budget.earn(&self.retry_limits);
         let is_probe = self.breaker.admit(now) == Admission::Probe;
         let is_key_probe = self.keys.take(key, TOKENS, now);
@@ -89,7 +88,7 @@ fn policies(criterion: &mut Criterion) {
         ("a request, four keys", KeyLimits::default()),
         ("a request, four keys with limits", limited),
     ] {
-        let mut policies = Policies::new(limits);
+        let mut policies = Policies::new(&limits);
         let mut session = 0u64;
         group.bench_function(name, |bencher| {
             bencher.iter(|| {

@@ -3,6 +3,7 @@
 //! over.
 
 use crate::base::ShardId;
+use crate::policy::lease::Among;
 
 /// More clients than this beyond twice another shard's, and a new one is handed over.
 const SLACK: usize = 8;
@@ -71,6 +72,14 @@ impl Balance {
     /// How many shards there are.
     pub(super) fn shards(&self) -> u16 {
         u16::try_from(self.loads.len()).unwrap_or(u16::MAX)
+    }
+
+    /// Which of how many shards this one is.
+    pub(super) fn among(&self) -> Among {
+        Among {
+            own: self.own().0,
+            shards: self.shards(),
+        }
     }
 
     /// How many turns after `from` this shard's comes, where each has one.

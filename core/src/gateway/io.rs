@@ -15,6 +15,7 @@ use bytes::BytesMut;
 use crate::base::{ConnId, Instant, ListenerId, Now, ShardId, TicketId, WriteBatch};
 use crate::config::Snapshot;
 use crate::ir::Class;
+use crate::policy::keys::KeyLimit;
 use crate::record::Record;
 
 pub use crate::base::Peer;
@@ -363,6 +364,45 @@ pub enum Message {
         target: u64,
         /// Zero when it answered well after it had failed.
         in_row: u32,
+    },
+    /// The sender needs more of a limit than it has, and asks whether there is some to spare.
+    Borrow {
+        /// Of which.
+        of: Limited,
+        /// How much.
+        amount: u64,
+    },
+    /// The sender lends some of a limit, or gives it back.
+    Lend {
+        /// Of which.
+        of: Limited,
+        /// How much; perhaps nothing, in answer.
+        amount: u64,
+        /// Whether this answers a [`Message::Borrow`].
+        is_answer: bool,
+        /// When there will be more, if that is known.
+        until: Option<Instant>,
+    },
+}
+
+/// What has a limit that all shards keep to together; each by a hash that all shards of one config
+/// know.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Limited {
+    /// A client, which may have so many requests at once.
+    Client(u64, u32),
+    /// A provider, in requests at once.
+    Provider(u64),
+    /// A target, in requests at once.
+    Target(u64),
+    /// A key of a provider.
+    Key {
+        /// Of which provider.
+        provider: u64,
+        /// Which key.
+        key: u64,
+        /// Which of its limits.
+        limit: KeyLimit,
     },
 }
 

@@ -11,10 +11,14 @@ use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
 
 use super::ctx::{Alarm, AlarmClock};
+use super::io::{Limited, Message};
+use super::provider::ProviderState;
 use crate::base::timer::Timers;
 use crate::base::{ExchangeId, Instant};
 use crate::config::{Snapshot, Upstream};
-use crate::policy::queue::{self, FairQueue, Place, Priority, Standing};
+use crate::policy::keys::KeyAsk;
+use crate::policy::lease::{self, Among, Kind, Lease, Short};
+use crate::policy::queue::{FairQueue, Place, Priority, Standing};
 
 /// What requests wait for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -30,8 +34,10 @@ pub(super) enum Resource {
 /// One of them, and those who wait for it.
 #[derive(Debug, Default)]
 struct Line {
+    /// What it is called among shards.
+    name: u64,
     /// Requests at once.
-    limit: Option<u32>,
+    lease: Option<Lease>,
     in_flight: u32,
     queue: FairQueue<ExchangeId>,
     /// Wakes the first when a key will be free.
@@ -50,49 +56,90 @@ pub(super) struct Lines {
     waiting: usize,
     /// Lines whose first one should look.
     wakes: VecDeque<Resource>,
+    among: Among,
+    /// What is to be said to other shards.
+    letters: VecDeque<(u16, Message)>,
+    /// Providers for whom nobody waits any more.
+    emptied: Vec<usize>,
+}
+
+/// What keeps a request from a target.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Obstacle {
+    pub(super) resource: Resource,
+    /// Why no more requests may go there, unless others come before.
+    pub(super) short: Option<Short>,
 }
 
 impl Line {
-    fn new(limit: Option<u32>, shards: u16) -> Line {
+    fn new(limit: Option<u32>, name: u64, among: Among) -> Line {
+        let lease = |limit| Lease::new(Kind::Places, u64::from(limit), name, among);
         Line {
-            limit: limit.map(|limit| queue::share(limit, shards)),
+            name,
+            lease: limit.map(lease),
             ..Line::default()
         }
     }
 
-    fn is_full(&self) -> bool {
-        self.limit.is_some_and(|limit| self.in_flight >= limit)
+    /// Whether one more request may go there.
+    fn room(&self, now: Instant) -> Result<(), Short> {
+        let in_flight = u64::from(self.in_flight);
+        let lease = self.lease.as_ref();
+        lease.map_or(Ok(()), |it| it.fits(1, in_flight, |_, _| None, now))
+    }
+
+    fn occupy(&mut self) {
+        self.in_flight += 1;
+        if let Some(lease) = &mut self.lease {
+            lease.used(1);
+        }
+    }
+
+    /// Goes on with what a line of the same name had.
+    fn follow(&mut self, old: &Line) {
+        if let (Some(lease), Some(old)) = (&mut self.lease, &old.lease) {
+            let limit = lease.limit();
+            lease.clone_from(old);
+            lease.go_on(limit);
+        }
     }
 }
 
 impl Lines {
-    pub(super) fn new(snapshot: &Snapshot, shards: u16) -> Lines {
+    pub(super) fn new(snapshot: &Snapshot, among: Among) -> Lines {
         let providers = snapshot.providers.iter();
         let mut lines = Lines {
             providers: providers
-                .map(|it| Line::new(it.concurrent, shards))
+                .map(|it| Line::new(it.concurrent, lease::name(&it.name), among))
                 .collect(),
+            among,
             ..Lines::default()
         };
         let targets = snapshot.targets();
         lines.targets.resize_with(targets, Line::default);
+        let mut namesakes: BTreeMap<u64, u64> = BTreeMap::new();
         for upstream in snapshot.upstreams() {
+            let provider = snapshot.provider_name(upstream).map_or("", |name| name);
+            let model = upstream.model.as_ref().map(|model| model.unescape());
+            let name = lease::name(&format!("{provider}/{}", model.unwrap_or_default()));
+            let before = namesakes.entry(name).or_default();
             if let Some(line) = lines.targets.get_mut(upstream.target) {
-                *line = Line::new(upstream.concurrent, shards);
+                *line = Line::new(upstream.concurrent, name.wrapping_add(*before), among);
             }
+            *before += 1;
         }
         lines
     }
 
-    /// Begins anew with the lines of `snapshot`; what clients have in flight is kept. Gives those
-    /// who waited: they have to look again.
+    /// Begins anew with the lines of `snapshot`; what clients have in flight is kept, and what
+    /// shards have lent each other. Gives those who waited: they have to look again.
     pub(super) fn reload(
         &mut self,
         snapshot: &Snapshot,
-        shards: u16,
         timers: &mut Timers<Alarm>,
     ) -> Vec<ExchangeId> {
-        let mut old = core::mem::replace(self, Lines::new(snapshot, shards));
+        let among = self.among;
+        let mut old = core::mem::replace(self, Lines::new(snapshot, among));
         let lines = old.providers.iter_mut().chain(&mut old.targets);
         let mut waiting = Vec::new();
         for line in lines.chain(old.clients.values_mut()) {
@@ -100,8 +147,25 @@ impl Lines {
             waiting.extend(line.queue.iter().copied());
             line.queue = FairQueue::new();
         }
-        old.clients.retain(|_, line| line.in_flight > 0);
+        for (new, old) in [
+            (&mut self.providers, &old.providers),
+            (&mut self.targets, &old.targets),
+        ] {
+            for line in new {
+                if let Some(old) = old.iter().find(|old| old.name == line.name) {
+                    line.follow(old);
+                }
+            }
+        }
         self.clients = old.clients;
+        self.letters = old.letters;
+        self.clients.retain(|_, line| {
+            if let Some(lease) = &mut line.lease {
+                lease.go_on(lease.limit());
+                lease.nobody_waits();
+            }
+            line.in_flight > 0 || line.lease.as_ref().is_some_and(Lease::is_in_use)
+        });
         waiting
     }
 
@@ -113,36 +177,52 @@ impl Lines {
         upstream: &Upstream,
         priority: Priority,
         first: Option<Resource>,
-    ) -> Option<Resource> {
+        now: Instant,
+    ) -> Option<Obstacle> {
         let target = Resource::Target(upstream.target);
         let provider = Resource::Provider(upstream.provider);
         let is_next = first.is_some_and(|it| it == target || it == provider);
-        [target, provider].into_iter().find(|&resource| {
-            self.line(resource).is_some_and(|line| {
-                line.is_full() || (!is_next && line.queue.is_ahead_of(priority))
+        [target, provider].into_iter().find_map(|resource| {
+            let line = self.line(resource)?;
+            let short = line.room(now).err();
+            let is_behind = !is_next && line.queue.is_ahead_of(priority);
+            (short.is_some() || is_behind).then_some(Obstacle {
+                resource,
+                short: short.filter(|_| !is_behind),
             })
         })
     }
 
     /// Whether as many requests are there as may be.
-    pub(super) fn is_full(&self, resource: Resource) -> bool {
-        self.line(resource).is_some_and(Line::is_full)
+    pub(super) fn is_full(&self, resource: Resource, now: Instant) -> bool {
+        self.line(resource).is_some_and(|it| it.room(now).is_err())
     }
 
-    /// One more request of a client that may have `limit` at once. Says whether it may; then
-    /// [`Lines::vacate`] must follow.
-    pub(super) fn enter(&mut self, standing: Standing, limit: u32, is_next: bool) -> bool {
-        let line = self.clients.entry(standing.client).or_default();
-        line.limit = Some(limit);
-        let may = !line.is_full() && (is_next || line.queue.is_empty());
-        line.in_flight += u32::from(may);
-        may
+    /// One more request of a client that may have `limit` at once; then [`Lines::vacate`] must
+    /// follow.
+    ///
+    /// # Errors
+    /// If it may not: why, unless others come before.
+    pub(super) fn enter(
+        &mut self,
+        standing: Standing,
+        limit: u32,
+        is_next: bool,
+        now: Instant,
+    ) -> Result<(), Option<Short>> {
+        let line = self.client(standing.client, limit);
+        if !is_next && !line.queue.is_empty() {
+            return Err(None);
+        }
+        line.room(now).map_err(Some)?;
+        line.occupy();
+        Ok(())
     }
 
     /// A request goes to `resource`. [`Lines::vacate`] must follow.
     pub(super) fn occupy(&mut self, resource: Resource) {
         if let Some(line) = self.line_mut(resource) {
-            line.in_flight += 1;
+            line.occupy();
         }
     }
 
@@ -151,6 +231,7 @@ impl Lines {
         if let Some(line) = self.line_mut(resource) {
             line.in_flight = line.in_flight.saturating_sub(1);
         }
+        self.pay(resource);
         self.wake(resource);
         self.tidy(resource);
     }
@@ -273,20 +354,44 @@ impl Lines {
     fn left(&mut self, resource: Resource, timers: &mut Timers<Alarm>) {
         if let Some(line) = self.line_mut(resource).filter(|it| it.queue.is_empty()) {
             line.clock.cancel(timers);
+            self.nobody_waits(resource);
         }
         self.wake(resource);
         self.tidy(resource);
     }
 
-    /// Forgets a client of whom nothing is left.
+    /// Forgets a client of whom nothing is left; what others lent for it they get back.
     fn tidy(&mut self, resource: Resource) {
-        if let Resource::Client(client) = resource
-            && let Some(line) = self.clients.get(&client)
-            && line.in_flight == 0
-            && line.queue.is_empty()
-        {
-            self.clients.remove(&client);
+        let Resource::Client(client) = resource else {
+            return;
+        };
+        let letters = &mut self.letters;
+        let Some(line) = self.clients.get_mut(&client) else {
+            return;
+        };
+        if line.in_flight > 0 || !line.queue.is_empty() {
+            return;
         }
+        if let Some(lease) = &mut line.lease {
+            let of = limited(resource, line.name, lease);
+            while let Some((to, amount)) = lease.give_back(0) {
+                letters.push_back((to, lend(of, amount)));
+            }
+            if lease.is_in_use() {
+                return;
+            }
+        }
+        self.clients.remove(&client);
+    }
+
+    fn client(&mut self, client: u64, limit: u32) -> &mut Line {
+        let among = self.among;
+        let line = self.clients.entry(client);
+        let line = line.or_insert_with(|| Line::new(Some(limit), client, among));
+        if let Some(lease) = &mut line.lease {
+            lease.set_limit(u64::from(limit));
+        }
+        line
     }
 
     fn line(&self, resource: Resource) -> Option<&Line> {
@@ -303,6 +408,169 @@ impl Lines {
             Resource::Provider(index) => self.providers.get_mut(index),
             Resource::Target(index) => self.targets.get_mut(index),
         }
+    }
+}
+
+/// What shards lend each other.
+impl Lines {
+    /// The others are asked for a place at `resource`. Says until when to wait for their answers.
+    pub(super) fn ask(&mut self, resource: Resource, now: Instant) -> Option<Instant> {
+        let line = self.line_mut(resource)?;
+        let lease = line.lease.as_mut()?;
+        let (amount, until) = lease.ask(1, now);
+        let of = limited(resource, line.name, lease);
+        self.ask_others(Message::Borrow { of, amount });
+        Some(until)
+    }
+
+    /// Something is asked of all other shards.
+    fn ask_others(&mut self, message: Message) {
+        let Among { own, shards } = self.among;
+        let others = (0..shards).filter(|it| *it != own);
+        self.letters.extend(others.map(|to| (to, message)));
+    }
+
+    /// Says `message` to another shard.
+    pub(super) fn say(&mut self, to: u16, message: Message) {
+        self.letters.push_back((to, message));
+    }
+
+    /// What is to be said to another shard.
+    pub(super) fn next_letter(&mut self) -> Option<(u16, Message)> {
+        self.letters.pop_front()
+    }
+
+    /// A provider for which nobody waits any more.
+    pub(super) fn next_emptied(&mut self) -> Option<usize> {
+        self.emptied.pop()
+    }
+
+    /// What others call `of`; a client's line is there from now on.
+    pub(super) fn resource(&mut self, of: Limited) -> Option<Resource> {
+        let at = |lines: &[Line], name| lines.iter().position(|line| line.name == name);
+        match of {
+            Limited::Client(client, limit) => {
+                self.client(client, limit);
+                Some(Resource::Client(client))
+            }
+            Limited::Provider(name) => at(&self.providers, name).map(Resource::Provider),
+            Limited::Key { provider, .. } => at(&self.providers, provider).map(Resource::Provider),
+            Limited::Target(name) => at(&self.targets, name).map(Resource::Target),
+        }
+    }
+
+    /// The others are asked for some of a limit of a provider's key.
+    pub(super) fn ask_for_key(&mut self, provider: usize, state: &ProviderState, ask: KeyAsk) {
+        if let Some(of) = self.key(provider, state, ask) {
+            let amount = ask.amount;
+            self.ask_others(Message::Borrow { of, amount });
+        }
+    }
+
+    /// What other shards call a limit of a provider's key.
+    pub(super) fn key(
+        &self,
+        provider: usize,
+        state: &ProviderState,
+        ask: KeyAsk,
+    ) -> Option<Limited> {
+        Some(Limited::Key {
+            provider: self.providers.get(provider)?.name,
+            key: *state.key_names.get(ask.key)?,
+            limit: ask.limit,
+        })
+    }
+
+    /// Another shard asks for places at `resource`: what it gets now.
+    pub(super) fn lend(&mut self, resource: Resource, to: u16, amount: u64, now: Instant) -> u64 {
+        let lent = self.line_mut(resource).and_then(|line| {
+            let in_flight = u64::from(line.in_flight);
+            let lease = line.lease.as_mut()?;
+            let (lent, _) = lease.lend(to, amount, in_flight, |_, _| None, now);
+            Some(lent)
+        });
+        self.tidy(resource);
+        lent.unwrap_or(0)
+    }
+
+    /// Another shard lends places at `resource`, or says that it has none. Says whether those who
+    /// wait should look again.
+    pub(super) fn gain(
+        &mut self,
+        resource: Resource,
+        from: u16,
+        amount: u64,
+        answer: Option<Option<Instant>>,
+    ) -> bool {
+        let Some(line) = self.line_mut(resource) else {
+            return false;
+        };
+        let Some(lease) = &mut line.lease else {
+            return false;
+        };
+        lease.gain(from, amount, answer)
+    }
+
+    /// Who waits for it.
+    pub(super) fn who_wait_for(&self, resource: Resource) -> impl Iterator<Item = ExchangeId> {
+        let queue = self.line(resource).map(|line| line.queue.iter());
+        queue.into_iter().flatten().copied()
+    }
+
+    /// If nobody waits for it here, what was lent for those who did is for others again.
+    pub(super) fn nobody_waits(&mut self, resource: Resource) {
+        let Some(line) = self.line_mut(resource).filter(|it| it.queue.is_empty()) else {
+            return;
+        };
+        if let Some(lease) = &mut line.lease {
+            lease.nobody_waits();
+        }
+        if let Resource::Provider(provider) = resource {
+            self.emptied.push(provider);
+        }
+        self.pay(resource);
+        self.tidy(resource);
+    }
+
+    /// Places that are free go to other shards that wait for them.
+    fn pay(&mut self, resource: Resource) {
+        let letters = &mut self.letters;
+        let line = match resource {
+            Resource::Client(client) => self.clients.get_mut(&client),
+            Resource::Provider(index) => self.providers.get_mut(index),
+            Resource::Target(index) => self.targets.get_mut(index),
+        };
+        let Some(line) = line else {
+            return;
+        };
+        let in_flight = u64::from(line.in_flight);
+        if let Some(lease) = &mut line.lease {
+            let of = limited(resource, line.name, lease);
+            while let Some((to, amount)) = lease.pay(in_flight) {
+                letters.push_back((to, lend(of, amount)));
+            }
+        }
+    }
+}
+
+/// What other shards call a resource.
+fn limited(resource: Resource, name: u64, lease: &Lease) -> Limited {
+    match resource {
+        Resource::Client(client) => {
+            Limited::Client(client, u32::try_from(lease.limit()).unwrap_or(u32::MAX))
+        }
+        Resource::Provider(_) => Limited::Provider(name),
+        Resource::Target(_) => Limited::Target(name),
+    }
+}
+
+/// Places that are lent, or given back, unasked.
+pub(super) fn lend(of: Limited, amount: u64) -> Message {
+    Message::Lend {
+        of,
+        amount,
+        is_answer: false,
+        until: None,
     }
 }
 

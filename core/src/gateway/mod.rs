@@ -17,6 +17,7 @@ mod endpoint;
 mod exchange;
 mod health;
 pub mod io;
+mod lend;
 mod lines;
 mod local;
 mod metrics;
@@ -108,9 +109,11 @@ pub struct Shard {
 impl Shard {
     /// A shard that serves under `snapshot`. It may be moved to its thread once it is made.
     pub fn new(options: &ShardOptions, snapshot: Arc<Snapshot>) -> Shard {
-        let providers = provider::states(&snapshot, (&snapshot, &[]), options.shards);
+        let balance = Balance::new(options.id, options.shards);
+        let among = balance.among();
+        let providers = provider::states(&snapshot, (&snapshot, &[]), among);
         let targets = Targets::new(&snapshot, (&snapshot, &Targets::default()));
-        let lines = Lines::new(&snapshot, options.shards);
+        let lines = Lines::new(&snapshot, among);
         let counters = Counters::new(&snapshot);
         Shard {
             ctx: Ctx {
@@ -138,7 +141,7 @@ impl Shard {
             affinity: Affinity::default(),
             lines,
             flights: Flights::default(),
-            balance: Balance::new(options.id, options.shards),
+            balance,
             listeners: options.listeners,
             idle_listeners: Vec::new(),
             is_accept_paused: false,
@@ -185,6 +188,7 @@ impl Shard {
             }
         }
         self.begin_handshakes();
+        self.send_letters();
         self.tell_load();
         self.drained();
     }
@@ -296,6 +300,13 @@ impl Shard {
                     state.heard_failures(target, in_row);
                 }
             }
+            Message::Borrow { of, amount } => self.heard_borrow(from, of, amount),
+            Message::Lend {
+                of,
+                amount,
+                is_answer,
+                until,
+            } => self.heard_lend(from, of, amount, is_answer.then_some(until)),
         }
     }
 
@@ -420,7 +431,7 @@ impl Shard {
         self.close_idle_upstreams();
         self.ctx.generation = self.ctx.generation.wrapping_add(1);
         let old = (&*self.ctx.snapshot, &*self.providers);
-        self.providers = provider::states(&snapshot, old, self.balance.shards());
+        self.providers = provider::states(&snapshot, old, self.balance.among());
         self.targets = Targets::new(&snapshot, (&self.ctx.snapshot, &self.targets));
         self.ctx.limits = snapshot.limits.clone();
         self.ctx.counters.reload(&snapshot);

@@ -6,10 +6,11 @@ use core::time::Duration;
 use std::collections::VecDeque;
 
 use super::ctx::UpstreamId;
+use super::io::Limited;
 use crate::base::{ExchangeId, Instant};
 use crate::config::{Provider, Snapshot};
-use crate::policy::balance;
-use crate::policy::keys::{KeyLimits, KeyRing};
+use crate::policy::keys::{KeyAsk, KeyRing};
+use crate::policy::lease::{self, Among};
 
 /// How long addresses are used before the name is looked up again. Providers move theirs within
 /// minutes; a lookup costs a thread's time, not ours.
@@ -29,8 +30,6 @@ pub(super) struct ProviderState {
     pub(super) keys: KeyRing,
     /// What the keys are called among shards.
     pub(super) key_names: Vec<u64>,
-    /// What each key allows this shard.
-    pub(super) key_limits: KeyLimits,
 }
 
 /// What is known of each provider of `snapshot`: of those that were there under the `old` config,
@@ -38,23 +37,22 @@ pub(super) struct ProviderState {
 pub(super) fn states(
     snapshot: &Snapshot,
     old: (&Snapshot, &[ProviderState]),
-    shards: u16,
+    among: Among,
 ) -> Vec<ProviderState> {
     let state = |provider: &Provider| {
         let mut before = old.0.providers.iter().zip(old.1);
         let before = before.find(|(it, _)| it.name == provider.name);
-        let keys = provider.keys().iter().map(|key| {
+        let names = provider.keys().iter();
+        let names: Vec<u64> = names.map(|key| lease::name(key.secret.expose())).collect();
+        let known = provider.keys().iter().map(|key| {
             let (settings, state) = before?;
             let index = settings.keys().iter().position(|it| it == key)?;
             Some((&state.keys, index))
         });
-        let names = provider.keys().iter();
+        let keys = names.iter().copied().zip(known);
         ProviderState {
-            keys: KeyRing::following(keys),
-            key_names: names
-                .map(|key| balance::hash(key.secret.expose().as_bytes()))
-                .collect(),
-            key_limits: provider.key_limits.share(shards),
+            keys: KeyRing::following(keys, &provider.key_limits, among),
+            key_names: names,
             ..ProviderState::default()
         }
     };
@@ -85,6 +83,15 @@ impl ProviderState {
     /// None of the addresses could be reached: they are looked up anew next time.
     pub(super) fn unreachable(&mut self) {
         self.fresh_until = Instant::ZERO;
+    }
+
+    /// Of which of its keys some of a limit is lent.
+    pub(super) fn key_ask(&self, of: Limited, amount: u64) -> Option<KeyAsk> {
+        let Limited::Key { key, limit, .. } = of else {
+            return None;
+        };
+        let key = self.key_names.iter().position(|&name| name == key)?;
+        Some(KeyAsk { key, limit, amount })
     }
 
     pub(super) fn forget(&mut self, upstream: UpstreamId) {

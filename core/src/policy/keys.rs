@@ -3,6 +3,7 @@
 use core::time::Duration;
 
 use super::balance::{self, Session};
+use super::lease::{Among, Kind, Lease, Short};
 use super::rate::RateWindow;
 use crate::base::Instant;
 use crate::ir::Class;
@@ -18,23 +19,15 @@ pub struct KeyLimits {
     pub concurrent: Option<u32>,
 }
 
-impl KeyLimits {
-    /// What one of `shards` may use of it, so that all together keep to it; at least one request.
-    #[must_use]
-    pub fn share(&self, shards: u16) -> KeyLimits {
-        let shards = shards.max(1);
-        KeyLimits {
-            requests_per_minute: self
-                .requests_per_minute
-                .map(|limit| (limit / u32::from(shards)).max(1)),
-            tokens_per_minute: self
-                .tokens_per_minute
-                .map(|limit| (limit / u64::from(shards)).max(1)),
-            concurrent: self
-                .concurrent
-                .map(|limit| (limit / u32::from(shards)).max(1)),
-        }
-    }
+/// One of them.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum KeyLimit {
+    /// [`KeyLimits::requests_per_minute`].
+    Requests,
+    /// [`KeyLimits::tokens_per_minute`].
+    Tokens,
+    /// [`KeyLimits::concurrent`].
+    Concurrent,
 }
 
 /// For how long a key is left alone that its provider refused. Long enough to do no harm, short
@@ -65,6 +58,35 @@ struct Key {
     in_flight: u32,
     requests: RateWindow,
     tokens: RateWindow,
+    leases: Leases,
+}
+
+/// What this shard may use of the limits of a key.
+#[derive(Clone, Debug, Default)]
+struct Leases {
+    requests: Option<Lease>,
+    tokens: Option<Lease>,
+    concurrent: Option<Lease>,
+}
+
+/// What other shards are to be asked for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct KeyAsk {
+    /// Of which key, by its number.
+    pub key: usize,
+    /// Of which of its limits.
+    pub limit: KeyLimit,
+    /// How much.
+    pub amount: u64,
+}
+
+/// Why a key cannot be used.
+enum Lack {
+    Key(NoKey),
+    /// There is too little left of a limit here, but perhaps elsewhere.
+    Share(KeyLimit, u64),
+    /// That is being found out until then.
+    Asked(Instant),
 }
 
 /// The keys of one provider.
@@ -82,6 +104,9 @@ pub enum NoKey {
     Until(Instant),
     /// The first will be usable when an answer ends; or at this time, if no answer does before.
     Busy(Option<Instant>),
+    /// There may be some left of a limit at another shard, which answers by this time; it is to be
+    /// asked now, if that is not done.
+    Elsewhere(Instant, Option<KeyAsk>),
 }
 
 /// How a key fares, for dashboards.
@@ -109,27 +134,33 @@ impl KeyHealth {
 }
 
 impl KeyRing {
-    /// As many keys, all well.
+    /// As many keys, all well, without limits.
     pub fn new(count: usize) -> KeyRing {
         KeyRing {
             keys: vec![Key::default(); count],
         }
     }
 
-    /// A ring in which each key goes on as it was in another, where it is known from there. What
-    /// was sent before is not counted as in flight.
-    pub fn following<'r>(keys: impl Iterator<Item = Option<(&'r KeyRing, usize)>>) -> KeyRing {
-        let key = |known: Option<(&'r KeyRing, usize)>| {
-            let (ring, index) = known?;
-            let key = ring.keys.get(index)?.clone();
-            Some(Key {
+    /// Keys that are called so among shards, and have these limits. Each goes on as it was in
+    /// another ring, where it is known from there. What was sent before is not counted as in
+    /// flight.
+    pub fn following<'r>(
+        keys: impl Iterator<Item = (u64, Option<(&'r KeyRing, usize)>)>,
+        limits: &KeyLimits,
+        among: Among,
+    ) -> KeyRing {
+        let key = |(name, known): (u64, Option<(&'r KeyRing, usize)>)| {
+            let known = known.and_then(|(ring, index)| ring.keys.get(index));
+            let mut key = Key {
                 in_flight: 0,
                 is_probing: false,
-                ..key
-            })
+                ..known.cloned().unwrap_or_default()
+            };
+            key.leases.set(limits, name, among);
+            key
         };
         KeyRing {
-            keys: keys.map(|known| key(known).unwrap_or_default()).collect(),
+            keys: keys.map(key).collect(),
         }
     }
 
@@ -138,27 +169,105 @@ impl KeyRing {
     ///
     /// # Errors
     /// When none can be used.
-    pub fn choose(
-        &mut self,
-        session: Session,
-        tokens: u64,
-        limits: &KeyLimits,
-        now: Instant,
-    ) -> Result<usize, NoKey> {
+    pub fn choose(&mut self, session: Session, tokens: u64, now: Instant) -> Result<usize, NoKey> {
         let mut best: Option<(u64, usize)> = None;
+        let mut to_ask: Option<(u64, KeyAsk)> = None;
+        let mut asked = None;
         let mut none = NoKey::Refused(Class::Authentication);
         for (index, key) in self.keys.iter_mut().enumerate() {
-            match key.usable(tokens, limits, now) {
+            let lack = key.usable(tokens, now);
+            let rank = || balance::rank(session, index as u64, 1);
+            match lack {
                 Ok(()) => {
-                    let rank = balance::rank(session, index as u64, 1);
+                    let rank = rank();
                     if best.is_none_or(|(best, _)| rank > best) {
                         best = Some((rank, index));
                     }
                 }
-                Err(why) => none = sooner(none, why),
+                Err(Lack::Key(why)) => none = sooner(none, why),
+                Err(Lack::Asked(until)) => asked = asked.max(Some(until)),
+                Err(Lack::Share(limit, amount)) => {
+                    let rank = rank();
+                    if to_ask.is_none_or(|(best, _)| rank > best) {
+                        let key = index;
+                        to_ask = Some((rank, KeyAsk { key, limit, amount }));
+                    }
+                }
             }
         }
-        best.map(|(_, index)| index).ok_or(none)
+        if let Some((_, index)) = best {
+            return Ok(index);
+        }
+        // One key after the other: the session's own may be enough.
+        Err(match (asked, to_ask) {
+            (Some(until), _) => NoKey::Elsewhere(until, None),
+            (None, Some((_, ask))) => match self.lease(ask.key, ask.limit) {
+                Some(lease) => {
+                    let (amount, until) = lease.ask(ask.amount, now);
+                    NoKey::Elsewhere(until, Some(KeyAsk { amount, ..ask }))
+                }
+                None => none,
+            },
+            (None, None) => none,
+        })
+    }
+
+    /// Another shard asks for some of a key's limit. Says what it gets, and when there will be
+    /// more, if that is known; what it does not get may be [paid](KeyRing::pay) later.
+    pub fn lend(&mut self, ask: KeyAsk, to: u16, now: Instant) -> (u64, Option<Instant>) {
+        let Some(key) = self.keys.get_mut(ask.key) else {
+            return (0, None);
+        };
+        key.lend(ask, to, now)
+    }
+
+    /// Another shard lends some of a key's limit, in answer or not (see [`Lease::gain`]). Says
+    /// whether those who wait should look again.
+    pub fn gain(&mut self, ask: KeyAsk, from: u16, answer: Option<Option<Instant>>) -> bool {
+        let lease = self.lease(ask.key, ask.limit);
+        lease.is_some_and(|lease| lease.gain(from, ask.amount, answer))
+    }
+
+    /// A place with the key that is free goes to another shard that waits for one: to which, and
+    /// how many.
+    pub fn pay(&mut self, index: usize) -> Option<(u16, KeyAsk)> {
+        let key = self.keys.get_mut(index)?;
+        let used = u64::from(key.in_flight);
+        let (to, amount) = key.leases.concurrent.as_mut()?.pay(used)?;
+        let limit = KeyLimit::Concurrent;
+        let ask = KeyAsk {
+            key: index,
+            limit,
+            amount,
+        };
+        Some((to, ask))
+    }
+
+    /// Nobody waits for a key here.
+    pub fn nobody_waits(&mut self) {
+        let leases = self.keys.iter_mut();
+        for lease in leases.filter_map(|key| key.leases.concurrent.as_mut()) {
+            lease.nobody_waits();
+        }
+    }
+
+    /// How many keys there are.
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    fn lease(&mut self, index: usize, limit: KeyLimit) -> Option<&mut Lease> {
+        let leases = &mut self.keys.get_mut(index)?.leases;
+        match limit {
+            KeyLimit::Requests => leases.requests.as_mut(),
+            KeyLimit::Tokens => leases.tokens.as_mut(),
+            KeyLimit::Concurrent => leases.concurrent.as_mut(),
+        }
     }
 
     /// A request of about `tokens` goes out with the key. Says whether it is the one that finds out
@@ -168,6 +277,9 @@ impl KeyRing {
             return false;
         };
         key.in_flight += 1;
+        if let Some(lease) = &mut key.leases.concurrent {
+            lease.used(1);
+        }
         key.requests.add(1, now);
         key.tokens.add(tokens, now);
         let is_probe = key.is_suspect && !key.is_probing;
@@ -328,31 +440,90 @@ impl Key {
         self.cooling_until.max(self.heard_until).max(refused)
     }
 
-    fn usable(&mut self, tokens: u64, limits: &KeyLimits, now: Instant) -> Result<(), NoKey> {
+    fn usable(&mut self, tokens: u64, now: Instant) -> Result<(), Lack> {
         let cooling_until = self.cooling_until.max(self.heard_until);
         if now < cooling_until {
-            return Err(NoKey::Until(cooling_until));
+            return Err(Lack::Key(NoKey::Until(cooling_until)));
         }
         if let Some((class, until)) = self.refused
             && now < until
         {
-            return Err(NoKey::Refused(class));
+            return Err(Lack::Key(NoKey::Refused(class)));
         }
-        let is_full = limits.concurrent.is_some_and(|max| self.in_flight >= max);
-        if self.is_suspect && self.is_probing || is_full {
-            return Err(NoKey::Busy(None));
+        if self.is_suspect && self.is_probing {
+            return Err(Lack::Key(NoKey::Busy(None)));
         }
         let mut at = now;
-        if let Some(max) = limits.requests_per_minute {
-            at = at.max(self.requests.fits_at(1, u64::from(max), now));
-        }
-        if let Some(max) = limits.tokens_per_minute {
-            at = at.max(self.tokens.fits_at(tokens, max, now));
+        for (limit, need) in [
+            (KeyLimit::Concurrent, 1),
+            (KeyLimit::Requests, 1),
+            (KeyLimit::Tokens, tokens),
+        ] {
+            match self.fits(limit, need, now) {
+                Ok(()) => {}
+                Err(Short::Ask) => return Err(Lack::Share(limit, need)),
+                Err(Short::Asked(until)) => return Err(Lack::Asked(until)),
+                Err(Short::Until(None)) => return Err(Lack::Key(NoKey::Busy(None))),
+                Err(Short::Until(Some(until))) => at = at.max(until),
+            }
         }
         if at > now {
-            return Err(NoKey::Until(at));
+            return Err(Lack::Key(NoKey::Until(at)));
         }
         Ok(())
+    }
+
+    fn fits(&mut self, limit: KeyLimit, need: u64, now: Instant) -> Result<(), Short> {
+        let (lease, window) = match limit {
+            KeyLimit::Concurrent => {
+                let lease = self.leases.concurrent.as_ref();
+                let used = u64::from(self.in_flight);
+                return lease.map_or(Ok(()), |lease| lease.fits(need, used, |_, _| None, now));
+            }
+            KeyLimit::Requests => (&self.leases.requests, &mut self.requests),
+            KeyLimit::Tokens => (&self.leases.tokens, &mut self.tokens),
+        };
+        let Some(lease) = lease else {
+            return Ok(());
+        };
+        let used = window.sum(now);
+        let free_at = |need, held| Some(window.fits_at(need, held, now));
+        lease.fits(need, used, free_at, now)
+    }
+
+    fn lend(&mut self, ask: KeyAsk, to: u16, now: Instant) -> (u64, Option<Instant>) {
+        let (lease, window) = match ask.limit {
+            KeyLimit::Concurrent => {
+                let used = u64::from(self.in_flight);
+                let lease = self.leases.concurrent.as_mut();
+                let lend = |lease: &mut Lease| lease.lend(to, ask.amount, used, |_, _| None, now);
+                return lease.map_or((0, None), lend);
+            }
+            KeyLimit::Requests => (&mut self.leases.requests, &mut self.requests),
+            KeyLimit::Tokens => (&mut self.leases.tokens, &mut self.tokens),
+        };
+        let Some(lease) = lease else {
+            return (0, None);
+        };
+        let used = window.sum(now);
+        let free_at = |need, held| Some(window.fits_at(need, held, now));
+        lease.lend(to, ask.amount, used, free_at, now)
+    }
+}
+
+impl Leases {
+    /// What a key of this `name` has of its limits; of those that it had already, as much.
+    fn set(&mut self, limits: &KeyLimits, name: u64, among: Among) {
+        let set = |lease: &mut Option<Lease>, limit: Option<u64>, kind| match (&mut *lease, limit) {
+            (_, None) => *lease = None,
+            (None, Some(limit)) => *lease = Some(Lease::new(kind, limit, name, among)),
+            (Some(lease), Some(limit)) => lease.go_on(limit),
+        };
+        let requests = limits.requests_per_minute.map(u64::from);
+        set(&mut self.requests, requests, Kind::Minute);
+        set(&mut self.tokens, limits.tokens_per_minute, Kind::Minute);
+        let concurrent = limits.concurrent.map(u64::from);
+        set(&mut self.concurrent, concurrent, Kind::Places);
     }
 }
 
@@ -365,6 +536,8 @@ fn sooner(one: NoKey, other: NoKey) -> NoKey {
         }
         (NoKey::Busy(one), NoKey::Busy(other)) => NoKey::Busy(one.into_iter().chain(other).min()),
         (NoKey::Refused(_), better) | (better, NoKey::Refused(_)) => better,
+        (NoKey::Elsewhere(..), _) => one,
+        (_, NoKey::Elsewhere(..)) => other,
     }
 }
 
@@ -377,8 +550,11 @@ mod tests {
     }
 
     fn choose(ring: &mut KeyRing, session: u64, now: Instant) -> Result<usize, NoKey> {
-        let limits = KeyLimits::default();
-        ring.choose(Session(session), 0, &limits, now)
+        ring.choose(Session(session), 0, now)
+    }
+
+    fn limited(limits: &KeyLimits, among: Among) -> KeyRing {
+        KeyRing::following([(0, None)].into_iter(), limits, among)
     }
 
     #[test]
@@ -498,9 +674,8 @@ mod tests {
             tokens_per_minute: Some(1_000),
             concurrent: Some(2),
         };
-        let choose =
-            |ring: &mut KeyRing, tokens, now| ring.choose(Session(1), tokens, &limits, now);
-        let mut ring = KeyRing::new(1);
+        let choose = |ring: &mut KeyRing, tokens, now| ring.choose(Session(1), tokens, now);
+        let mut ring = limited(&limits, Among::default());
         ring.take(0, 400, at(0));
         ring.take(0, 400, at(0));
         assert_eq!(choose(&mut ring, 100, at(0)), Err(NoKey::Busy(None)));
@@ -517,19 +692,31 @@ mod tests {
     }
 
     #[test]
-    fn shards_share_what_a_key_allows() {
+    fn what_a_shard_has_not_it_asks_the_others_for() {
         let limits = KeyLimits {
-            requests_per_minute: Some(40),
+            requests_per_minute: Some(3),
             tokens_per_minute: None,
-            concurrent: Some(3),
+            concurrent: None,
         };
-        let shared = KeyLimits {
-            requests_per_minute: Some(10),
-            tokens_per_minute: None,
-            concurrent: Some(1),
+        let among = |own| Among { own, shards: 2 };
+        let mut one = limited(&limits, among(0));
+        let mut other = limited(&limits, among(1));
+        let now = at(0);
+        assert_eq!(choose(&mut one, 1, now), Ok(0));
+        one.take(0, 0, now);
+        if choose(&mut one, 1, now) == Ok(0) {
+            core::mem::swap(&mut one, &mut other);
+            one.take(0, 0, now);
+        }
+        let Err(NoKey::Elsewhere(until, Some(ask))) = choose(&mut one, 1, now) else {
+            panic!("it asks");
         };
-        assert_eq!(limits.share(4), shared);
-        assert_eq!(limits.share(0), limits);
+        let asked = NoKey::Elsewhere(until, None);
+        assert_eq!(choose(&mut one, 1, now), Err(asked), "once");
+        let (amount, free_at) = other.lend(ask, 0, now);
+        assert_eq!((amount, free_at), (1, None));
+        assert!(one.gain(KeyAsk { amount, ..ask }, 1, Some(free_at)));
+        assert_eq!(choose(&mut one, 1, now), Ok(0));
     }
 
     #[test]

@@ -25,9 +25,11 @@ pub struct Among {
     pub shards: u16,
 }
 
-impl Among {
+impl Default for Among {
     /// The only one.
-    pub const ALONE: Among = Among { own: 0, shards: 1 };
+    fn default() -> Among {
+        Among { own: 0, shards: 1 }
+    }
 }
 
 /// What is limited.
@@ -110,7 +112,14 @@ impl Lease {
         lease
     }
 
-    /// The limit is another. What was lent remains so.
+    /// The limit is this from now on, perhaps another. What was lent remains so; what others have
+    /// left is not known.
+    pub fn go_on(&mut self, limit: u64) {
+        self.asked = Asked::Nothing;
+        self.set_limit(limit);
+    }
+
+    /// The limit is this, perhaps another.
     pub fn set_limit(&mut self, limit: u64) {
         // More than anybody uses, and safe to count with.
         let limit = limit.min(u64::from(u32::MAX) << 16);
@@ -121,18 +130,14 @@ impl Lease {
         }
     }
 
-    /// The same with nothing known of what others have left.
-    #[must_use]
-    pub fn following(&self) -> Lease {
-        Lease {
-            asked: Asked::Nothing,
-            ..self.clone()
-        }
+    /// The whole of it, over all shards.
+    pub const fn limit(&self) -> u64 {
+        self.limit
     }
 
-    /// Whether this shard has what it should have by its share, and owes nothing.
-    pub fn is_even(&self) -> bool {
-        self.accounts.is_empty() && self.debts.is_empty()
+    /// Whether something of it is lent or borrowed.
+    pub fn is_in_use(&self) -> bool {
+        !self.accounts.is_empty()
     }
 
     /// Whether `need` more may be used beside what is `used`: all that there is, where more is
@@ -203,8 +208,7 @@ impl Lease {
         free_at: impl FnOnce(u64, u64) -> Option<Instant>,
         now: Instant,
     ) -> (u64, Option<Instant>) {
-        self.debts
-            .retain(|debt| debt.to != to && now <= debt.until);
+        self.debts.retain(|debt| debt.to != to && now <= debt.until);
         let is_asking = matches!(self.asked, Asked::Asking { until, .. } if now < until);
         let is_taken = match self.kind {
             Kind::Places => !self.debts.is_empty(),
@@ -393,7 +397,7 @@ mod tests {
         assert_eq!(other.give_back(1), None);
         assert_eq!(other.give_back(0), Some((0, 1)));
         assert!(one.gain(1, 1, None));
-        assert!(one.is_even() && other.is_even());
+        assert!(!one.is_in_use() && !other.is_in_use());
     }
 
     #[test]

@@ -35,11 +35,6 @@ impl Default for QueueLimits {
     }
 }
 
-/// What one of `shards` may use of a `limit`, so that all together keep to it; at least one.
-pub fn share(limit: u32, shards: u16) -> u32 {
-    (limit / u32::from(shards.max(1))).max(1)
-}
-
 /// Who is served first; the lower ones wait until none of the higher ones does.
 #[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Priority {

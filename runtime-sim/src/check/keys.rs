@@ -62,7 +62,6 @@ pub(super) fn check(
     shared: &Shared,
     records: &BTreeMap<String, (Instant, Access)>,
     heard: &[Heard],
-    shards: u16,
 ) -> Result<(), Violation> {
     let journal = shared.journal.borrow();
     let delivered = shared.delivered.borrow();
@@ -73,6 +72,7 @@ pub(super) fn check(
     for (key, at, sent) in works_of(shared, heard) {
         uses.entry(key).or_default().works.push((at, sent));
     }
+    let mut together: BTreeMap<(usize, Arc<str>), Vec<Call<'_>>> = BTreeMap::new();
     for ((shard, provider, name), used) in &mut uses {
         used.calls.sort_by_key(|call| call.at);
         let fail = |message: String| {
@@ -90,14 +90,20 @@ pub(super) fn check(
         if let Some(message) = used.while_in_doubt() {
             return fail(message);
         }
-        let settings = shared.snapshot.providers.get(*provider);
-        let limits = settings
-            .map(|it| it.key_limits.share(shards))
-            .unwrap_or_default();
         let spare = |call: &&Call<'_>| !is_spare(call.sent, &delivered);
-        let calls: Vec<Call<'_>> = used.calls.iter().filter(spare).copied().collect();
+        let calls = used.calls.iter().filter(spare);
+        let all = together.entry((*provider, Arc::clone(name))).or_default();
+        all.extend(calls.copied());
+    }
+    for ((provider, name), mut calls) in together {
+        calls.sort_by_key(|call| call.at);
+        let settings = shared.snapshot.providers.get(provider);
+        let Some(limits) = settings.map(|it| &it.key_limits) else {
+            continue;
+        };
         if let Some(message) = over_limits(&calls, limits.requests_per_minute, limits.concurrent) {
-            return fail(message);
+            let message = format!("{name} of provider {provider}, all shards: {message}");
+            return Err(Violation::new("key", message));
         }
     }
     Ok(())

@@ -147,7 +147,7 @@ impl Checker {
         if self.shared.faults.borrow().injected()[Fault::Reload as usize] > 0 {
             return Ok(());
         }
-        keys::check(&self.shared, &self.records, &self.heard, shards as u16)?;
+        keys::check(&self.shared, &self.records, &self.heard)?;
         breaker::check(&self.shared, &self.records, &self.heard)?;
         // Where it is not told by their hash, each shard decides alone where sessions are.
         let is_shared = shards > 1 && self.shared.setup.strategy() != Strategy::Sessions;

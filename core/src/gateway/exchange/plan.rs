@@ -34,7 +34,8 @@ use crate::config::{Provider, Snapshot, Upstream};
 use crate::ir::{Blame, Class, Failure, Usage};
 use crate::policy::balance::Session;
 use crate::policy::breaker::{Admission, Verdict};
-use crate::policy::keys::NoKey;
+use crate::policy::keys::{KeyAsk, NoKey};
+use crate::policy::lease::Short;
 use crate::policy::queue::{Place, Priority};
 use crate::policy::retry::{self, Next};
 use crate::record::Ending;
@@ -67,6 +68,8 @@ pub(in crate::gateway) struct Plan {
     waits_since: Option<Instant>,
     /// Where it stands in line.
     places: Vec<(Resource, Place)>,
+    /// Whether it waits to know if other shards have what it needs.
+    is_asking: bool,
     /// The line of which it is the next one, and therefore looks.
     next_in: Option<Resource>,
     /// The client among whose requests it counts that are worked on.
@@ -108,6 +111,15 @@ pub(in crate::gateway) struct ErrorAnswer {
     pub(in crate::gateway) is_same: bool,
     /// Whether it can go on to the client as it is.
     pub(in crate::gateway) is_passed: bool,
+}
+
+/// What other shards are asked for.
+#[derive(Clone, Copy, Debug)]
+enum Ask {
+    /// Some of a limit of a provider's key.
+    Key(usize, KeyAsk),
+    /// A place.
+    Place(Resource),
 }
 
 /// What looking for a target came to.
@@ -205,6 +217,7 @@ impl Shard {
             next_in: exchange.plan.next_in,
             closed: None,
             waits: Wait::default(),
+            asks: None,
             refused: None,
         };
         let placing = Placing {
@@ -223,6 +236,21 @@ impl Shard {
             if let Some(key) = search.look(upstream, provider, target, state, &self.lines) {
                 return Found::Seat(Arc::clone(upstream), key);
             }
+            if search.waits.answers_by.is_some() {
+                // Whether this one can be asked is worth knowing before the next one is.
+                break;
+            }
+        }
+        match search.asks.take() {
+            Some(Ask::Key(provider, ask)) => {
+                if let Some(state) = self.providers.get(provider) {
+                    self.lines.ask_for_key(provider, state, ask);
+                }
+            }
+            Some(Ask::Place(resource)) => {
+                search.waits.answers_by = self.lines.ask(resource, search.now);
+            }
+            None => {}
         }
         let failure = search.failure(&exchange.snapshot);
         let failure = failure.or_else(|| candidates.failure());
@@ -299,6 +327,9 @@ impl Shard {
             state
                 .keys
                 .release(key, is_probe, tokens, used, seat.since, now);
+        }
+        if let Some(key) = seat.key {
+            self.pay_with_key(seat.provider, key);
         }
         for resource in seat.resources() {
             self.lines.vacate(resource);
@@ -642,6 +673,8 @@ struct Search {
     /// The line in which nobody else comes before it.
     next_in: Option<Resource>,
     waits: Wait,
+    /// What other shards must be asked for, to know whether a target can be.
+    asks: Option<Ask>,
     refused: Option<(Class, usize)>,
 }
 
@@ -673,8 +706,16 @@ impl Search {
             0 => None,
             _ => Some(self.key(upstream.provider, state?)?),
         };
-        if let Some(resource) = lines.obstacle(upstream, self.priority, self.next_in) {
-            self.waits.add(upstream.provider, resource, None, true);
+        if let Some(it) = lines.obstacle(upstream, self.priority, self.next_in, self.now) {
+            self.waits.add(upstream.provider, it.resource, None, true);
+            match it.short {
+                Some(Short::Ask) => {
+                    self.asks = Some(Ask::Place(it.resource));
+                    self.waits.answers_by = Some(self.now);
+                }
+                Some(Short::Asked(until)) => self.waits.answers_by = Some(until),
+                Some(Short::Until(_)) | None => {}
+            }
             return None;
         }
         Some(key)
@@ -686,15 +727,16 @@ impl Search {
             return Some(0);
         }
         let line = Resource::Provider(provider);
-        let limits = &state.key_limits;
-        match state
-            .keys
-            .choose(self.session, self.tokens, limits, self.now)
-        {
+        match state.keys.choose(self.session, self.tokens, self.now) {
             Ok(key) => return Some(key),
             Err(NoKey::Refused(class)) => self.refused = Some((class, provider)),
             Err(NoKey::Busy(until)) => self.waits.add(provider, line, until, true),
             Err(NoKey::Until(at)) => self.waits.add(provider, line, Some(at), false),
+            Err(NoKey::Elsewhere(until, ask)) => {
+                self.waits.add(provider, line, None, true);
+                self.waits.answers_by = Some(until);
+                self.asks = ask.map(|ask| Ask::Key(provider, ask));
+            }
         }
         None
     }
@@ -726,6 +768,11 @@ impl Seat {
 }
 
 impl Plan {
+    /// Whether it waits to know if other shards have what it needs.
+    pub(in crate::gateway) const fn is_asking(&self) -> bool {
+        self.is_asking
+    }
+
     /// The plan of an attempt beside this one's at `target`.
     pub(super) fn beside(&self, target: Option<usize>) -> Plan {
         let mut out = self.out.clone();

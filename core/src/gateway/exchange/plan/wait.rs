@@ -14,7 +14,7 @@ use super::provider_name;
 use crate::base::{ExchangeId, Instant};
 use crate::config::{Resolved, Snapshot};
 use crate::ir::{Blame, Class, Failure};
-use crate::policy::queue;
+use crate::policy::lease::Short;
 
 /// The shortest time after which a client is asked to come back, where it is only guessed.
 const RETRY_AFTER_MIN: Duration = Duration::from_secs(1);
@@ -34,6 +34,8 @@ pub(super) struct Wait {
     provider: Option<usize>,
     /// When a target that has failed repeatedly may be asked again, which is passed over now.
     pub(super) probe_at: Option<Instant>,
+    /// When it will be known at the latest whether other shards have some to spare.
+    pub(super) answers_by: Option<Instant>,
 }
 
 impl Wait {
@@ -44,6 +46,7 @@ impl Wait {
             is_any_time: true,
             provider,
             probe_at: None,
+            answers_by: None,
         }
     }
 
@@ -91,14 +94,20 @@ impl Shard {
         let Some(limit) = concurrent.filter(|_| !is_counted) else {
             return true;
         };
-        let limit = queue::share(limit, self.balance.shards());
-        let is_next = exchange.plan.next_in == Some(Resource::Client(standing.client));
-        if self.lines.enter(standing, limit, is_next) {
+        let now = self.ctx.now.mono;
+        let resource = Resource::Client(standing.client);
+        let is_next = exchange.plan.next_in == Some(resource);
+        let Err(short) = self.lines.enter(standing, limit, is_next, now) else {
             exchange.plan.entered = Some(standing.client);
-            self.stop_waiting(id, &[Resource::Client(standing.client)]);
+            self.stop_waiting(id, &[resource]);
             return true;
-        }
-        let wait = Wait::on(Resource::Client(standing.client), None);
+        };
+        let mut wait = Wait::on(resource, None);
+        wait.answers_by = match short {
+            Some(Short::Ask) => self.lines.ask(resource, now),
+            Some(Short::Asked(until)) => Some(until),
+            Some(Short::Until(_)) | None => None,
+        };
         self.wait(id, &wait);
         false
     }
@@ -146,7 +155,12 @@ impl Shard {
         // Of all its waits together, in other lines and for earlier attempts.
         let wait_max = exchange.snapshot.retry.wait_max;
         let left = wait_max.saturating_sub(exchange.access.waited);
-        let patience = (since + left).min(exchange.due);
+        let mut patience = (since + left).min(exchange.due);
+        let is_asking = wait.answers_by.is_some();
+        let was_asking = core::mem::replace(&mut exchange.plan.is_asking, is_asking);
+        if let Some(answers_by) = wait.answers_by {
+            patience = patience.max(answers_by);
+        }
         // How long a limit holds that was met just now is only guessed if nobody said.
         let is_guess = exchange.plan.is_guessed;
         let is_soon = wait
@@ -157,7 +171,9 @@ impl Shard {
             self.give_up(id, failure);
             return;
         }
-        if !self.has_room(id, wait) {
+        // One who only waits to know is not in line yet.
+        let stands = !exchange.plan.places.is_empty() && !was_asking;
+        if !stands && !is_asking && !self.has_room(id, wait) {
             let failure = self.vain(id, wait, true);
             self.give_up(id, failure);
             return;
@@ -168,7 +184,8 @@ impl Shard {
         let waiter = exchange.waiter();
         let (places, timers) = (&mut exchange.plan.places, &mut self.ctx.timers);
         self.lines.line_up(&waiter, places, &wait.lines, timers);
-        let again = wait.probe_at.unwrap_or(patience).min(patience);
+        let times = [wait.probe_at, wait.answers_by].into_iter().flatten();
+        let again = times.fold(patience, Instant::min);
         exchange.deadlines.set(Phase::Backoff, again);
         // A status can still be told if it is certain before the client needs a sign of life.
         let hold = now + self.ctx.limits.timers.commit_hold;
@@ -187,7 +204,8 @@ impl Shard {
         };
         let length_max = self.ctx.snapshot.queue.length_max;
         let length_max = usize::try_from(length_max).unwrap_or(usize::MAX);
-        if !exchange.plan.places.is_empty() || self.lines.waiting() < length_max {
+        let others = self.lines.waiting() - usize::from(!exchange.plan.places.is_empty());
+        if others < length_max {
             return true;
         }
         let standing = exchange.claim.standing;
@@ -215,7 +233,7 @@ impl Shard {
         let &(resource, _) = wait.lines.first()?;
         let provider = wait.provider.unwrap_or(usize::MAX);
         let name = provider_name(&exchange.snapshot, provider);
-        let is_full = self.lines.is_full(resource);
+        let is_full = self.lines.is_full(resource, self.ctx.now.mono);
         let mut failure = match resource {
             Resource::Client(_) => {
                 let message = "as many of this client's requests as may be are being answered";
@@ -274,9 +292,8 @@ impl Shard {
     /// The config is another: those who wait go on under it, so that it holds for them too.
     pub(in crate::gateway) fn line_up_anew(&mut self) {
         let snapshot = Arc::clone(&self.ctx.snapshot);
-        let shards = self.balance.shards();
         let timers = &mut self.ctx.timers;
-        let mut waiting = self.lines.reload(&snapshot, shards, timers);
+        let mut waiting = self.lines.reload(&snapshot, timers);
         let orders = |id: &ExchangeId| self.exchanges.get(*id).map(|it| it.started);
         waiting.sort_by_key(orders);
         for id in waiting {
