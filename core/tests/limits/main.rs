@@ -19,10 +19,11 @@ mod timers;
 use core::fmt::Debug;
 
 use serde_json::Value as Json;
-use tollgate_core::config::{Snapshot, Surroundings, load};
+use tollgate_core::config::Snapshot;
 use tollgate_core::dialect::Dialect;
 
 use fixtures::{Live, request, whole};
+use support::config::loaded;
 use support::talk;
 use support::world::{Conn, World};
 
@@ -42,15 +43,8 @@ fn notices<T: Debug + PartialEq>(line: &str, expected: [T; 2], probe: impl Fn(Sn
 }
 
 fn snapshot(config: &str) -> Snapshot {
-    let surroundings = Surroundings {
-        env: &|_| None,
-        read_file: &|_| Err("no such file".to_owned()),
-        roots: &[],
-    };
     // What is seen of a failure is what the client gets at once.
-    let config = format!("retry.attempts_max = 1\n{config}");
-    let loaded = load("t.toml", &config, &surroundings);
-    loaded.unwrap_or_else(|faults| panic!("{faults}")).snapshot
+    loaded(&format!("retry.attempts_max = 1\n{config}"))
 }
 
 /// A client that has sent `bytes`.
@@ -69,11 +63,11 @@ fn more(world: &mut World, bytes: impl Into<Vec<u8>>) -> Conn {
 
 /// A Chat request, as bytes.
 fn asking(stream: bool) -> Vec<u8> {
-    posting(&request(Dialect::OpenAiChat, stream))
+    fixtures::request_bytes(Dialect::OpenAiChat, stream)
 }
 
 fn posting(body: &Json) -> Vec<u8> {
-    support::http::request("/v1/chat/completions", &[], body.to_string().as_bytes())
+    talk::request(Dialect::OpenAiChat, &[], body)
 }
 
 /// A streamed request in the API of the upstream, which was asked.

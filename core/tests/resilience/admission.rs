@@ -1,15 +1,14 @@
 //! Requests that have to wait: how many go on at once, who is next, and who does not wait at all.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tollgate_core::dialect::Dialect;
 
 use super::fixtures::request;
-use super::play::{FIRST, Play, SECOND, error, snapshot, well};
+use super::play::{FIRST, Play, SECOND, error, well};
 use super::support::DIALECTS;
-use super::support::http::{self, Message};
-use super::support::talk;
+use super::support::config::loaded;
+use super::support::http::Message;
 use super::support::world::{Conn, End, World};
 
 /// One request at a time, asked by four callers.
@@ -55,6 +54,13 @@ const TWO_MODELS: &str = r#"
     credentials = "none"
 "#;
 
+/// [`NARROW`] with a key in the place of its provider's own limit, and these limits of that key.
+fn keyed(limits: &str) -> String {
+    let key = format!("key = \"key-1\"\nkey_limits = {{ {limits} }}");
+    let keyed = NARROW.replace("credentials = \"none\"", &key);
+    keyed.replace("concurrent = 1", "")
+}
+
 /// A caller asks, and says `words`.
 fn ask(play: &mut Play, caller: &str, words: &str) -> Conn {
     ask_in(play, Dialect::OpenAiChat, caller, words)
@@ -63,13 +69,7 @@ fn ask(play: &mut Play, caller: &str, words: &str) -> Conn {
 fn ask_in(play: &mut Play, dialect: Dialect, caller: &str, words: &str) -> Conn {
     let mut body = request(dialect, false);
     body["messages"][0]["content"] = words.into();
-    let key = format!("Bearer {caller}-0123456789abcdef");
-    let fields = [("authorization", key.as_str())];
-    let body = body.to_string();
-    let request = http::request(talk::path(dialect), &fields, body.as_bytes());
-    let client = play.world.client();
-    play.world.send(client, request);
-    client
+    play.ask_as(caller, dialect, &body, &[])
 }
 
 /// The words of a request.
@@ -80,10 +80,7 @@ fn words(request: &Message) -> String {
 
 /// Answers the only request that an upstream has; gives its words.
 fn serve(play: &mut Play) -> String {
-    let (conn, _, request) = play.asked();
-    let good = well(Dialect::OpenAiChat, false);
-    play.world.send(conn, good.bytes(1 << 20));
-    words(&request)
+    words(&play.serve(false).1)
 }
 
 /// Serves all, one after the other.
@@ -229,7 +226,7 @@ fn nobody_waits_longer_than_wait_max_and_the_time_told_is_that_of_others() {
     assert_eq!(serve(&mut play), "held");
     assert_eq!(play.pending().len(), 1);
     play.world.pass(Duration::from_millis(6_999));
-    assert!(http::read(play.world.written(vain)).is_empty());
+    assert!(play.is_silent(vain));
     play.world.pass(Duration::from_millis(1));
     let answer = play.answer(vain);
     assert_eq!(answer.status(), 529);
@@ -257,18 +254,14 @@ fn a_stream_that_waits_for_long_has_signs_of_life_and_then_the_answer() {
     assert!(play.world.written(lucky).starts_with(b"HTTP/1.1 200 "));
     play.world.pass(Duration::from_secs(49));
     assert!(play.world.written(lucky).len() > before);
-    let good = well(Dialect::OpenAiChat, false);
-    play.world.send(conn, good.bytes(1 << 20));
+    play.send(conn, &well(Dialect::OpenAiChat, false));
     assert_eq!(play.answer(held).status(), 200);
     let (conn, ..) = play.asked();
     play.world.pass(Duration::from_secs(2));
     let told = play.answer(vain);
     assert!(told.text().contains("answers as many requests"));
-    play.world
-        .send(conn, well(Dialect::OpenAiChat, true).bytes(1 << 20));
-    let said = talk::read(Dialect::Anthropic, &play.answer(lucky), false);
-    assert!(said.is_complete);
-    assert_eq!(said.said().text, "well");
+    play.send(conn, &well(Dialect::OpenAiChat, true));
+    play.answered_well(Dialect::Anthropic, lucky);
     play.world.finish();
 }
 
@@ -311,12 +304,10 @@ fn a_client_has_its_own_limit_and_is_told_of_it_as_its_own() {
         }
         assert_eq!(play.pending().len(), 7);
         let (conn, ..) = play.pending().remove(0);
-        play.count(conn);
-        let good = well(Dialect::OpenAiChat, false);
-        play.world.send(conn, good.bytes(1 << 20));
+        play.reply_on(conn, &well(Dialect::OpenAiChat, false));
         assert_eq!(play.pending().len(), 7, "the next one goes");
         play.world.pass(Duration::from_secs(11));
-        assert!(http::read(play.world.written(waits)).is_empty(), "it runs");
+        assert!(play.is_silent(waits), "it runs");
         play.world.finish();
     }
 }
@@ -346,25 +337,20 @@ fn a_long_answer_holds_its_own_place_alone() {
         let mut body = request(Dialect::OpenAiChat, false);
         body["model"] = "other".into();
         body["messages"][0]["content"] = "passes".into();
-        let body = body.to_string();
-        let request = http::request("/v1/chat/completions", &[], body.as_bytes());
-        let client = play.world.client();
-        play.world.send(client, request);
-        others.push(client);
+        others.push(play.ask_body(Dialect::OpenAiChat, &body, &[]));
     }
     let pending = play.pending();
     assert_eq!(pending.len(), 4);
     let good = well(Dialect::OpenAiChat, false);
     for (conn, _, message) in pending {
         if words(&message) == "passes" {
-            play.count(conn);
-            play.world.send(conn, good.bytes(1 << 20));
+            play.reply_on(conn, &good);
         }
     }
     for client in others {
         assert_eq!(play.answer(client).status(), 200);
     }
-    assert!(http::read(play.world.written(held)).is_empty());
+    assert!(play.is_silent(held));
     play.world.finish();
 }
 
@@ -391,16 +377,12 @@ fn a_request_that_may_go_to_either_goes_where_it_can_first() {
     let ports = |play: &Play| play.pending().iter().map(|it| it.1).collect::<Vec<_>>();
     assert_eq!(ports(&play), [FIRST, SECOND]);
     let (conn, ..) = play.pending().remove(1);
-    play.count(conn);
-    let good = well(Dialect::OpenAiChat, false);
-    play.world.send(conn, good.bytes(1 << 20));
+    play.reply_on(conn, &well(Dialect::OpenAiChat, false));
     assert_eq!(ports(&play), [FIRST, SECOND]);
     assert_eq!(play.world.usage().waiting, 1);
     // Its place at the other one is gone with it: the last one gets that.
     let (conn, ..) = play.pending().remove(0);
-    play.count(conn);
-    let good = well(Dialect::Anthropic, false);
-    play.world.send(conn, good.bytes(1 << 20));
+    play.reply_on(conn, &well(Dialect::Anthropic, false));
     assert_eq!(ports(&play), [FIRST, SECOND]);
     assert_eq!(play.world.usage().waiting, 0);
     play.world.finish();
@@ -411,8 +393,7 @@ fn a_failed_attempt_gives_its_place_to_the_next() {
     let mut play = Play::new(&format!("retry.repeats_max = 1\n{NARROW}"));
     let fails = ask(&mut play, "one", "fails");
     ask(&mut play, "one", "next");
-    let (conn, ..) = play.asked();
-    play.world.send(conn, error(500).bytes(1 << 20));
+    play.reply(&error(500));
     // While the first backs off, the second is answered; then comes the repetition.
     assert_eq!(serve(&mut play), "next");
     play.back_off();
@@ -428,15 +409,10 @@ fn a_reload_takes_those_along_who_wait() {
         .map(|words| ask(&mut play, "one", words))
         .to_vec();
     // The old request still counts nowhere; of the others, two may go now.
-    let wider = snapshot(&NARROW.replace("concurrent = 1", "concurrent = 2"));
-    play.world.reload(Arc::new(wider));
+    play.reload(&NARROW.replace("concurrent = 1", "concurrent = 2"));
     assert_eq!(play.pending().len(), 3);
     assert_eq!(play.world.usage().waiting, 0);
-    let good = well(Dialect::OpenAiChat, false);
-    for (conn, ..) in play.pending() {
-        play.count(conn);
-        play.world.send(conn, good.bytes(1 << 20));
-    }
+    play.reply_well_to_all(false);
     for client in waiting {
         assert_eq!(play.answer(client).status(), 200);
     }
@@ -448,12 +424,10 @@ fn a_reload_lets_nobody_off_a_cooling_key() {
     let keyed = NARROW.replace("credentials = \"none\"", "key = \"key-1\"");
     let mut play = Play::new(&keyed);
     ask(&mut play, "one", "limited");
-    let (conn, ..) = play.asked();
-    let limited = error(429).field("retry-after", "5");
-    play.world.send(conn, limited.bytes(1 << 20));
+    play.reply(&error(429).field("retry-after", "5"));
     let waiting: Vec<_> = (0..20).map(|_| ask(&mut play, "one", "waits")).collect();
     assert_eq!(play.world.usage().waiting, 21);
-    play.world.reload(Arc::new(snapshot(&keyed)));
+    play.reload(&keyed);
     assert!(play.pending().is_empty());
     assert_eq!(play.world.usage().waiting, 21);
     play.world.pass(Duration::from_millis(5_001));
@@ -468,7 +442,7 @@ fn a_reload_lets_nobody_off_a_cooling_key() {
     ask(&mut play, "one", "held");
     let waits = ask(&mut play, "one", "waits");
     let other = keyed.replace("asked =", "unasked =");
-    play.world.reload(Arc::new(snapshot(&other)));
+    play.reload(&other);
     assert_eq!(play.pending().len(), 2);
     play.world.hang_up(waits, End::Fin);
     play.world.finish();
@@ -476,12 +450,9 @@ fn a_reload_lets_nobody_off_a_cooling_key() {
 
 #[test]
 fn when_a_key_works_again_all_go_at_once() {
-    let keyed = NARROW.replace("credentials = \"none\"", "key = \"key-1\"");
-    let mut play = Play::new(&keyed.replace("concurrent = 1", ""));
+    let mut play = Play::new(&keyed(""));
     ask(&mut play, "one", "limited");
-    let (conn, ..) = play.asked();
-    let limited = error(429).field("retry-after", "5");
-    play.world.send(conn, limited.bytes(1 << 20));
+    play.reply(&error(429).field("retry-after", "5"));
     for _ in 0..20 {
         ask(&mut play, "one", "waits");
     }
@@ -497,9 +468,7 @@ fn when_a_key_works_again_all_go_at_once() {
 
 #[test]
 fn one_that_leaves_lets_a_smaller_one_pass() {
-    let limited = "key = \"key-1\"\nkey_limits = { tokens_per_minute = 3000 }";
-    let keyed = NARROW.replace("credentials = \"none\"", limited);
-    let keyed = keyed.replace("concurrent = 1", "");
+    let keyed = keyed("tokens_per_minute = 3000");
     let mut play = Play::new(&format!("retry.wait_max = \"5m\"\n{keyed}"));
     ask(&mut play, "one", &"long ".repeat(1_000));
     let long = ask(&mut play, "three", &"long ".repeat(2_000));
@@ -517,7 +486,7 @@ fn one_that_leaves_lets_a_smaller_one_pass() {
 fn limits_are_divided_among_shards() {
     let config = NARROW.replace("concurrent = 1", "concurrent = 7");
     let mut play = Play::new(&config);
-    play.world = World::one_of(3, snapshot(&config));
+    play.world = World::one_of(3, loaded(&config));
     for _ in 0..5 {
         ask(&mut play, "one", "words");
     }
@@ -527,9 +496,7 @@ fn limits_are_divided_among_shards() {
 
 #[test]
 fn whose_turn_it_is_among_its_clients_requests_overtakes_nobody_else() {
-    let limited = "key = \"key-1\"\nkey_limits = { tokens_per_minute = 3000 }";
-    let keyed = NARROW.replace("credentials = \"none\"", limited);
-    let keyed = keyed.replace("concurrent = 1", "");
+    let keyed = keyed("tokens_per_minute = 3000");
     let keyed = keyed.replace("= \"one\"\n", "= \"one\"\nconcurrent = 1\n");
     let mut play = Play::new(&format!("retry.wait_max = \"5m\"\n{keyed}"));
     ask(&mut play, "one", "first");
@@ -539,8 +506,7 @@ fn whose_turn_it_is_among_its_clients_requests_overtakes_nobody_else() {
     ask(&mut play, "three", &"long ".repeat(2_000));
     ask(&mut play, "one", "second");
     assert_eq!(play.world.usage().waiting, 2);
-    let good = well(Dialect::OpenAiChat, false);
-    play.world.send(conn, good.bytes(1 << 20));
+    play.send(conn, &well(Dialect::OpenAiChat, false));
     assert!(play.pending().is_empty(), "a longer one came before");
     play.world.finish();
 }
@@ -554,7 +520,7 @@ fn nobody_waits_for_longer_in_several_lines_one_after_the_other() {
     ask(&mut play, "high", "high");
     play.world.pass(Duration::from_secs(9));
     assert_eq!(serve(&mut play), "held");
-    assert!(http::read(play.world.written(vain)).is_empty());
+    assert!(play.is_silent(vain));
     play.world.pass(Duration::from_secs(1));
     assert_eq!(play.answer(vain).status(), 503);
     play.world.finish();

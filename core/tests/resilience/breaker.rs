@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
+use serde_json::json;
 use tollgate_core::dialect::Dialect;
 
-use super::fixtures::request;
-use super::play::{CHAIN, FIRST, Play, SECOND, error, well};
-use super::support::http;
+use super::fixtures::request_with;
+use super::play::{CHAIN, FIRST, Play, SECOND, alone, chain_of, error, well};
 use super::support::world::End;
 
 #[test]
@@ -45,11 +45,7 @@ fn fault_15_in_an_outage_three_attempts_open_it_and_probes_are_few() {
     let pending = play.pending();
     let at_first = pending.iter().filter(|(_, port, _)| *port == FIRST);
     assert_eq!(at_first.count(), 1);
-    for (conn, port, _) in pending {
-        play.count(conn);
-        let good = well(super::play::dialect_at(port), false);
-        play.world.send(conn, good.bytes(1 << 20));
-    }
+    play.reply_well_to_all(false);
     for client in others.into_iter().chain([probe]) {
         assert_eq!(play.answer(client).status(), 200);
     }
@@ -78,8 +74,7 @@ fn when_all_are_open_that_is_told_at_once_with_the_time_until_the_next_probe() {
 
 #[test]
 fn a_target_that_is_alone_is_asked_all_the_same() {
-    let alone = CHAIN.replace(", \"second/two\"", "");
-    let mut play = Play::new(&alone);
+    let mut play = Play::new(&alone());
     for status in [500, 503, 401, 500, 529, 403, 502] {
         let client = play.ask(Dialect::Anthropic, false);
         play.reply(&error(status));
@@ -118,14 +113,7 @@ fn the_faults_of_clients_and_keys_do_not_open_it() {
 #[test]
 fn a_probe_whose_client_leaves_gives_way_to_another() {
     let mut play = Play::new(CHAIN);
-    for _ in 0..2 {
-        play.ask(Dialect::Anthropic, false);
-        while play.pending().first().is_some_and(|it| it.1 == FIRST) {
-            play.reply(&error(500));
-            play.back_off();
-        }
-        play.reply_well(false);
-    }
+    play.first_fails(2);
     play.world.pass(Duration::from_secs(6));
     let probe = play.ask(Dialect::Anthropic, false);
     assert_eq!(play.asked().1, FIRST);
@@ -146,10 +134,7 @@ fn streams_that_break_count() {
             break;
         }
         at_first += 1;
-        let body = String::from_utf8(well(Dialect::Anthropic, true).body).unwrap();
-        let until = body.find("content_block_stop").unwrap();
-        let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
-        play.world.send(conn, format!("{head}{}", &body[..until]));
+        play.begin(conn, port, &["we", "ll"]);
         play.world.hang_up(conn, End::Reset);
         let answer = play.answer(client);
         assert!(answer.text().contains("event: error"), "{}", answer.text());
@@ -159,17 +144,15 @@ fn streams_that_break_count() {
 
 #[test]
 fn a_model_that_fails_is_the_same_whatever_name_leads_to_it() {
-    let chain = "asked = [\"first/one\", \"second/two\"]";
-    let other = "other = [{ target = \"first/one\", max_tokens = 9 }, \"second/two\"]";
-    let config = CHAIN.replace(chain, &format!("{chain}\n{other}"));
+    let config = chain_of(
+        "[\"first/one\", \"second/two\"]\n\
+         other = [{ target = \"first/one\", max_tokens = 9 }, \"second/two\"]",
+    );
     let mut play = Play::new(&format!("retry.repeats_max = 0\n{config}"));
     let mut at_first = 0;
     for name in ["asked", "other"].repeat(5) {
-        let body = request(Dialect::Anthropic, false).to_string();
-        let body = body.replace("\"asked\"", &format!("\"{name}\""));
-        let client = play.world.client();
-        let bytes = http::request("/v1/messages", &[], body.as_bytes());
-        play.world.send(client, bytes);
+        let body = request_with(Dialect::Anthropic, false, &json!({"model": name}));
+        play.ask_body(Dialect::Anthropic, &body, &[]);
         if play.pending()[0].1 == FIRST {
             at_first += 1;
             play.reply(&error(500));
@@ -183,14 +166,7 @@ fn a_model_that_fails_is_the_same_whatever_name_leads_to_it() {
 #[test]
 fn who_waits_for_another_target_finds_out_whether_the_broken_one_is_well() {
     let mut play = Play::new(CHAIN);
-    for _ in 0..2 {
-        play.ask(Dialect::Anthropic, false);
-        while play.pending().first().is_some_and(|it| it.1 == FIRST) {
-            play.reply(&error(500));
-            play.back_off();
-        }
-        play.reply_well(false);
-    }
+    play.first_fails(2);
     let client = play.ask(Dialect::Anthropic, false);
     let limited = error(429).field("retry-after", "9");
     assert_eq!(play.reply(&limited), SECOND);

@@ -4,9 +4,10 @@ use serde_json::{Value as Json, json};
 use tollgate_core::dialect::Dialect;
 use tollgate_core::ir::Class;
 
-use super::play::{CHAIN, FIRST, Play, SECOND, dialect_at, well};
-use super::support::http;
-use super::support::talk::{self, Reply};
+use super::fixtures::{error_body, request_with};
+use super::play::{CHAIN, FIRST, Play, SECOND, chain_of, dialect_at, error};
+use super::support::DIALECTS;
+use super::support::talk::Reply;
 use super::support::world::Conn;
 
 /// The targets of [`CHAIN`] with these traits.
@@ -15,21 +16,12 @@ fn chain(targets: &[(&str, &str)]) -> String {
         .iter()
         .map(|(target, traits)| format!("{{ target = {target:?}, traits = {{ {traits} }} }}"))
         .collect();
-    let all = format!("asked = [{}]", targets.join(", "));
-    CHAIN.replace("asked = [\"first/one\", \"second/two\"]", &all)
+    chain_of(&format!("[{}]", targets.join(", ")))
 }
 
 /// A new client asks with these members besides the usual ones.
 fn ask(play: &mut Play, dialect: Dialect, members: Json) -> Conn {
-    let mut body = super::fixtures::request(dialect, false);
-    for (name, value) in members.as_object().unwrap() {
-        body[name] = value.clone();
-    }
-    let client = play.world.client();
-    let body = body.to_string();
-    let request = http::request(talk::path(dialect), &[], body.as_bytes());
-    play.world.send(client, request);
-    client
+    play.ask_body(dialect, &request_with(dialect, false, &members), &[])
 }
 
 /// A prompt of so many tokens.
@@ -59,10 +51,10 @@ fn with_tools(dialect: Dialect) -> Json {
 /// An upstream says that the prompt is too long.
 fn overflow(port: u16) -> Reply {
     match dialect_at(port) {
-        Dialect::Anthropic => {
+        dialect @ Dialect::Anthropic => {
             let message = "prompt is too long: 208310 tokens > 200000 maximum";
-            let error = json!({"type": "invalid_request_error", "message": message});
-            Reply::json(400, json!({"type": "error", "error": error}).to_string())
+            let body = error_body(dialect, "invalid_request_error", message);
+            Reply::json(400, body.to_string())
         }
         Dialect::OpenAiChat => {
             let message = "This model's maximum context length is 8192 tokens.";
@@ -75,9 +67,7 @@ fn overflow(port: u16) -> Reply {
 
 /// The only pending request is answered well; says which model of which port was asked.
 fn served(play: &mut Play) -> (u16, String) {
-    let (conn, port, request) = play.asked();
-    let reply = well(dialect_at(port), false);
-    play.world.send(conn, reply.bytes(1 << 20));
+    let (port, request) = play.serve(false);
     (port, request.json()["model"].as_str().unwrap().to_owned())
 }
 
@@ -90,7 +80,7 @@ fn a_target_that_lacks_what_is_needed_is_passed_over() {
         ),
         ("second/two", ""),
     ]);
-    for dialect in [Dialect::Anthropic, Dialect::OpenAiChat] {
+    for dialect in DIALECTS {
         for (members, port) in [
             (long(10), FIRST),
             (json!({"tools": []}), FIRST),
@@ -122,7 +112,7 @@ fn where_every_window_is_too_small_the_largest_is_asked() {
     assert_eq!(served(&mut play), (SECOND, "two".to_owned()));
     assert_eq!(play.answer(client).status(), 200);
     // Or it was not, and the client reads it in the words that it knows.
-    for dialect in [Dialect::Anthropic, Dialect::OpenAiChat] {
+    for dialect in DIALECTS {
         let mut play = Play::new(&config);
         let client = ask(&mut play, dialect, long(9_000));
         assert_eq!(play.reply(&overflow(SECOND)), SECOND);
@@ -158,7 +148,7 @@ fn after_an_overflow_only_a_larger_window_is_asked() {
     assert_eq!(play.reply(&overflow(FIRST)), FIRST);
     let (conn, _, request) = play.asked();
     assert_eq!(request.json()["model"], "four");
-    play.world.send(conn, overflow(FIRST).bytes(1 << 20));
+    play.send(conn, &overflow(FIRST));
     // Of this one's window nothing is known.
     assert_eq!(served(&mut play), (FIRST, "five".to_owned()));
     assert_eq!(play.answer(client).status(), 200);
@@ -171,7 +161,7 @@ fn what_no_target_takes_is_told_without_asking_any() {
             vec![("first/one", traits)],
             vec![("first/one", traits), ("second/two", traits)],
         ] {
-            for dialect in [Dialect::Anthropic, Dialect::OpenAiChat] {
+            for dialect in DIALECTS {
                 let mut play = Play::new(&chain(&targets));
                 let members = match what {
                     "images" => with_image(dialect),
@@ -202,7 +192,7 @@ fn a_target_that_could_is_worth_its_own_failure() {
         Dialect::OpenAiChat,
         with_image(Dialect::OpenAiChat),
     );
-    assert_eq!(play.reply(&super::play::error(401)), SECOND);
+    assert_eq!(play.reply(&error(401)), SECOND);
     assert_eq!(play.answer(client).status(), 401);
 }
 

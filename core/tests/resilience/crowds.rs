@@ -1,17 +1,15 @@
 //! Crowds: callers with all kinds of terms, at targets with all kinds of limits, who ask, wait,
 //! share, leave and fail at random. Whatever happens, each gets one answer, and nothing is left.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tollgate_core::base::{Rng, Seed};
 use tollgate_core::record::Access;
 
 use super::fixtures::request;
-use super::play::{Play, dialect_at, error, snapshot, well};
-use super::support::talk;
+use super::play::{Play, dialect_at, error, well};
+use super::support::DIALECTS;
 use super::support::world::{Conn, End};
-use super::support::{DIALECTS, http};
 
 const CROWDED: &str = r#"
     [models]
@@ -65,16 +63,9 @@ fn ask(play: &mut Play, rng: &mut Rng) -> Conn {
     body["model"] = draw(rng, &["asked", "asked", "other"]).into();
     body["messages"][0]["content"] = draw(rng, &["a", "b"]).into();
     let caller = draw(rng, &["shares", "shares", "low", "three"]);
-    let key = format!("Bearer {caller}-0123456789abcdef");
-    let mut fields = vec![("authorization", key.as_str())];
-    if rng.chance(1, 8) {
-        fields.push(("x-tollgate-timeout", "3"));
-    }
-    let body = body.to_string();
-    let request = http::request(talk::path(dialect), &fields, body.as_bytes());
-    let client = play.world.client();
-    play.world.send(client, request);
-    client
+    let hasty = [("x-tollgate-timeout", "3")];
+    let fields = if rng.chance(1, 8) { &hasty[..] } else { &[] };
+    play.ask_as(caller, dialect, &body, fields)
 }
 
 /// An upstream that has something to answer does so, somehow.
@@ -86,7 +77,6 @@ fn reply(play: &mut Play, rng: &mut Rng, is_always_well: bool) {
     let at = usize::try_from(rng.below(pending.len() as u64)).unwrap();
     let (conn, port, request) = &pending[at];
     let is_stream = request.json()["stream"] == true;
-    play.count(*conn);
     let reply = match rng.below(10) {
         _ if is_always_well => well(dialect_at(*port), is_stream),
         0 => error(429).field("retry-after", "2"),
@@ -99,7 +89,7 @@ fn reply(play: &mut Play, rng: &mut Rng, is_always_well: bool) {
         }
         _ => well(dialect_at(*port), is_stream),
     };
-    play.world.send(*conn, reply.bytes(1 << 20));
+    play.reply_on(*conn, &reply);
 }
 
 /// Says how many requests waited, shared an answer, and were turned away.
@@ -117,7 +107,7 @@ fn run(seed: u64) -> [usize; 3] {
                 play.world
                     .hang_up(client, draw(&mut rng, &[End::Fin, End::Reset]));
             }
-            10 if rng.chance(1, 5) => play.world.reload(Arc::new(snapshot(CROWDED))),
+            10 if rng.chance(1, 5) => play.reload(CROWDED),
             _ => play.world.pass(Duration::from_millis(rng.below(2_000))),
         }
         let usage = play.world.usage();

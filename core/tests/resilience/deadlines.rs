@@ -4,19 +4,13 @@ use std::time::Duration;
 
 use tollgate_core::dialect::Dialect;
 
-use super::fixtures::request;
-use super::play::{CHAIN, FIRST, Play, SECOND, error};
+use super::fixtures::request_with;
+use super::play::{CHAIN, FIRST, Play, SECOND, alone, chain_of, error};
 use super::support::DIALECTS;
 use super::support::http;
-use super::support::talk;
 use super::support::world::Conn;
 
 const SECOND_OF_TIME: Duration = Duration::from_secs(1);
-
-/// The chain's first target alone.
-fn alone() -> String {
-    CHAIN.replace(", \"second/two\"", "")
-}
 
 /// A client asks with this field and these members of the body beside the usual ones.
 fn ask(
@@ -26,16 +20,9 @@ fn ask(
     field: Option<(&str, &str)>,
     members: &str,
 ) -> Conn {
-    let client = play.world.client();
-    let mut body = request(dialect, is_stream);
-    let members: serde_json::Value = serde_json::from_str(members).unwrap();
-    for (name, value) in members.as_object().unwrap() {
-        body[name] = value.clone();
-    }
-    let fields: Vec<(&str, &str)> = field.into_iter().collect();
-    let request = http::request(talk::path(dialect), &fields, body.to_string().as_bytes());
-    play.world.send(client, request);
-    client
+    let members = serde_json::from_str(members).unwrap();
+    let body = request_with(dialect, is_stream, &members);
+    play.ask_body(dialect, &body, field.as_slice())
 }
 
 fn answered(play: &Play, client: Conn) -> Option<u16> {
@@ -162,9 +149,7 @@ fn a_target_that_is_slow_as_a_rule_has_more_time() {
 #[test]
 fn a_target_may_have_times_of_its_own() {
     let table = "[{ target = \"first/one\", timers = { first_content = \"5s\" } }, \"second/two\"]";
-    let config = CHAIN.replace("[\"first/one\", \"second/two\"]", table);
-    assert_eq!(patience(&config, false, "{}"), 5);
+    assert_eq!(patience(&chain_of(table), false, "{}"), 5);
     let table = "{ target = [\"first/one\"], timers = { first_content = \"7s\" } }";
-    let config = CHAIN.replace("[\"first/one\", \"second/two\"]", table);
-    assert_eq!(patience(&config, false, "{}"), 7);
+    assert_eq!(patience(&chain_of(table), false, "{}"), 7);
 }

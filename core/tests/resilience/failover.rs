@@ -3,23 +3,20 @@
 
 use std::time::Duration;
 
+use serde_json::json;
 use tollgate_core::dialect::Dialect;
 use tollgate_core::ir::Class;
 
-use super::fixtures::{error_body, stream, whole};
-use super::play::{CHAIN, FIRST, Play, SECOND, dialect_at, error, well};
+use super::fixtures::{error_body, error_event, request_with, start, whole};
+use super::play::{CHAIN, FIRST, Play, SECOND, alone, chain_of, error, well, with_first};
 use super::support::DIALECTS;
 use super::support::http::Framing;
-use super::support::talk::{self, Reply};
-use super::support::world::{End, Reach};
+use super::support::talk::Reply;
+use super::support::world::{Conn, End, Reach};
 
 /// The client got the good answer, and the record tells who was asked in vain.
-fn is_rescued(play: Play, client: super::support::world::Conn, dialect: Dialect, failed: &[Class]) {
-    let answer = play.answer(client);
-    assert_eq!(answer.status(), 200, "{}", answer.text());
-    let said = talk::read(dialect, &answer, false);
-    assert!(said.is_complete);
-    assert_eq!(said.said().text, "well");
+fn is_rescued(play: Play, client: Conn, dialect: Dialect, failed: &[Class]) {
+    let answer = play.answered_well(dialect, client);
     let attempts = (failed.len() + 1).to_string();
     assert_eq!(answer.field("x-tollgate-attempts"), Some(attempts.as_str()));
     let records = play.world.finish();
@@ -51,7 +48,7 @@ fn fault_1_and_2_a_rate_limit_goes_to_the_next_target() {
 
 #[test]
 fn fault_1_alone_a_short_wait_is_waited_out() {
-    let alone = CHAIN.replace(", \"second/two\"", "");
+    let alone = alone();
     each(|dialect, is_stream| {
         let mut play = Play::new(&alone);
         let client = play.ask(dialect, is_stream);
@@ -103,10 +100,7 @@ fn fault_5_a_reset_before_the_head_is_tried_again() {
 
 #[test]
 fn fault_6_and_7_no_content_in_time_is_one_attempt_and_the_next_target() {
-    let quick = CHAIN.replace(
-        "key = \"key-1\"",
-        "key = \"key-1\"\ntimers.first_content = \"8s\"",
-    );
+    let quick = with_first(CHAIN, "timers.first_content = \"8s\"");
     each(|dialect, is_stream| {
         let mut play = Play::new(&quick);
         let client = play.ask(dialect, is_stream);
@@ -138,7 +132,7 @@ fn what_one_has_not_or_says_took_too_long_the_next_is_asked_at_once() {
 
 #[test]
 fn silence_within_a_whole_answer_goes_to_the_next_target() {
-    let quick = CHAIN.replace("key = \"key-1\"", "key = \"key-1\"\ntimers.idle = \"3s\"");
+    let quick = with_first(CHAIN, "timers.idle = \"3s\"");
     each(|dialect, is_stream| {
         let mut play = Play::new(&quick);
         let client = play.ask(dialect, is_stream);
@@ -155,8 +149,7 @@ fn silence_within_a_whole_answer_goes_to_the_next_target() {
 
 #[test]
 fn when_the_whole_time_is_over_nobody_else_is_asked() {
-    let times = "timers.total = \"5s\"\ntimers.total_stream = \"5s\"";
-    let quick = CHAIN.replace("key = \"key-1\"", &format!("key = \"key-1\"\n{times}"));
+    let quick = with_first(CHAIN, "timers = { total = \"5s\", total_stream = \"5s\" }");
     each(|dialect, is_stream| {
         let mut play = Play::new(&quick);
         let client = play.ask(dialect, is_stream);
@@ -215,9 +208,8 @@ fn answers_that_are_none_go_to_the_next_target() {
 #[test]
 fn an_error_inside_a_200_before_content_goes_to_the_next_target() {
     each(|dialect, is_stream| {
-        let event = super::fixtures::error_event(Dialect::Anthropic, "overloaded_error", "busy");
-        let start = super::fixtures::start();
-        for body in [event.clone(), start + &event] {
+        let event = error_event(Dialect::Anthropic, "overloaded_error", "busy");
+        for body in [event.clone(), start() + &event] {
             let mut play = Play::new(CHAIN);
             let client = play.ask(dialect, is_stream);
             assert_eq!(play.reply(&Reply::stream(body.clone())), FIRST);
@@ -231,27 +223,20 @@ fn an_error_inside_a_200_before_content_goes_to_the_next_target() {
 
 #[test]
 fn fault_12_an_overflow_goes_to_another_model_once_and_is_told_exactly() {
-    let overflow = error_body(
-        Dialect::Anthropic,
-        "invalid_request_error",
-        "prompt is too long: 205000 tokens > 200000 maximum",
-    );
+    let message = "prompt is too long: 205000 tokens > 200000 maximum";
+    let overflow = error_body(Dialect::Anthropic, "invalid_request_error", message);
     let overflow = Reply::json(400, overflow.to_string());
     let mut play = Play::new(CHAIN);
     let client = play.ask(Dialect::Anthropic, false);
     assert_eq!(play.reply(&overflow), FIRST);
     assert_eq!(play.reply_well(false), SECOND);
     is_rescued(play, client, Dialect::Anthropic, &[Class::ContextLength]);
-    let mut play = Play::new(&CHAIN.replace(", \"second/two\"", ""));
+    let mut play = Play::new(&alone());
     let client = play.ask(Dialect::Anthropic, false);
     play.reply(&overflow);
     let answer = play.answer(client);
     assert_eq!(answer.status(), 400);
-    assert!(
-        answer
-            .text()
-            .contains("prompt is too long: 205000 tokens > 200000 maximum")
-    );
+    assert!(answer.text().contains(message), "{}", answer.text());
     assert!(play.pending().is_empty());
 }
 
@@ -288,13 +273,12 @@ fn fault_16_the_answer_names_the_model_that_answered() {
     );
     let mut body = whole(Dialect::OpenAiChat, "well");
     body["model"] = "two-0613".into();
-    play.world
-        .send(conn, Reply::json(200, body.to_string()).bytes(1 << 20));
+    play.send(conn, &Reply::json(200, body.to_string()));
     let answer = play.answer(client);
     assert_eq!(answer.json()["model"], "two-0613");
     assert_eq!(answer.field("x-tollgate-target"), Some("second/two"));
     assert_eq!(answer.field("x-tollgate-attempts"), Some("2"));
-    let record = play.world.finish().remove(0);
+    let record = play.record();
     assert_eq!(record.answered_by.as_ref().unwrap().unescape(), "two-0613");
     assert_eq!(&*record.provider.unwrap(), "second");
     assert_eq!(&*record.attempts[0].provider, "first");
@@ -338,51 +322,35 @@ fn attempts_are_bounded_over_all_targets() {
     }
     assert!(play.pending().is_empty());
     assert_eq!(play.answer(client).status(), 500);
-    let record = play.world.finish().remove(0);
+    let record = play.record();
     assert_eq!(record.attempts.len(), 3);
 }
 
 #[test]
 fn a_target_that_cannot_be_told_what_is_asked_is_passed_over() {
     // Audio is something that Messages has no place for.
-    let body = serde_json::json!({"model": "asked", "messages": [{"role": "user", "content": [
+    let body = json!({"model": "asked", "messages": [{"role": "user", "content": [
         {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}}]}]});
-    let request =
-        super::support::http::request("/v1/chat/completions", &[], body.to_string().as_bytes());
     let mut play = Play::new(CHAIN);
-    let client = play.world.client();
-    play.world.send(client, request);
-    let (conn, port, asked) = play.asked();
+    let client = play.ask_body(Dialect::OpenAiChat, &body, &[]);
+    let (port, asked) = play.serve(false);
     assert_eq!(port, SECOND);
     assert_eq!(asked.json()["messages"], body["messages"]);
-    let reply = well(dialect_at(port), false);
-    play.world.send(conn, reply.bytes(1 << 20));
     is_rescued(play, client, Dialect::OpenAiChat, &[]);
 }
 
 #[test]
 fn a_conversation_keeps_its_target_within_a_step() {
-    let step = CHAIN.replace(
-        "[\"first/one\", \"second/two\"]",
-        "[[{ target = \"first/one\", weight = 3 }, \"second/two\"]]",
-    );
+    let step = chain_of("[[{ target = \"first/one\", weight = 3 }, \"second/two\"]]");
     let mut counts = [0, 0];
     for session in 0..200 {
         let mut ports = Vec::new();
         let mut play = Play::new(&step);
         for turn in 0..2 {
             let name = format!("session-{session}");
-            let body = super::fixtures::request(Dialect::OpenAiChat, false);
-            let mut body = body;
-            body["prompt_cache_key"] = name.into();
-            body["seed"] = turn.into();
-            let bytes = super::support::http::request(
-                "/v1/chat/completions",
-                &[],
-                body.to_string().as_bytes(),
-            );
-            let client = play.world.client();
-            play.world.send(client, bytes);
+            let members = json!({"prompt_cache_key": name, "seed": turn});
+            let body = request_with(Dialect::OpenAiChat, false, &members);
+            play.ask_body(Dialect::OpenAiChat, &body, &[]);
             ports.push(play.reply_well(false));
         }
         assert_eq!(ports[0], ports[1]);
@@ -393,10 +361,7 @@ fn a_conversation_keeps_its_target_within_a_step() {
     let mut play = Play::new(&step);
     let client = play.ask(Dialect::OpenAiChat, true);
     let own = play.reply(&error(429));
-    let other = play.pending()[0].1;
-    assert_ne!(own, other);
-    let reply = Reply::stream(stream(dialect_at(other), "well"));
-    play.reply(&reply);
+    assert_ne!(play.reply_well(true), own);
     is_rescued(play, client, Dialect::OpenAiChat, &[Class::RateLimit]);
 }
 
@@ -410,8 +375,7 @@ fn addresses_that_come_too_late_are_not_taken_for_those_of_the_next_target() {
         play.world.resolves = false;
         let client = play.ask(Dialect::OpenAiChat, false);
         if is_reloaded {
-            play.world
-                .reload(std::sync::Arc::new(super::play::snapshot(&named)));
+            play.reload(&named);
             // The lookup of the old config.
             play.world.resolve(FIRST);
         }

@@ -4,19 +4,13 @@ use std::time::Duration;
 
 use tollgate_core::dialect::Dialect;
 
-use super::play::{FIRST, Play, SECOND, error, well};
+use super::play::{CHAIN, FIRST, Play, SECOND, TWO_KEYS, error, well};
 use super::support::talk::Reply;
 
-/// One provider with the keys `key-1` and `key-2`.
-const TWO_KEYS: &str = r#"
-    [models]
-    asked = "first/one"
-
-    [providers.first]
-    dialect = "openai-chat"
-    base_url = "http://127.0.0.1:9002/v1"
-    key = ["key-1", "key-2"]
-"#;
+/// Only one key.
+fn one_key() -> String {
+    TWO_KEYS.replace(", \"key-2\"", "")
+}
 
 /// As OpenAI writes it.
 fn requests_left(reply: Reply, left: &str, of: &str, reset: &str) -> Reply {
@@ -25,34 +19,27 @@ fn requests_left(reply: Reply, left: &str, of: &str, reset: &str) -> Reply {
     reply.field("x-ratelimit-reset-requests", reset)
 }
 
-/// The key of the request that is pending; it is answered.
-fn key_of(play: &mut Play, reply: &Reply) -> String {
-    let (conn, _, request) = play.asked();
-    play.world.send(conn, reply.bytes(1 << 20));
-    request.field("authorization").unwrap().to_owned()
-}
-
 #[test]
 fn a_key_with_nothing_left_rests_before_it_meets_its_limit() {
     for is_stream in [false, true] {
         let mut play = Play::new(TWO_KEYS);
         let good = || well(Dialect::OpenAiChat, is_stream);
         let client = play.ask(Dialect::OpenAiChat, is_stream);
-        let own = key_of(&mut play, &requests_left(good(), "1", "3", "40s"));
+        let own = play.reply_to_key(&requests_left(good(), "1", "3", "40s"));
         assert_eq!(play.answer(client).status(), 200);
         let client = play.ask(Dialect::OpenAiChat, is_stream);
         let last = requests_left(good(), "0", "3", "60s");
-        assert_eq!(key_of(&mut play, &last), own, "one is left");
+        assert_eq!(play.reply_to_key(&last), own, "one is left");
         assert_eq!(play.answer(client).status(), 200);
         // Full after 60 s, so that there is one more after 20 s.
         play.world.pass(Duration::from_millis(19_990));
         let client = play.ask(Dialect::OpenAiChat, is_stream);
-        let other = key_of(&mut play, &good());
+        let other = play.reply_to_key(&good());
         assert_ne!(other, own);
         assert_eq!(play.answer(client).status(), 200);
         play.world.pass(Duration::from_millis(20));
         play.ask(Dialect::OpenAiChat, is_stream);
-        assert_eq!(key_of(&mut play, &good()), own);
+        assert_eq!(play.reply_to_key(&good()), own);
         let records = play.world.finish();
         assert!(records.iter().all(|it| it.attempts.len() == 1));
     }
@@ -60,23 +47,22 @@ fn a_key_with_nothing_left_rests_before_it_meets_its_limit() {
 
 #[test]
 fn requests_wait_for_the_only_key_or_are_told_when_it_is_free() {
-    let one = TWO_KEYS.replace("[\"key-1\", \"key-2\"]", "\"key-1\"");
     let good = || well(Dialect::OpenAiChat, false);
-    let mut play = Play::new(&one);
+    let mut play = Play::new(&one_key());
     play.ask(Dialect::OpenAiChat, false);
-    key_of(&mut play, &requests_left(good(), "0", "20", "60s"));
+    play.reply_to_key(&requests_left(good(), "0", "20", "60s"));
     let client = play.ask(Dialect::OpenAiChat, false);
     assert!(play.pending().is_empty());
     play.world.pass(Duration::from_millis(2_999));
     assert!(play.pending().is_empty());
     play.world.pass(Duration::from_millis(2));
-    key_of(&mut play, &good());
+    play.reply_to_key(&good());
     assert_eq!(play.answer(client).status(), 200);
     // Together's spelling: the window ends in so many seconds.
     play.ask(Dialect::OpenAiChat, false);
     let reply = good().field("x-ratelimit-remaining", "0");
     let reply = reply.field("x-ratelimit-limit", "2");
-    key_of(&mut play, &reply.field("x-ratelimit-reset", "45"));
+    play.reply_to_key(&reply.field("x-ratelimit-reset", "45"));
     let client = play.ask(Dialect::OpenAiChat, false);
     assert!(play.pending().is_empty());
     let answer = play.answer(client);
@@ -87,11 +73,11 @@ fn requests_wait_for_the_only_key_or_are_told_when_it_is_free() {
 #[test]
 fn a_429_that_does_not_say_when_holds_until_the_reset_of_what_is_exhausted() {
     for asks in [Dialect::OpenAiChat, Dialect::Anthropic] {
-        let mut play = Play::new(&TWO_KEYS.replace(", \"key-2\"", ""));
+        let mut play = Play::new(&one_key());
         let client = play.ask(asks, false);
         let reply = requests_left(error(429), "12", "500", "8ms");
         let reply = reply.field("x-ratelimit-remaining-tokens", "0");
-        key_of(&mut play, &reply.field("x-ratelimit-reset-tokens", "32.5s"));
+        play.reply_to_key(&reply.field("x-ratelimit-reset-tokens", "32.5s"));
         let answer = play.answer(client);
         assert_eq!(answer.status(), 429);
         assert_eq!(answer.field("retry-after"), Some("33"));
@@ -105,20 +91,20 @@ fn a_429_that_does_not_say_when_holds_until_the_reset_of_what_is_exhausted() {
         play.world.pass(Duration::from_millis(2_490));
         assert!(play.pending().is_empty());
         play.world.pass(Duration::from_millis(20));
-        key_of(&mut play, &well(Dialect::OpenAiChat, false));
+        play.reply_to_key(&well(Dialect::OpenAiChat, false));
         assert_eq!(play.answer(client).status(), 200);
     }
 }
 
 #[test]
 fn what_is_asked_for_counts_more_than_resets() {
-    let mut play = Play::new(&TWO_KEYS.replace(", \"key-2\"", ""));
+    let mut play = Play::new(&one_key());
     let client = play.ask(Dialect::OpenAiChat, false);
     let reply = requests_left(error(429), "0", "500", "60s");
-    key_of(&mut play, &reply.field("retry-after", "2"));
+    play.reply_to_key(&reply.field("retry-after", "2"));
     assert!(play.pending().is_empty());
     play.world.pass(Duration::from_millis(2_010));
-    key_of(&mut play, &well(Dialect::OpenAiChat, false));
+    play.reply_to_key(&well(Dialect::OpenAiChat, false));
     assert_eq!(play.answer(client).status(), 200);
 }
 
@@ -132,26 +118,23 @@ fn a_reset_never_shortens_a_cool_down() {
     let [(one, ..), (other, ..)] = &pending[..] else {
         panic!("{pending:?}");
     };
-    play.count(*one);
-    play.count(*other);
-    play.world
-        .send(*one, error(429).field("retry-after", "30").bytes(1 << 20));
+    play.reply_on(*one, &error(429).field("retry-after", "30"));
     let late = requests_left(well(Dialect::OpenAiChat, false), "0", "60", "60s");
-    play.world.send(*other, late.bytes(1 << 20));
+    play.reply_on(*other, &late);
     // The first goes on with the other key.
-    let spare = key_of(&mut play, &well(Dialect::OpenAiChat, false));
+    let spare = play.reply_to_key(&well(Dialect::OpenAiChat, false));
     for client in both {
         assert_eq!(play.answer(client).status(), 200);
     }
     play.world.pass(Duration::from_secs(29));
     play.ask(Dialect::OpenAiChat, false);
-    assert_eq!(key_of(&mut play, &well(Dialect::OpenAiChat, false)), spare);
+    assert_eq!(play.reply_to_key(&well(Dialect::OpenAiChat, false)), spare);
 }
 
 #[test]
 fn dates_of_resets_are_read_by_the_wall_clock() {
     // The wall clock of these tests begins at 2026-11-22T12:00:00Z.
-    let mut play = Play::new(super::play::CHAIN);
+    let mut play = Play::new(CHAIN);
     let client = play.ask(Dialect::Anthropic, false);
     let reply = error(429)
         .field("anthropic-ratelimit-input-tokens-limit", "80000")
@@ -172,7 +155,7 @@ fn dates_of_resets_are_read_by_the_wall_clock() {
 
 #[test]
 fn nonsense_is_no_limit() {
-    let mut play = Play::new(&TWO_KEYS.replace(", \"key-2\"", ""));
+    let mut play = Play::new(&one_key());
     for (limit, remaining, reset) in [
         ("0", "0", "60s"),
         ("-1", "-1", "60s"),
@@ -184,7 +167,7 @@ fn nonsense_is_no_limit() {
     ] {
         let client = play.ask(Dialect::OpenAiChat, false);
         let good = well(Dialect::OpenAiChat, false);
-        key_of(&mut play, &requests_left(good, remaining, limit, reset));
+        play.reply_to_key(&requests_left(good, remaining, limit, reset));
         assert_eq!(play.answer(client).status(), 200, "{limit} {reset}");
     }
 }

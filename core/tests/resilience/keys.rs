@@ -5,31 +5,13 @@ use std::time::Duration;
 use tollgate_core::dialect::Dialect;
 use tollgate_core::ir::Class;
 
-use super::play::{Play, error, well};
-use super::support::talk::Reply;
-
-/// One provider with the keys `key-1` and `key-2`.
-const TWO_KEYS: &str = r#"
-    [models]
-    asked = "first/one"
-
-    [providers.first]
-    dialect = "openai-chat"
-    base_url = "http://127.0.0.1:9002/v1"
-    key = ["key-1", "key-2"]
-"#;
+use super::fixtures::{request, whole};
+use super::play::{HEAD, Play, TWO_KEYS, error, well};
+use super::support::world::End;
 
 /// Only one key.
 fn one_key(more: &str) -> String {
     TWO_KEYS.replace("[\"key-1\", \"key-2\"]", &format!("\"key-1\"\n{more}"))
-}
-
-/// The key that the pending request came with; it is answered.
-fn key_of(play: &mut Play, reply: &Reply) -> String {
-    let (conn, _, request) = play.asked();
-    play.world.send(conn, reply.bytes(1 << 20));
-    let key = request.field("authorization").unwrap();
-    key.strip_prefix("Bearer ").unwrap().to_owned()
 }
 
 #[test]
@@ -37,26 +19,26 @@ fn a_session_keeps_its_key_until_that_fails() {
     let mut play = Play::new(TWO_KEYS);
     let good = well(Dialect::OpenAiChat, false);
     let first = play.ask(Dialect::OpenAiChat, false);
-    let own = key_of(&mut play, &good);
+    let own = play.reply_to_key(&good);
     play.answer(first);
     play.ask(Dialect::OpenAiChat, false);
-    assert_eq!(key_of(&mut play, &good), own);
+    assert_eq!(play.reply_to_key(&good), own);
     // It meets its limit: the same request goes out with the other key, at once.
     let client = play.ask(Dialect::OpenAiChat, false);
     assert_eq!(
-        key_of(&mut play, &error(429).field("retry-after", "30")),
+        play.reply_to_key(&error(429).field("retry-after", "30")),
         own
     );
-    let other = key_of(&mut play, &good);
+    let other = play.reply_to_key(&good);
     assert_ne!(other, own);
     assert_eq!(play.answer(client).status(), 200);
     // It is left alone until its time is over, then it is its session's again.
     play.world.pass(Duration::from_secs(29));
     play.ask(Dialect::OpenAiChat, false);
-    assert_eq!(key_of(&mut play, &good), other);
+    assert_eq!(play.reply_to_key(&good), other);
     play.world.pass(Duration::from_secs(2));
     play.ask(Dialect::OpenAiChat, false);
-    assert_eq!(key_of(&mut play, &good), own);
+    assert_eq!(play.reply_to_key(&good), own);
     let records = play.world.finish();
     let keys: Vec<_> = records[2]
         .attempts
@@ -72,8 +54,8 @@ fn a_refused_key_is_out_and_when_all_are_the_refusal_is_told() {
     for status in [401, 402, 403] {
         let mut play = Play::new(TWO_KEYS);
         let client = play.ask(Dialect::OpenAiChat, false);
-        let first = key_of(&mut play, &error(status));
-        let second = key_of(&mut play, &error(status));
+        let first = play.reply_to_key(&error(status));
+        let second = play.reply_to_key(&error(status));
         assert_ne!(first, second);
         assert_eq!(play.answer(client).status(), status);
         // Nobody is asked any more.
@@ -83,7 +65,7 @@ fn a_refused_key_is_out_and_when_all_are_the_refusal_is_told() {
         // After a while one request finds out.
         play.world.pass(Duration::from_secs(601));
         let client = play.ask(Dialect::OpenAiChat, false);
-        assert_eq!(key_of(&mut play, &well(Dialect::OpenAiChat, false)), first);
+        assert_eq!(play.reply_to_key(&well(Dialect::OpenAiChat, false)), first);
         assert_eq!(play.answer(client).status(), 200);
     }
 }
@@ -92,7 +74,7 @@ fn a_refused_key_is_out_and_when_all_are_the_refusal_is_told() {
 fn a_thousand_requests_on_a_cooling_key_are_no_call_and_then_one() {
     let mut play = Play::new(&one_key(""));
     play.ask(Dialect::OpenAiChat, false);
-    key_of(&mut play, &error(429).field("retry-after", "5"));
+    play.reply_to_key(&error(429).field("retry-after", "5"));
     let clients: Vec<_> = (0..1_000)
         .map(|_| play.ask(Dialect::OpenAiChat, false))
         .collect();
@@ -100,13 +82,10 @@ fn a_thousand_requests_on_a_cooling_key_are_no_call_and_then_one() {
     assert!(play.pending().is_empty());
     play.world.pass(Duration::from_millis(2));
     assert_eq!(play.pending().len(), 1, "one finds out");
-    let (conn, ..) = play.asked();
-    let good = well(Dialect::OpenAiChat, false);
-    play.world.send(conn, good.bytes(1 << 20));
+    play.reply_well(false);
     // Now all go.
-    while let Some((conn, ..)) = play.pending().first().cloned() {
-        play.count(conn);
-        play.world.send(conn, good.bytes(1 << 20));
+    while !play.pending().is_empty() {
+        play.reply_well_to_all(false);
     }
     for client in clients {
         assert_eq!(play.answer(client).status(), 200);
@@ -118,7 +97,7 @@ fn a_thousand_requests_on_a_cooling_key_are_no_call_and_then_one() {
 fn a_long_cool_down_is_told_at_once_with_its_time() {
     let mut play = Play::new(&one_key(""));
     let client = play.ask(Dialect::Anthropic, false);
-    key_of(&mut play, &error(429).field("retry-after", "60"));
+    play.reply_to_key(&error(429).field("retry-after", "60"));
     let answer = play.answer(client);
     assert_eq!(answer.status(), 429);
     assert_eq!(answer.field("retry-after"), Some("60"));
@@ -136,20 +115,20 @@ fn a_key_of_which_nothing_is_said_cools_longer_each_time() {
     for seconds in [1, 2, 4, 5, 5] {
         // How long is only guessed: whoever met the limit is told at once.
         let client = play.ask(Dialect::OpenAiChat, false);
-        key_of(&mut play, &error(429));
+        play.reply_to_key(&error(429));
         assert_eq!(play.answer(client).status(), 429);
         // Whoever comes later waits.
         let later = play.ask(Dialect::OpenAiChat, false);
         play.world.pass(Duration::from_millis(seconds * 1_000 - 1));
         assert!(play.pending().is_empty(), "{seconds}");
-        play.world.hang_up(later, super::support::world::End::Fin);
+        play.world.hang_up(later, End::Fin);
         play.world.pass(Duration::from_millis(2));
     }
     play.ask(Dialect::OpenAiChat, false);
-    key_of(&mut play, &well(Dialect::OpenAiChat, false));
+    play.reply_to_key(&well(Dialect::OpenAiChat, false));
     // It was accepted: the time begins anew.
     play.ask(Dialect::OpenAiChat, false);
-    key_of(&mut play, &error(429));
+    play.reply_to_key(&error(429));
     play.ask(Dialect::OpenAiChat, false);
     play.world.pass(Duration::from_millis(1_001));
     assert_eq!(play.pending().len(), 1);
@@ -161,7 +140,7 @@ fn requests_per_minute_are_kept_to() {
     let good = well(Dialect::OpenAiChat, false);
     for _ in 0..3 {
         play.ask(Dialect::OpenAiChat, false);
-        key_of(&mut play, &good);
+        play.reply_to_key(&good);
     }
     let client = play.ask(Dialect::OpenAiChat, false);
     assert!(play.pending().is_empty());
@@ -173,15 +152,15 @@ fn requests_per_minute_are_kept_to() {
     let client = play.ask(Dialect::OpenAiChat, false);
     assert!(play.pending().is_empty());
     play.world.pass(Duration::from_secs(8));
-    key_of(&mut play, &good);
+    play.reply_to_key(&good);
     assert_eq!(play.answer(client).status(), 200);
 }
 
 #[test]
 fn tokens_per_minute_are_kept_to() {
     let good = well(Dialect::OpenAiChat, false);
-    let body = super::fixtures::request(Dialect::OpenAiChat, false).to_string();
-    let used = super::fixtures::whole(Dialect::OpenAiChat, "well")["usage"]["total_tokens"]
+    let body = request(Dialect::OpenAiChat, false).to_string();
+    let used = whole(Dialect::OpenAiChat, "well")["usage"]["total_tokens"]
         .as_u64()
         .unwrap();
     let expected = (body.len() / 4) as u64;
@@ -191,7 +170,7 @@ fn tokens_per_minute_are_kept_to() {
         let mut play = Play::new(&one_key(&limit));
         for _ in 0..=(tokens - expected) / used {
             let client = play.ask(Dialect::OpenAiChat, false);
-            key_of(&mut play, &good);
+            play.reply_to_key(&good);
             assert_eq!(play.answer(client).status(), 200);
         }
         let client = play.ask(Dialect::OpenAiChat, false);
@@ -199,7 +178,7 @@ fn tokens_per_minute_are_kept_to() {
         assert_eq!(play.answer(client).status(), 429);
         play.world.pass(Duration::from_secs(65));
         let client = play.ask(Dialect::OpenAiChat, false);
-        key_of(&mut play, &good);
+        play.reply_to_key(&good);
         assert_eq!(play.answer(client).status(), 200);
     }
 }
@@ -214,8 +193,7 @@ fn requests_at_the_same_time_wait_their_turn() {
     for left in [2, 2, 2, 1] {
         let pending = play.pending();
         assert_eq!(pending.len(), left);
-        play.count(pending[0].0);
-        play.world.send(pending[0].0, good.bytes(1 << 20));
+        play.reply_on(pending[0].0, &good);
     }
     for client in &clients {
         assert_eq!(play.answer(*client).status(), 200);
@@ -226,13 +204,12 @@ fn requests_at_the_same_time_wait_their_turn() {
         .collect();
     let vain = play.ask(Dialect::OpenAiChat, false);
     let gone = play.ask(Dialect::OpenAiChat, false);
-    play.world.hang_up(gone, super::support::world::End::Fin);
+    play.world.hang_up(gone, End::Fin);
     play.world.pass(Duration::from_secs(10));
     assert_eq!(play.answer(vain).status(), 429);
     for _ in held {
         let pending = play.pending();
-        play.count(pending[0].0);
-        play.world.send(pending[0].0, good.bytes(1 << 20));
+        play.reply_on(pending[0].0, &good);
     }
     assert!(play.pending().is_empty());
     let usage = play.world.usage();
@@ -244,9 +221,8 @@ fn requests_at_the_same_time_wait_their_turn() {
 fn a_reload_keeps_what_is_known_of_keys() {
     let mut play = Play::new(&one_key(""));
     play.ask(Dialect::OpenAiChat, false);
-    key_of(&mut play, &error(429).field("retry-after", "60"));
-    let again = super::play::snapshot(&one_key("timers.idle = \"1m\""));
-    play.world.reload(std::sync::Arc::new(again));
+    play.reply_to_key(&error(429).field("retry-after", "60"));
+    play.reload(&one_key("timers.idle = \"1m\""));
     let client = play.ask(Dialect::OpenAiChat, false);
     assert!(play.pending().is_empty());
     assert_eq!(play.answer(client).status(), 429);
@@ -261,14 +237,14 @@ fn a_request_whose_key_cools_while_it_connects_goes_out_with_another() {
     // The address is too old for a second connection.
     play.world.pass(Duration::from_secs(61));
     let client = play.ask(Dialect::OpenAiChat, false);
-    let own = key_of(&mut play, &error(429).field("retry-after", "30"));
+    let own = play.reply_to_key(&error(429).field("retry-after", "30"));
     play.world.resolve(9002);
     // Both the repetition and the request that was to have the same key.
     let good = well(Dialect::OpenAiChat, false);
     for (conn, _, request) in play.pending() {
         let other = request.field("authorization").unwrap();
         assert_ne!(other, format!("Bearer {own}"), "the key cools");
-        play.world.send(conn, good.bytes(1 << 20));
+        play.send(conn, &good);
     }
     let answer = play.answer(client);
     assert_eq!(answer.status(), 200);
@@ -285,14 +261,13 @@ fn a_key_that_cools_no_longer_is_used_while_another_one_is_busy() {
     let client = play.ask(Dialect::OpenAiChat, false);
     let (conn, _, request) = play.asked();
     assert_ne!(request.field("authorization"), held.field("authorization"));
-    let limited = error(429).field("retry-after", "2");
-    play.world.send(conn, limited.bytes(1 << 20));
+    play.send(conn, &error(429).field("retry-after", "2"));
     let later = play.ask(Dialect::OpenAiChat, false);
     assert!(play.pending().is_empty());
     play.world.pass(Duration::from_secs(2));
     let good = well(Dialect::OpenAiChat, false);
     for client in [client, later] {
-        let cooled = key_of(&mut play, &good);
+        let cooled = play.reply_to_key(&good);
         assert_eq!(
             request.field("authorization"),
             Some(&*format!("Bearer {cooled}"))
@@ -307,10 +282,9 @@ fn a_limit_met_under_an_earlier_config_sends_nobody_to_the_same_key_at_once() {
     for status in [429, 401] {
         let mut play = Play::new(TWO_KEYS);
         let client = play.ask(Dialect::OpenAiChat, false);
-        play.world
-            .reload(std::sync::Arc::new(super::play::snapshot(TWO_KEYS)));
+        play.reload(TWO_KEYS);
         let limited = error(status).field("retry-after", "30");
-        let own = key_of(&mut play, &limited);
+        let own = play.reply_to_key(&limited);
         for (_, _, request) in play.pending() {
             let other = request.field("authorization").unwrap();
             assert_ne!(other, format!("Bearer {own}"), "the key cools");
@@ -321,13 +295,12 @@ fn a_limit_met_under_an_earlier_config_sends_nobody_to_the_same_key_at_once() {
 
 #[test]
 fn a_probe_that_was_answered_holds_up_nobody_however_long_its_answer_is() {
-    let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
     // It is asked again in the same moment.
     let mut play = Play::new(&one_key(""));
     play.ask(Dialect::OpenAiChat, true);
-    key_of(&mut play, &error(429).field("retry-after", "0"));
+    play.reply_to_key(&error(429).field("retry-after", "0"));
     let (conn, ..) = play.asked();
-    play.world.send(conn, head);
+    play.world.send(conn, HEAD);
     play.ask(Dialect::OpenAiChat, true);
     play.ask(Dialect::OpenAiChat, true);
     assert_eq!(play.pending().len(), 2);

@@ -3,15 +3,13 @@
 use tollgate_core::ir::Class;
 use tollgate_core::record::Outcome;
 
-use super::play::{CHAIN, FIRST, Play, SECOND, error};
+use super::play::{FIRST, Play, SECOND, chain_of, error};
 use super::support::DIALECTS;
 use super::support::talk;
 
 /// The chain of two targets, with a message for the worst case.
 fn with_message() -> String {
-    let table =
-        "asked = { target = [\"first/one\", \"second/two\"], message = \"We are \\\"out\\\".\" }";
-    CHAIN.replace("asked = [\"first/one\", \"second/two\"]", table)
+    chain_of("{ target = [\"first/one\", \"second/two\"], message = \"We are \\\"out\\\".\" }")
 }
 
 #[test]
@@ -35,7 +33,7 @@ fn a_message_is_told_as_a_models_answer_and_recorded_as_the_failure_it_is() {
             assert_eq!(field("x-tollgate-attempts").as_deref(), Some("4"));
             let said = talk::read(dialect, &answer, !is_stream);
             assert_eq!(said.said().text, "We are \"out\".");
-            let record = play.world.finish().remove(0);
+            let record = play.record();
             assert_eq!(record.attempts.len(), 4);
             let Outcome::Failed { class, .. } = record.outcome else {
                 panic!("{:?}", record.outcome);

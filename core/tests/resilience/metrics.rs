@@ -1,27 +1,19 @@
 //! `GET /metrics` says how keys and targets are, what is under way, and what was counted.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tollgate_core::config::Key;
 use tollgate_core::dialect::Dialect;
 
-use super::fixtures::{ending, frame, piece};
-use super::hedging;
-use super::play::{CHAIN, FIRST, Play, SECOND, dialect_at, error, snapshot};
-use super::support::http::{self, Message};
-use super::support::world::Conn;
-
-fn page(play: &mut Play, method: &str, fields: &[(&str, &str)]) -> Message {
-    let client = play.world.client();
-    let request = String::from_utf8(http::request("/metrics", fields, b"")).unwrap();
-    play.world.send(client, request.replace("POST", method));
-    play.answer(client)
-}
+use super::fixtures::{ending, whole};
+use super::play::{CHAIN, FIRST, Play, SECOND, alone, chain_of, dialect_at, error, with_first};
+use super::support::http;
+use super::support::talk::Reply;
+use super::support::world::{Conn, End};
 
 /// The samples, each by its name and labels without those that are always there.
 fn samples(play: &mut Play) -> Vec<(String, f64)> {
-    let answer = page(play, "GET", &[]);
+    let answer = play.page("GET", "/metrics");
     assert_eq!(answer.status(), 200);
     let mut families: Vec<String> = Vec::new();
     let mut samples: Vec<(String, f64)> = Vec::new();
@@ -64,8 +56,8 @@ fn is_about(value: f64, seconds: f64) -> bool {
 
 #[test]
 fn each_key_is_told_with_why_it_is_out_and_how_long() {
-    let config = CHAIN.replace("\"key-1\"", "[\"key-1\", \"key-2\", \"key-3\"]");
-    let mut play = Play::new(&config.replace(", \"second/two\"", ""));
+    let config = alone().replace("\"key-1\"", "[\"key-1\", \"key-2\", \"key-3\"]");
+    let mut play = Play::new(&config);
     play.ask(Dialect::Anthropic, false);
     for (reply, why, seconds) in [
         (error(402), "billing", 600.0),
@@ -76,7 +68,7 @@ fn each_key_is_told_with_why_it_is_out_and_how_long() {
         let labels = format!("provider=\"first\",key=\"{key}\"");
         assert_eq!(value(&mut play, &format!("key_out {labels}")), 0.0);
         assert_eq!(value(&mut play, &format!("key_in_flight {labels}")), 1.0);
-        play.world.send(conn, reply.bytes(1 << 20));
+        play.send(conn, &reply);
         assert_eq!(value(&mut play, &format!("key_out {labels}")), 1.0);
         assert_eq!(value(&mut play, &format!("key_in_flight {labels}")), 0.0);
         let left = value(
@@ -90,7 +82,7 @@ fn each_key_is_told_with_why_it_is_out_and_how_long() {
         assert_eq!(value(&mut play, &name), 1.0, "{state}");
     }
     // No more than its name is told of a key.
-    let text = page(&mut play, "GET", &[]).text().to_owned();
+    let text = play.page("GET", "/metrics").text().to_owned();
     assert!(!text.contains("key-1") && !text.contains("key-2"), "{text}");
     let class = "attempts_total provider=\"first\",model=\"one\",ending=\"failed\",class";
     assert_eq!(value(&mut play, &format!("{class}=\"billing\"")), 1.0);
@@ -149,8 +141,7 @@ fn each_target_is_told_with_its_breaker_and_its_pace() {
 
 #[test]
 fn what_is_held_and_who_waits_is_told() {
-    let config = CHAIN.replace(", \"second/two\"", "");
-    let mut play = Play::new(&config.replace("\"key-1\"", "\"key-1\"\nconcurrent = 1"));
+    let mut play = Play::new(&with_first(&alone(), "concurrent = 1"));
     // The one who asks for the page is counted, too.
     let held = |play: &mut Play| {
         ["clients", "exchanges", "upstreams", "waiting"].map(|name| value(play, name))
@@ -164,8 +155,7 @@ fn what_is_held_and_who_waits_is_told() {
     assert!(more(0) >= 2.0);
     assert!(value(&mut play, "bodies_bytes") > 100.0);
     assert!(value(&mut play, "buffered_bytes") > 0.0);
-    play.world
-        .hang_up(client, super::support::world::End::Reset);
+    play.world.hang_up(client, End::Reset);
     assert_eq!(value(&mut play, "waiting"), 0.0);
     assert_eq!(
         value(&mut play, "requests_total outcome=\"client_gone\""),
@@ -178,7 +168,7 @@ fn what_is_held_and_who_waits_is_told() {
 
 #[test]
 fn failures_and_repetitions_are_counted_by_class_and_blame() {
-    let mut play = Play::new(&CHAIN.replace(", \"second/two\"", ""));
+    let mut play = Play::new(&alone());
     play.ask(Dialect::Anthropic, false);
     play.reply(&error(500));
     play.back_off();
@@ -222,12 +212,8 @@ fn failures_and_repetitions_are_counted_by_class_and_blame() {
     };
     assert_eq!(requests(&mut play), 2.0);
     // A reload goes on counting what stays, and forgets what goes.
-    let config = CHAIN.replace("first/one\", \"second/two", "second/two");
-    let config = config
-        .split("[providers.first]")
-        .collect::<Vec<_>>()
-        .join("[providers.third]");
-    play.world.reload(Arc::new(snapshot(&config)));
+    let config = chain_of("[\"second/two\"]").replace("[providers.first]", "[providers.third]");
+    play.reload(&config);
     assert!(!has(&mut play, "repetitions_total provider=\"first\""));
     assert_eq!(
         value(&mut play, "repetitions_total provider=\"third\""),
@@ -238,7 +224,7 @@ fn failures_and_repetitions_are_counted_by_class_and_blame() {
 
 #[test]
 fn hedges_are_counted_and_the_pace_is_known_then() {
-    let mut play = hedging::known(100);
+    let mut play = Play::hedging(100, "");
     for (quantile, seconds) in [("0.5", 1.0), ("0.95", 1.0)] {
         let name = format!(
             "first_content_seconds provider=\"first\",\
@@ -247,7 +233,7 @@ fn hedges_are_counted_and_the_pace_is_known_then() {
         let pace = value(&mut play, &name);
         assert!((seconds..seconds * 1.13).contains(&pace), "{pace}");
     }
-    let (_, _, second) = hedging::race(&mut play, Dialect::Anthropic);
+    let (_, _, second) = play.race(Dialect::Anthropic);
     assert_eq!(value(&mut play, "hedges_total"), 1.0);
     assert_eq!(value(&mut play, "hedges_won_total"), 0.0);
     stream(&mut play, second, SECOND);
@@ -262,12 +248,9 @@ fn continuations_and_broken_events_are_counted() {
                     [providers.second.traits]\nprefill = true\n";
     let mut play = Play::new(&format!("{CHAIN}\n{settings}"));
     play.ask(Dialect::Anthropic, true);
-    let (conn, port, _) = play.asked();
-    let head = hedging::HEAD;
-    let begun = frame(dialect_at(port)) + &piece(dialect_at(port), "one ");
-    play.world
-        .send(conn, format!("{head}{begun}data: {{broken\n\n"));
-    play.world.hang_up(conn, super::support::world::End::Fin);
+    let (conn, _) = play.begins(FIRST, &["one "]);
+    play.world.send(conn, "data: {broken\n\n");
+    play.world.hang_up(conn, End::Fin);
     assert_eq!(value(&mut play, "continuations_total"), 0.0);
     play.back_off();
     let (conn, port, _) = play.asked();
@@ -279,9 +262,8 @@ fn continuations_and_broken_events_are_counted() {
 
 /// A whole stream comes.
 fn stream(play: &mut Play, conn: Conn, port: u16) {
-    let dialect = dialect_at(port);
-    let events = frame(dialect) + &piece(dialect, "well") + &ending(dialect);
-    play.world.send(conn, format!("{}{events}", hedging::HEAD));
+    play.begin(conn, port, &["well"]);
+    play.world.send(conn, ending(dialect_at(port)));
 }
 
 #[test]
@@ -296,7 +278,7 @@ fn requests_that_share_an_answer_are_counted() {
     assert_eq!(value(&mut play, "coalesced_total"), 2.0);
     assert_eq!(value(&mut play, "requests_total outcome=\"complete\""), 3.0);
     // Like `/ready`, the page needs no key.
-    assert_eq!(page(&mut play, "GET", &[]).status(), 200);
+    assert_eq!(play.page("GET", "/metrics").status(), 200);
     // A caller without one is a request that failed.
     play.ask(Dialect::Anthropic, false);
     let refused = "requests_total outcome=\"failed\",class=\"authentication\",blame=\"client\"";
@@ -306,18 +288,18 @@ fn requests_that_share_an_answer_are_counted() {
 #[test]
 fn the_page_is_of_its_type_takes_get_and_head_and_is_there_to_the_end() {
     let mut play = Play::new(CHAIN);
-    let get = page(&mut play, "GET", &[]);
+    let get = play.page("GET", "/metrics");
     let kind = "text/plain; version=0.0.4; charset=utf-8";
     assert_eq!(get.field("content-type"), Some(kind));
     let client = play.world.client();
     play.world
         .send(client, "HEAD /metrics HTTP/1.1\r\nhost: g\r\n\r\n");
-    let head = String::from_utf8(play.world.written(client).to_vec()).unwrap();
+    let head = play.text(client);
     assert!(
         head.starts_with("HTTP/1.1 200 ") && head.contains(kind),
         "{head}"
     );
-    let post = page(&mut play, "POST", &[]);
+    let post = play.page("POST", "/metrics");
     assert_eq!(
         (post.status(), post.field("allow")),
         (405, Some("GET, HEAD"))
@@ -342,7 +324,7 @@ fn names_are_written_so_that_they_can_be_read() {
         .replace("asked =", "'a\"\\s' =")
         .replace("first/one", "first");
     let mut play = Play::new(&config);
-    let text = page(&mut play, "GET", &[]).text().to_owned();
+    let text = play.page("GET", "/metrics").text().to_owned();
     assert!(text.contains(r#"route="a\"\\s","#), "{text}");
 }
 
@@ -356,11 +338,11 @@ fn models_that_the_config_does_not_name_are_counted_together_and_any_number_is_b
     let count = u64::MAX.to_string();
     for _ in 0..2 {
         play.ask(Dialect::Anthropic, false);
-        let whole = super::fixtures::whole(Dialect::Anthropic, "well").to_string();
+        let whole = whole(Dialect::Anthropic, "well").to_string();
         let whole = whole.replace("\"output_tokens\":5", &format!("\"output_tokens\":{count}"));
-        play.reply(&super::support::talk::Reply::json(200, whole));
+        play.reply(&Reply::json(200, whole));
     }
-    let page = page(&mut play, "GET", &[]).text().to_owned();
+    let page = play.page("GET", "/metrics").text().to_owned();
     assert!(
         !page.contains("=\"asked\""),
         "a client's name is told: {page}"

@@ -4,15 +4,11 @@ use std::time::Duration;
 
 use tollgate_core::dialect::Dialect;
 
-use super::play::{CHAIN, FIRST, Play, SECOND, error, well};
+use super::play::{CHAIN, FIRST, Play, SECOND, alone, error, with_first};
 
 /// The chain, with settings for all and for the first provider.
 fn chain(all: &str, first: &str) -> Play {
-    let own = format!("[providers.first]\n{first}");
-    Play::new(&format!(
-        "{all}{}",
-        CHAIN.replace("[providers.first]", &own)
-    ))
+    Play::new(&format!("{all}{}", with_first(CHAIN, first)))
 }
 
 /// Everybody fails, each time; says who was asked, in order.
@@ -46,9 +42,7 @@ fn repetitions_are_each_providers_own() {
 fn the_longest_wait_that_is_asked_for_is_each_providers_own() {
     let busy = error(503).field("retry-after", "2");
     for (first, expected) in [("", FIRST), ("retry.wait_max = \"1s\"\n", SECOND)] {
-        let config = format!("[providers.first]\n{first}");
-        let config = CHAIN.replace("[providers.first]", &config);
-        let mut play = Play::new(&config);
+        let mut play = chain("", first);
         play.ask(Dialect::Anthropic, false);
         play.reply(&busy);
         play.world.pass(Duration::from_millis(2_100));
@@ -82,7 +76,7 @@ fn a_breaker_is_each_providers_own() {
 
 #[test]
 fn the_record_tells_how_long_each_attempt_was_waited_for() {
-    let mut play = Play::new(&CHAIN.replace(", \"second/two\"", ""));
+    let mut play = Play::new(&alone());
     play.ask(Dialect::Anthropic, false);
     assert_eq!(play.reply(&error(500)), FIRST);
     play.back_off();
@@ -90,7 +84,7 @@ fn the_record_tells_how_long_each_attempt_was_waited_for() {
     assert_eq!(play.reply(&limit), FIRST);
     play.world.pass(Duration::from_secs(3));
     assert_eq!(play.reply_well(false), FIRST);
-    let record = play.world.finish().pop().unwrap();
+    let record = play.record();
     let waits: Vec<_> = record.attempts.iter().map(|it| it.waited).collect();
     let [first, repeated, limited] = waits[..] else {
         panic!("{waits:?}")
@@ -116,11 +110,7 @@ fn nvidias_limits_are_known() {
         .map(|_| play.ask(Dialect::OpenAiChat, false))
         .collect();
     assert_eq!(play.pending().len(), 8);
-    for (conn, ..) in play.pending() {
-        play.count(conn);
-        let well = well(Dialect::OpenAiChat, false);
-        play.world.send(conn, well.bytes(1 << 20));
-    }
+    play.reply_well_to_all(false);
     play.reply_well(false);
     for client in at_once {
         assert_eq!(play.answer(client).status(), 200);

@@ -6,23 +6,17 @@ use serde_json::{Value as Json, json};
 use tollgate_core::config::Key;
 use tollgate_core::dialect::Dialect;
 
-use super::play::{CHAIN, FIRST, Play, SECOND, error};
-use super::support::http;
+use super::play::{CHAIN, FIRST, Play, SECOND, alone, error};
 
 fn ready(play: &mut Play) -> Json {
-    let client = play.world.client();
-    let request = http::request("/ready", &[], b"");
-    let request = String::from_utf8(request).unwrap().replace("POST", "GET");
-    play.world.send(client, request);
-    let answer = play.answer(client);
+    let answer = play.page("GET", "/ready");
     assert_eq!(answer.status(), 200);
     answer.json()
 }
 
 #[test]
 fn each_key_that_is_out_is_told() {
-    let config = CHAIN.replace("\"key-1\"", "[\"key-1\", \"key-2\", \"key-3\"]");
-    let config = config.replace(", \"second/two\"", "");
+    let config = alone().replace("\"key-1\"", "[\"key-1\", \"key-2\", \"key-3\"]");
     let mut play = Play::new(&config);
     assert_eq!(ready(&mut play), json!({"status": "ready"}));
     play.ask(Dialect::Anthropic, false);
@@ -32,7 +26,7 @@ fn each_key_that_is_out_is_told() {
         (error(429).field("retry-after", "60"), "limit", 59),
     ] {
         let (conn, _, request) = play.asked();
-        play.world.send(conn, reply.bytes(1 << 20));
+        play.send(conn, &reply);
         let key = Key::new(request.field("x-api-key").unwrap()).fingerprint;
         expected.push(json!({"key": &*key, "why": why, "seconds_left": seconds, "in_flight": 0}));
     }

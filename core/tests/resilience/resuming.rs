@@ -5,50 +5,26 @@ use std::time::Duration;
 use serde_json::{Value as Json, json};
 use tollgate_core::dialect::Dialect;
 use tollgate_core::ir::Class;
-use tollgate_core::record::{Access, Ending};
+use tollgate_core::record::Ending;
 
-use super::fixtures::{block, ending, event, frame, piece, start};
-use super::play::{CHAIN, FIRST, Play, SECOND, dialect_at, error};
+use super::fixtures::{block, ending, error_event, start};
+use super::play::{CHAIN, FIRST, HEAD, Play, SECOND, dialect_at, error, prefilling, well};
 use super::support::DIALECTS;
 use super::support::http::Message;
 use super::support::talk;
-use super::support::world::{Conn, End};
-
-const HEAD: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
+use super::support::world::End;
 
 /// A chain that continues; the second target, and the first if told, can.
 fn resuming(first: bool) -> Play {
-    let chain = CHAIN.replace(
-        "asked = [\"first/one\", \"second/two\"]",
-        &format!(
-            "asked = [{{ target = \"first/one\", traits = {{ prefill = {first} }} }}, \
-             {{ target = \"second/two\", traits = {{ prefill = true }} }}]"
-        ),
-    );
-    Play::new(&format!("retry.resume = true\n{chain}"))
+    Play::new(&format!("retry.resume = true\n{}", prefilling(first)))
 }
 
-/// The upstream that is asked begins to answer with these pieces of text.
-fn begins(play: &mut Play, port: u16, texts: &[&str]) -> (Conn, Json) {
-    let (conn, at, request) = play.asked();
-    assert_eq!(at, port);
-    let dialect = dialect_at(port);
-    let texts = texts.iter().map(|text| piece(dialect, text));
-    let events = frame(dialect) + &texts.collect::<String>();
-    play.world.send(conn, format!("{HEAD}{events}"));
-    (conn, serde_json::from_slice(&request.body).unwrap())
-}
-
-/// The same, to the end.
+/// The upstream that was asked, which must be that at `port`, answers with these pieces of text.
 fn answers(play: &mut Play, port: u16, texts: &[&str]) -> Json {
-    let (conn, request) = begins(play, port, texts);
+    let (conn, request) = play.begins(port, texts);
     play.world.send(conn, ending(dialect_at(port)));
     play.world.hang_up(conn, End::Fin);
-    request
-}
-
-fn record(play: Play) -> Access {
-    play.world.finish().pop().unwrap()
+    request.json()
 }
 
 /// The text of an answer that is one message.
@@ -69,7 +45,7 @@ fn the_rest_comes_from_another_target_in_the_same_message() {
         for end in [End::Fin, End::Reset] {
             let mut play = resuming(false);
             let client = play.ask(dialect, true);
-            let (conn, _) = begins(&mut play, FIRST, &["Once upon ", "a time "]);
+            let (conn, _) = play.begins(FIRST, &["Once upon ", "a time "]);
             play.world.hang_up(conn, end);
             play.back_off();
             let request = answers(&mut play, SECOND, &[" there ", "was."]);
@@ -78,7 +54,7 @@ fn the_rest_comes_from_another_target_in_the_same_message() {
             assert_eq!(*last, prefill);
             let answer = play.answer(client);
             assert_eq!(text_of(dialect, &answer), "Once upon a time there was.");
-            let record = record(play);
+            let record = play.record();
             let endings: Vec<_> = record.attempts.iter().map(|it| it.ending).collect();
             let failed = Ending::Failed(Class::BadGateway);
             assert_eq!(endings, [failed, Ending::Answered]);
@@ -92,13 +68,13 @@ fn silence_and_errors_in_the_stream_are_continued_too_and_more_than_once() {
     for dialect in DIALECTS {
         let mut play = resuming(true);
         let client = play.ask(dialect, true);
-        let (conn, _) = begins(&mut play, FIRST, &["one"]);
-        let told = json!({"type": "error", "error": {"type": "overloaded_error", "message": "o"}});
-        play.world.send(conn, event(told));
+        let (conn, _) = play.begins(FIRST, &["one"]);
+        let told = error_event(Dialect::Anthropic, "overloaded_error", "o");
+        play.world.send(conn, told);
         play.back_off();
         // The same target once more, as for every overload.
-        let (silent, request) = begins(&mut play, FIRST, &[" two"]);
-        assert_eq!(request["messages"][1]["role"], "assistant");
+        let (silent, request) = play.begins(FIRST, &[" two"]);
+        assert_eq!(request.json()["messages"][1]["role"], "assistant");
         for _ in 0..130 {
             play.world.pass(Duration::from_secs(1));
         }
@@ -107,7 +83,7 @@ fn silence_and_errors_in_the_stream_are_continued_too_and_more_than_once() {
         assert_eq!(request["messages"][1]["content"], "one two");
         let answer = play.answer(client);
         assert_eq!(text_of(dialect, &answer), "one two three");
-        assert_eq!(record(play).attempts.len(), 3);
+        assert_eq!(play.record().attempts.len(), 3);
     }
 }
 
@@ -116,9 +92,7 @@ fn fault_14_a_target_that_refuses_to_continue_never_surfaces() {
     for dialect in DIALECTS {
         let mut play = resuming(false);
         let client = play.ask(dialect, true);
-        let (conn, _) = begins(&mut play, FIRST, &["begun"]);
-        play.world.hang_up(conn, End::Reset);
-        play.back_off();
+        play.begins_and_breaks(FIRST, &["begun"]);
         assert_eq!(play.reply(&error(400)), SECOND);
         let answer = play.answer(client);
         let said = talk::read(dialect, &answer, false);
@@ -135,12 +109,10 @@ fn while_a_target_is_sought_the_client_hears_signs_of_life() {
     for dialect in DIALECTS {
         let mut play = resuming(false);
         let client = play.ask(dialect, true);
-        let (conn, _) = begins(&mut play, FIRST, &["one"]);
-        play.world.hang_up(conn, End::Reset);
-        play.back_off();
+        play.begins_and_breaks(FIRST, &["one"]);
         let (conn, _, _) = play.asked();
         play.world.pass(Duration::from_secs(11));
-        let seen = String::from_utf8_lossy(play.world.written(client)).into_owned();
+        let seen = play.text(client);
         assert!(
             seen.contains("ping") || seen.contains(": keep-alive"),
             "{seen}"
@@ -166,12 +138,7 @@ fn half_a_call_is_never_continued() {
     play.world
         .send(conn, format!("{HEAD}{}{}", start(), events.concat()));
     play.world.hang_up(conn, End::Reset);
-    let answer = play.answer(client);
-    assert!(
-        talk::read(Dialect::Anthropic, &answer, false)
-            .error
-            .is_some()
-    );
+    assert!(play.said(Dialect::Anthropic, client).error.is_some());
     play.world.finish();
 }
 
@@ -179,19 +146,12 @@ fn half_a_call_is_never_continued() {
 fn a_target_that_answers_whole_cannot_continue() {
     let mut play = resuming(false);
     let client = play.ask(Dialect::OpenAiChat, true);
-    let (conn, _) = begins(&mut play, FIRST, &["begun"]);
-    play.world.hang_up(conn, End::Reset);
-    play.back_off();
-    let whole = super::play::well(Dialect::OpenAiChat, false);
+    play.begins_and_breaks(FIRST, &["begun"]);
+    let whole = well(Dialect::OpenAiChat, false);
     assert_eq!(play.reply(&whole), SECOND);
     play.back_off();
     assert_eq!(play.reply(&whole), SECOND);
-    let answer = play.answer(client);
-    assert!(
-        talk::read(Dialect::OpenAiChat, &answer, false)
-            .error
-            .is_some()
-    );
+    assert!(play.said(Dialect::OpenAiChat, client).error.is_some());
     play.world.finish();
 }
 
@@ -199,13 +159,8 @@ fn a_target_that_answers_whole_cannot_continue() {
 fn by_default_nothing_is_continued() {
     let mut play = Play::new(CHAIN);
     let client = play.ask(Dialect::Anthropic, true);
-    let (conn, _) = begins(&mut play, FIRST, &["begun"]);
+    let (conn, _) = play.begins(FIRST, &["begun"]);
     play.world.hang_up(conn, End::Reset);
-    let answer = play.answer(client);
-    assert!(
-        talk::read(Dialect::Anthropic, &answer, false)
-            .error
-            .is_some()
-    );
+    assert!(play.said(Dialect::Anthropic, client).error.is_some());
     play.world.finish();
 }

@@ -22,7 +22,7 @@ fn chain(settings: &str) -> Play {
 
 /// The first target alone, with settings above it.
 fn alone(settings: &str) -> Play {
-    Play::new(&format!("{settings}{CHAIN}").replace(", \"second/two\"", ""))
+    Play::new(&format!("{settings}{}", super::play::alone()))
 }
 
 /// Asks and lets the first target fail each time; says how often it was asked.

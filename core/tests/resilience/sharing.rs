@@ -5,10 +5,9 @@ use std::time::Duration;
 use tollgate_core::dialect::Dialect;
 use tollgate_core::record::Outcome;
 
-use super::fixtures::{request, whole};
-use super::play::{FIRST, Play, SECOND, error, snapshot, well};
-use super::support::http;
-use super::support::talk::{self, Reply};
+use super::fixtures::request;
+use super::play::{FIRST, Play, SECOND, error, well};
+use super::support::talk;
 use super::support::world::{Conn, End};
 
 /// Two targets; of two callers the first shares its answers.
@@ -39,6 +38,12 @@ const SHARED: &str = r#"
     key = "does-not-0123456789abcdef"
 "#;
 
+/// The first target alone, which is asked once at a time.
+fn narrow() -> String {
+    let narrow = SHARED.replace("\"none\"", "\"none\"\nconcurrent = 1");
+    narrow.replace(", \"second/two\"", "")
+}
+
 struct Ask<'a> {
     caller: &'a str,
     dialect: Dialect,
@@ -47,44 +52,43 @@ struct Ask<'a> {
     fields: &'a [(&'a str, &'a str)],
 }
 
-impl Default for Ask<'_> {
-    fn default() -> Self {
-        Ask {
-            caller: "shares",
-            dialect: Dialect::Anthropic,
-            is_stream: false,
-            words: "same",
-            fields: &[],
-        }
-    }
-}
+/// What is the same for all who share.
+const SAME: Ask<'_> = Ask {
+    caller: "shares",
+    dialect: Dialect::Anthropic,
+    is_stream: false,
+    words: "same",
+    fields: &[],
+};
+
+/// The same of a client with little time.
+const HASTY: Ask<'_> = Ask {
+    fields: &[("x-tollgate-timeout", "2")],
+    ..SAME
+};
 
 fn ask(play: &mut Play, ask: Ask<'_>) -> Conn {
     let mut body = request(ask.dialect, ask.is_stream);
     body["messages"][0]["content"] = ask.words.into();
-    let key = format!("Bearer {}-0123456789abcdef", ask.caller);
-    let mut fields = vec![("authorization", key.as_str())];
-    fields.extend(ask.fields);
-    let body = body.to_string();
-    let request = http::request(talk::path(ask.dialect), &fields, body.as_bytes());
-    let client = play.world.client();
-    play.world.send(client, request);
-    client
+    play.ask_as(ask.caller, ask.dialect, &body, ask.fields)
+}
+
+/// Another request of the caller that shares, in bytes.
+fn bytes() -> Vec<u8> {
+    let key = ("authorization", "Bearer shares-0123456789abcdef");
+    talk::request(
+        Dialect::Anthropic,
+        &[key],
+        &request(Dialect::Anthropic, false),
+    )
 }
 
 fn same(play: &mut Play) -> Conn {
-    ask(play, Ask::default())
+    ask(play, SAME)
 }
 
 fn is_well(play: &Play, client: Conn) {
-    let answer = play.answer(client);
-    assert_eq!(answer.status(), 200, "{}", answer.text());
-    let said = talk::read(Dialect::Anthropic, &answer, false);
-    assert_eq!(said.said().text, "well");
-}
-
-fn is_silent(play: &Play, client: Conn) -> bool {
-    http::read(play.world.written(client)).is_empty()
+    play.answered_well(Dialect::Anthropic, client);
 }
 
 #[test]
@@ -105,9 +109,7 @@ fn each_gets_the_whole_answer_of_the_only_call_and_usage_counts_once() {
     ids.dedup();
     assert_eq!(ids.len(), 5, "each has its own id");
     // It is over: the next one is asked anew, on the same connections.
-    let body = request(Dialect::Anthropic, false).to_string();
-    let key = ("authorization", "Bearer shares-0123456789abcdef");
-    let again = http::request("/v1/messages", &[key], body.as_bytes());
+    let again = bytes();
     for &client in &clients {
         play.world.send(client, again.clone());
     }
@@ -134,28 +136,25 @@ fn only_what_is_the_same_is_shared_and_only_if_the_caller_wants_that() {
         play.world.finish();
         count == 2
     };
-    let with = |fields| Ask {
-        fields,
-        ..Ask::default()
-    };
-    assert!(!differs(Ask::default()));
+    let with = |fields| Ask { fields, ..SAME };
+    assert!(!differs(SAME));
     assert!(!differs(with(harmless)));
     assert!(differs(with(beta)));
     assert!(differs(Ask {
         words: "other",
-        ..Ask::default()
+        ..SAME
     }));
     assert!(differs(Ask {
         caller: "does-not",
-        ..Ask::default()
+        ..SAME
     }));
     assert!(differs(Ask {
         dialect: Dialect::OpenAiChat,
-        ..Ask::default()
+        ..SAME
     }));
     assert!(differs(Ask {
         is_stream: true,
-        ..Ask::default()
+        ..SAME
     }));
     // Streams are never shared, nor are those of a caller that does not want it.
     for is_stream in [true, false] {
@@ -165,7 +164,7 @@ fn only_what_is_the_same_is_shared_and_only_if_the_caller_wants_that() {
             let asked = Ask {
                 caller,
                 is_stream,
-                ..Ask::default()
+                ..SAME
             };
             ask(&mut play, asked);
         }
@@ -186,8 +185,7 @@ fn when_the_first_client_leaves_the_others_still_get_the_answer() {
         play.world.hang_up(others[1], end);
         assert!(!play.world.is_closed(conn), "it goes on for the others");
         assert!(play.pending().is_empty(), "and is not asked again");
-        let reply = well(Dialect::Anthropic, false);
-        play.world.send(conn, reply.bytes(1 << 20));
+        play.send(conn, &well(Dialect::Anthropic, false));
         is_well(&play, others[0]);
         is_well(&play, others[2]);
         let records = play.world.finish();
@@ -220,7 +218,7 @@ fn a_failover_is_for_all_and_so_is_the_failure() {
     let mut play = Play::new(SHARED);
     let clients: Vec<_> = (0..3).map(|_| same(&mut play)).collect();
     assert_eq!(play.reply(&error(500)), FIRST);
-    assert!(clients.iter().all(|&client| is_silent(&play, client)));
+    assert!(clients.iter().all(|&client| play.is_silent(client)));
     assert_eq!(play.reply_well(false), SECOND);
     clients.iter().for_each(|&client| is_well(&play, client));
     let clients: Vec<_> = (0..3).map(|_| same(&mut play)).collect();
@@ -237,29 +235,22 @@ fn a_failover_is_for_all_and_so_is_the_failure() {
 fn what_befell_the_first_alone_is_not_the_others_answer() {
     // Its own time is up.
     let mut play = Play::new(SHARED);
-    let hasty = Ask {
-        fields: &[("x-tollgate-timeout", "2")],
-        ..Ask::default()
-    };
-    let first = ask(&mut play, hasty);
+    let first = ask(&mut play, HASTY);
     let others: Vec<_> = (0..2).map(|_| same(&mut play)).collect();
     let (conn, ..) = play.asked();
     play.world.pass(Duration::from_secs(2));
     assert_eq!(play.answer(first).status(), 504);
     assert!(!play.world.is_closed(conn), "it goes on for the others");
     assert!(play.pending().is_empty(), "and is not asked again");
-    let reply = well(Dialect::Anthropic, false);
-    play.world.send(conn, reply.bytes(1 << 20));
+    play.send(conn, &well(Dialect::Anthropic, false));
     others.iter().for_each(|&client| is_well(&play, client));
     // It has to leave a line, or waits there in vain: those who came later wait longer.
-    let narrow = SHARED.replace("\"none\"", "\"none\"\nconcurrent = 1");
-    let narrow = narrow.replace(", \"second/two\"", "");
-    let mut play = Play::new(&narrow);
+    let mut play = Play::new(&narrow());
     let held = ask(
         &mut play,
         Ask {
             words: "held",
-            ..Ask::default()
+            ..SAME
         },
     );
     let first = same(&mut play);
@@ -268,7 +259,7 @@ fn what_befell_the_first_alone_is_not_the_others_answer() {
     assert_eq!(play.world.usage().waiting, 1);
     play.world.pass(Duration::from_secs(6));
     assert_eq!(play.answer(first).status(), 529);
-    assert!(is_silent(&play, second));
+    assert!(play.is_silent(second));
     assert_eq!(play.reply_well(false), FIRST);
     is_well(&play, held);
     assert_eq!(play.reply_well(false), FIRST);
@@ -280,30 +271,19 @@ fn what_befell_the_first_alone_is_not_the_others_answer() {
 fn a_follower_whose_own_time_is_up_is_told_so_alone() {
     let mut play = Play::new(SHARED);
     let first = same(&mut play);
-    let hasty = Ask {
-        fields: &[("x-tollgate-timeout", "2")],
-        ..Ask::default()
-    };
-    let hasty = ask(&mut play, hasty);
+    let hasty = ask(&mut play, HASTY);
     play.world.pass(Duration::from_secs(3));
     assert_eq!(play.answer(hasty).status(), 504);
     play.reply_well(false);
     is_well(&play, first);
     // One that takes the place of the first has its own time, not that one's.
-    let hasty = ask(
-        &mut play,
-        Ask {
-            fields: &[("x-tollgate-timeout", "2")],
-            ..Ask::default()
-        },
-    );
+    let hasty = ask(&mut play, HASTY);
     let patient = same(&mut play);
     let (conn, ..) = play.asked();
     play.world.hang_up(hasty, End::Fin);
     play.world.pass(Duration::from_secs(30));
-    assert!(is_silent(&play, patient));
-    let late = Reply::json(200, whole(Dialect::Anthropic, "well").to_string());
-    play.world.send(conn, late.bytes(1 << 20));
+    assert!(play.is_silent(patient));
+    play.send(conn, &well(Dialect::Anthropic, false));
     is_well(&play, patient);
     play.world.finish();
 }
@@ -313,11 +293,7 @@ fn followers_have_a_bound() {
     let mut play = Play::new(SHARED);
     let clients: Vec<_> = (0..67).map(|_| same(&mut play)).collect();
     assert_eq!(play.pending().len(), 3);
-    let good = well(Dialect::Anthropic, false);
-    for (conn, ..) in play.pending() {
-        play.count(conn);
-        play.world.send(conn, good.bytes(1 << 20));
-    }
+    play.reply_well_to_all(false);
     for client in clients {
         is_well(&play, client);
     }
@@ -344,14 +320,12 @@ fn a_call_that_takes_too_long_is_not_made_again_for_each_of_the_others() {
 #[test]
 fn requests_under_different_configs_share_nothing() {
     let mut play = Play::new(SHARED);
-    let body = request(Dialect::Anthropic, false).to_string();
-    let key = ("authorization", "Bearer shares-0123456789abcdef");
-    let whole = http::request("/v1/messages", &[key], body.as_bytes());
+    let whole = bytes();
     let old = play.world.client();
     let (start, end) = whole.split_at(whole.len() - 5);
     play.world.send(old, start.to_vec());
     let other = SHARED.replace("\"first/one\", ", "");
-    play.world.reload(std::sync::Arc::new(snapshot(&other)));
+    play.reload(&other);
     play.world.send(old, end.to_vec());
     let new = play.world.client();
     play.world.send(new, whole);
@@ -362,14 +336,12 @@ fn requests_under_different_configs_share_nothing() {
 
 #[test]
 fn those_who_followed_go_on_under_a_new_config_like_all_who_wait() {
-    let narrow = SHARED.replace("\"none\"", "\"none\"\nconcurrent = 1");
-    let narrow = narrow.replace(", \"second/two\"", "");
-    let narrow = narrow.replace("length_max = 1", "length_max = 9");
+    let narrow = narrow().replace("length_max = 1", "length_max = 9");
     let mut play = Play::new(&narrow);
     for _ in 0..2 {
         let other = Ask {
             caller: "does-not",
-            ..Ask::default()
+            ..SAME
         };
         ask(&mut play, other);
         play.world.pass(Duration::from_secs(1));
@@ -377,12 +349,12 @@ fn those_who_followed_go_on_under_a_new_config_like_all_who_wait() {
     let first = same(&mut play);
     play.world.pass(Duration::from_secs(4));
     let second = same(&mut play);
-    play.world.reload(std::sync::Arc::new(snapshot(&narrow)));
+    play.reload(&narrow);
     assert_eq!(play.pending().len(), 2, "of both configs one");
     play.world.pass(Duration::from_secs(6));
     assert_eq!(play.answer(first).status(), 529);
     assert_eq!(play.pending().len(), 2);
-    assert!(is_silent(&play, second));
+    assert!(play.is_silent(second));
     assert_eq!(play.world.usage().waiting, 1);
     play.world.finish();
 }

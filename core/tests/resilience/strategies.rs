@@ -1,31 +1,26 @@
 //! Steps that place new sessions by how busy or how fast their targets are; known ones stay.
 
-use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::json;
 use tollgate_core::dialect::Dialect;
 
-use super::play::{CHAIN, FIRST, Play, SECOND, dialect_at, error, snapshot, well};
-use super::support::http;
-use super::support::talk;
+use super::fixtures::request_with;
+use super::play::{FIRST, Play, SECOND, chain_of, dialect_at, error, well};
 use super::support::world::Conn;
 
 /// The targets of [`CHAIN`] in one step.
 fn step(balance: &str) -> String {
     let targets = "[\"first/one\", \"second/two\"]";
-    let all = format!("asked = [{{ targets = {targets}, balance = {balance:?} }}]");
-    CHAIN.replace(&format!("asked = {targets}"), &all)
+    chain_of(&format!(
+        "[{{ targets = {targets}, balance = {balance:?} }}]"
+    ))
 }
 
 /// A stream is asked for in this session.
 fn ask(play: &mut Play, session: &str) -> Conn {
-    let mut body = super::fixtures::request(Dialect::OpenAiChat, true);
-    body["user"] = session.into();
-    let client = play.world.client();
-    let path = talk::path(Dialect::OpenAiChat);
-    let request = http::request(path, &[], body.to_string().as_bytes());
-    play.world.send(client, request);
-    client
+    let body = request_with(Dialect::OpenAiChat, true, &json!({"user": session}));
+    play.ask_body(Dialect::OpenAiChat, &body, &[])
 }
 
 /// The requests that wait for an answer of the upstream at `port`.
@@ -34,22 +29,12 @@ fn busy(play: &Play, port: u16) -> usize {
     pending.iter().filter(|(_, at, _)| *at == port).count()
 }
 
-/// All that wait are answered well.
-fn serve_all(play: &mut Play) {
-    for (conn, port, _) in play.pending() {
-        play.count(conn);
-        let reply = well(dialect_at(port), true);
-        play.world.send(conn, reply.bytes(1 << 20));
-    }
-}
-
 /// One request alone is asked and answered after as long as its upstream takes; says which it was.
 fn alone(play: &mut Play, session: &str, takes: impl Fn(u16) -> u64) -> u16 {
     let client = ask(play, session);
     let (conn, port, _) = play.asked();
     play.world.pass(Duration::from_millis(takes(port)));
-    let reply = well(dialect_at(port), true);
-    play.world.send(conn, reply.bytes(1 << 20));
+    play.send(conn, &well(dialect_at(port), true));
     assert_eq!(play.answer(client).status(), 200);
     port
 }
@@ -63,7 +48,7 @@ fn new_sessions_go_to_the_target_with_the_fewest_in_flight() {
         assert_eq!(first + second, number);
         assert!(first.abs_diff(second) <= 1, "{first} {second}");
     }
-    serve_all(&mut play);
+    play.reply_well_to_all(true);
     assert_eq!(play.world.finish().len(), 12);
 }
 
@@ -76,7 +61,7 @@ fn a_weight_is_a_share_of_those_in_flight() {
         ask(&mut play, &format!("session {number}"));
     }
     assert_eq!((busy(&play, FIRST), busy(&play, SECOND)), (3, 9));
-    serve_all(&mut play);
+    play.reply_well_to_all(true);
 }
 
 #[test]
@@ -89,18 +74,18 @@ fn a_session_stays_where_it_is_however_busy_that_is() {
         // Others go elsewhere.
         ask(&mut play, "another");
         assert_eq!(busy(&play, own), 5, "{balance}");
-        serve_all(&mut play);
+        play.reply_well_to_all(true);
         for client in before {
             assert_eq!(play.answer(client).status(), 200);
         }
         // A new config with the same targets moves nobody.
         let again = step(balance).replace("[providers.first]", "[limits]\n[providers.first]");
-        play.world.reload(Arc::new(snapshot(&again)));
+        play.reload(&again);
         assert_eq!(alone(&mut play, "mine", |_| 10), own);
         // It is forgotten in time.
         play.world.pass(Duration::from_secs(3_601));
         ask(&mut play, "mine");
-        serve_all(&mut play);
+        play.reply_well_to_all(true);
     }
 }
 
@@ -112,7 +97,7 @@ fn a_session_moves_when_its_target_cannot_answer_and_stays_there() {
     for _ in 0..2 {
         let (conn, port, _) = play.asked();
         assert_eq!(port, own);
-        play.world.send(conn, error(500).bytes(1 << 20));
+        play.send(conn, &error(500));
         play.back_off();
     }
     let other = play.reply_well(true);

@@ -1,11 +1,11 @@
-//! Configs of one provider, made by hand.
+//! Configs of one provider, made by hand, and any that is given as text.
 
 use std::sync::Arc;
 
 use tollgate_core::base::{JsonStr, Limits};
 use tollgate_core::config::{
     Authorization, BaseUrl, Chain, Credentials, Key, Manner, Named, Pattern, Provider, Route,
-    RouteTarget, Snapshot, Upstream,
+    RouteTarget, Snapshot, Surroundings, Upstream, load,
 };
 use tollgate_core::dialect::{Dialect, ReasoningField, Traits};
 use tollgate_core::policy::breaker::BreakerLimits;
@@ -14,6 +14,17 @@ use tollgate_core::policy::retry::RetryLimits;
 
 /// The model's name at the provider.
 pub(crate) const MODEL: &str = "upstream-model";
+
+/// The config in `text`, which must be right.
+pub(crate) fn loaded(text: &str) -> Snapshot {
+    let surroundings = Surroundings {
+        env: &|_| None,
+        read_file: &|_| Err("no such file".to_owned()),
+        roots: &[],
+    };
+    let loaded = load("t.toml", text, &surroundings);
+    loaded.unwrap_or_else(|faults| panic!("{faults}")).snapshot
+}
 
 /// One provider that speaks `dialect`, at an address that needs no lookup, with a key of its own.
 /// Every model leads to its [`MODEL`], which is asked once.

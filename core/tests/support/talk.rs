@@ -1,5 +1,6 @@
 //! One request and its answer, from end to end.
 
+use serde_json::Value as Json;
 use tollgate_core::config::Snapshot;
 use tollgate_core::dialect::Dialect;
 use tollgate_core::record::Access;
@@ -75,6 +76,11 @@ pub(crate) const fn path(dialect: Dialect) -> &'static str {
         Dialect::Anthropic => "/v1/messages",
         Dialect::OpenAiChat => "/v1/chat/completions",
     }
+}
+
+/// A request with this body, in bytes.
+pub(crate) fn request(dialect: Dialect, fields: &[(&str, &str)], body: &Json) -> Vec<u8> {
+    http::request(path(dialect), fields, body.to_string().as_bytes())
 }
 
 /// A client that speaks `client` asks once, and the upstream answers, cut as told.

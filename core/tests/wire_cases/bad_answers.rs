@@ -3,7 +3,7 @@
 use serde_json::json;
 use tollgate_core::dialect::Dialect;
 
-use super::fixtures::{Live, fault, frame, piece, request, stream, whole};
+use super::fixtures::{Live, ask_once, error_body, fault, hi, request_bytes, stream, whole};
 use super::support::events::Cuts;
 use super::support::http::Framing;
 use super::support::talk::{self, Reply, Talk};
@@ -11,14 +11,7 @@ use super::support::world::{End, World};
 use super::support::{DIALECTS, config, http, pairs};
 
 fn send(client: Dialect, upstream: Dialect, stream: bool, reply: &Reply) -> Talk {
-    let body = request(client, stream).to_string();
-    talk::once(
-        config::one(upstream),
-        client,
-        body.as_bytes(),
-        reply,
-        Cuts::Seeded(2),
-    )
+    ask_once(client, upstream, stream, reply, Cuts::Seeded(2))
 }
 
 fn assert_bad_gateway(client: Dialect, talk: &Talk, what: &str) {
@@ -59,7 +52,7 @@ fn a_200_that_is_no_answer_is_a_502() {
 #[test]
 fn an_error_in_a_whole_200_is_a_status() {
     for (client, upstream) in pairs() {
-        let body = super::fixtures::error_body(upstream, "rate_limit_error", "Slow down.");
+        let body = error_body(upstream, "rate_limit_error", "Slow down.");
         for stream in [false, true] {
             let reply = Reply::json(200, body.to_string());
             let talk = send(client, upstream, stream, &reply);
@@ -176,10 +169,7 @@ fn a_stream_to_a_client_that_wants_none_is_put_together() {
         assert_eq!(said.said().text, "Hello there", "{client:?} {upstream:?}");
         // Cut off, it is no answer.
         let mut live = Live::new(client, upstream, false);
-        live.head()
-            .feed(&frame(upstream))
-            .feed(&piece(upstream, "Hel"))
-            .end();
+        live.begin(upstream, "Hel").end();
         let (said, answer, _) = live.finish();
         assert_eq!(answer.status(), 502, "{client:?} {upstream:?}");
         assert!(said.error.is_some());
@@ -216,9 +206,8 @@ fn case_24_a_kept_connection_serves_the_next_request_and_a_stale_one_is_replaced
     for client in DIALECTS {
         let mut world = World::new(config::one(client));
         let conn = world.client();
-        let body = request(client, false).to_string();
-        let bytes = http::request(talk::path(client), &[], body.as_bytes());
-        let reply = Reply::json(200, whole(client, "Hi").to_string()).bytes(0);
+        let bytes = request_bytes(client, false);
+        let reply = hi(client).bytes(0);
         world.send(conn, bytes.clone());
         let first = world.upstream();
         world.send(first, reply.clone());

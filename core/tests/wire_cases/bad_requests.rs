@@ -6,7 +6,7 @@ use tollgate_core::base::Limits;
 use tollgate_core::dialect::Dialect;
 
 use super::bodies::check_next;
-use super::fixtures::{fault, request};
+use super::fixtures::{fault, hi, request, request_bytes};
 use super::support::http::Message;
 use super::support::talk;
 use super::support::world::World;
@@ -306,16 +306,14 @@ fn pipelined_requests_are_answered_in_order_also_behind_a_bad_one() {
     for client in DIALECTS {
         let mut world = World::new(config::one(client));
         let conn = world.client();
-        let good = request(client, false).to_string();
         let bytes = [
             post(client, b"{"),
-            post(client, good.as_bytes()),
+            request_bytes(client, false),
             post(client, b"[]"),
         ];
         world.send(conn, bytes.concat());
         let upstream = world.upstream();
-        let answer = super::fixtures::whole(client, "Hi").to_string();
-        world.send(upstream, talk::Reply::json(200, answer).bytes(0));
+        world.send(upstream, hi(client).bytes(0));
         let all = http::read(world.written(conn));
         let statuses: Vec<u16> = all.iter().map(Message::status).collect();
         assert_eq!(statuses, [400, 200, 400], "{client:?}");

@@ -2,11 +2,12 @@
 
 use serde_json::json;
 use tollgate_core::base::Limits;
+use tollgate_core::dialect::Dialect;
 
 use super::fixtures::{Live, ending, fault, frame, piece, request, whole};
 use super::support::events::Cuts;
 use super::support::talk::{self, Reply};
-use super::support::world::World;
+use super::support::world::{Conn, World};
 use super::support::{DIALECTS, config, http, pairs};
 
 const MIB: usize = 1024 * 1024;
@@ -112,11 +113,7 @@ fn case_25_a_chunked_request_over_the_limit_is_413() {
 }
 
 /// Another request on the same connection is answered.
-pub(crate) fn check_next(
-    world: &mut World,
-    conn: super::support::world::Conn,
-    dialect: tollgate_core::dialect::Dialect,
-) {
+pub(crate) fn check_next(world: &mut World, conn: Conn, dialect: Dialect) {
     let before = http::read(world.written(conn)).len();
     world.send(conn, &b"GET /health HTTP/1.1\r\nhost: gateway\r\n\r\n"[..]);
     let all = http::read(world.written(conn));

@@ -5,11 +5,11 @@ use tollgate_core::base::Limits;
 use tollgate_core::dialect::Dialect;
 use tollgate_core::record::Outcome;
 
-use super::fixtures::{Live, frame, piece, request, stream};
+use super::fixtures::{Live, ask_once, ending, piece, request, stream};
 use super::support::events::Cuts;
 use super::support::http::Message;
 use super::support::talk::{self, Reply};
-use super::support::{config, pairs};
+use super::support::{DIALECTS, config, pairs};
 
 const TEXT: &str =
     "Gr\u{00fc}\u{00df}e \u{4f60}\u{597d} \u{1f980}\u{1f3f4}\u{200d}\u{2620}\u{fe0f}!";
@@ -54,10 +54,7 @@ fn spellings(stream: &str) -> Vec<(&'static str, String)> {
 }
 
 fn send(client: Dialect, upstream: Dialect, body: &str, cuts: Cuts) -> Message {
-    let request = request(client, true).to_string();
-    let reply = Reply::stream(body);
-    let snapshot = config::one(upstream);
-    talk::once(snapshot, client, request.as_bytes(), &reply, cuts).answer
+    ask_once(client, upstream, true, &Reply::stream(body), cuts).answer
 }
 
 #[test]
@@ -83,7 +80,7 @@ fn case_09_any_spelling_cut_anywhere_says_the_same() {
 
 #[test]
 fn case_09_bytes_pass_untouched_in_the_same_api() {
-    for dialect in super::support::DIALECTS {
+    for dialect in DIALECTS {
         for (spelling, body) in spellings(&stream(dialect, TEXT)) {
             // The usage chunk is hidden; here it is asked for.
             let mut request = request(dialect, true);
@@ -139,14 +136,12 @@ fn case_09_a_large_event_passes_and_one_over_the_cap_is_a_clean_error() {
             let what = format!("{client:?} {upstream:?} {is_whole}");
             let snapshot = config::with(upstream, limits.clone());
             let mut live = Live::with(snapshot, client, &request(client, true));
-            live.head()
-                .feed(&frame(upstream))
-                .feed(&piece(upstream, "Begin. "));
+            live.begin(upstream, "Begin. ");
             for part in piece(upstream, text).as_bytes().chunks(1500) {
                 live.feed(core::str::from_utf8(part).unwrap());
             }
             if is_whole {
-                live.feed(&super::fixtures::ending(upstream)).end();
+                live.feed(&ending(upstream)).end();
             }
             assert!(live.world.usage().buffered_bytes < 512 * 1024, "{what}");
             let (said, _, record) = live.finish();

@@ -4,9 +4,9 @@ use serde_json::{Value as Json, json};
 use tollgate_core::dialect::Dialect;
 
 use super::content::asked;
-use super::fixtures::{request, whole};
+use super::fixtures::{hi, request};
 use super::support::events::Cuts;
-use super::support::talk::{self, Reply};
+use super::support::talk;
 use super::support::{config, http, pairs};
 
 /// A conversation of `turns` turns, with tools, in a client's API.
@@ -60,7 +60,7 @@ fn conversation(client: Dialect, turns: usize) -> String {
 fn case_10_a_longer_conversation_begins_with_the_bytes_of_the_shorter() {
     for (client, upstream) in pairs() {
         let body = |turns: usize| {
-            let reply = Reply::json(200, whole(upstream, "Hi").to_string());
+            let reply = hi(upstream);
             let text = conversation(client, turns);
             let snapshot = config::one(upstream);
             let talk = talk::once(snapshot, client, text.as_bytes(), &reply, Cuts::Whole);
@@ -150,10 +150,11 @@ fn case_21_betas_and_unknown_fields_go_on_as_they_are() {
         ("x-secret", "not for the upstream"),
         ("authorization", "Bearer the-clients-own"),
     ];
-    let request = http::request("/v1/messages?beta=true", &fields, body);
-    let reply = Reply::json(200, whole(Dialect::Anthropic, "Hi").to_string());
-    let snapshot = config::one(Dialect::Anthropic);
-    let talk = talk::send(snapshot, request, &reply, Cuts::Whole);
+    let send = |upstream| {
+        let request = http::request("/v1/messages?beta=true", &fields, body);
+        talk::send(config::one(upstream), request, &hi(upstream), Cuts::Whole)
+    };
+    let talk = send(Dialect::Anthropic);
     let asked = talk.asked.unwrap();
     assert_eq!(asked.start, "POST /v1/messages?beta=true HTTP/1.1");
     let all = |name: &str| {
@@ -174,10 +175,7 @@ fn case_21_betas_and_unknown_fields_go_on_as_they_are() {
         sent.replace("\"asked\"", "\"upstream-model\"")
     );
     // Toward the other API neither the betas nor the fields that they allow.
-    let request = http::request("/v1/messages?beta=true", &fields, body);
-    let reply = Reply::json(200, whole(Dialect::OpenAiChat, "Hi").to_string());
-    let snapshot = config::one(Dialect::OpenAiChat);
-    let talk = talk::send(snapshot, request, &reply, Cuts::Whole);
+    let talk = send(Dialect::OpenAiChat);
     if let Some(asked) = talk.asked {
         assert!(asked.field("anthropic-beta").is_none(), "{asked:?}");
         assert!(!asked.text().contains("a_new_field"), "{asked:?}");

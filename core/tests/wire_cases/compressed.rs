@@ -1,23 +1,13 @@
 //! Streams that the upstream compresses: decoded on the way, the same however they are cut, within
 //! the bounds that others have; one that ends early is an error.
 
-use std::io::Write as _;
 use std::time::Duration;
 
-use flate2::Compression;
-use flate2::write::GzEncoder;
-
-use super::fixtures::{Live, ending, frame, piece, stream};
+use super::fixtures::{Live, ending, frame, gzip, piece, stream};
 use super::support::pairs;
 
 const HEAD: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\
                     content-encoding: gzip\r\ntransfer-encoding: chunked\r\n\r\n";
-
-fn gzip(text: &str) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
-    encoder.write_all(text.as_bytes()).unwrap();
-    encoder.finish().unwrap()
-}
 
 fn feed(live: &mut Live, bytes: &[u8]) {
     let size = format!("{:x}\r\n", bytes.len());
@@ -28,7 +18,7 @@ fn feed(live: &mut Live, bytes: &[u8]) {
 #[test]
 fn however_it_is_cut_it_is_the_same() {
     for (client, upstream) in pairs() {
-        let packed = gzip(&stream(upstream, "hello"));
+        let packed = gzip(stream(upstream, "hello").as_bytes());
         let mut texts = Vec::new();
         for size in [packed.len(), 1, 7] {
             let mut live = Live::new(client, upstream, true);
@@ -53,7 +43,7 @@ fn a_client_that_takes_nothing_stops_the_decoding() {
         // 1 MiB of text from a few KB.
         let long = piece(upstream, &"x".repeat(16 * 1024));
         let whole = frame(upstream) + &long.repeat(64) + &ending(upstream);
-        let packed = gzip(&whole);
+        let packed = gzip(whole.as_bytes());
         assert!(packed.len() < 128 * 1024, "{}", packed.len());
         live.world.stall(live.client, true);
         feed(&mut live, &packed);

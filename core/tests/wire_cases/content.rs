@@ -3,11 +3,11 @@
 use serde_json::{Value as Json, json};
 use tollgate_core::dialect::Dialect;
 
-use super::fixtures::{block, chunk, fault, request, stream_of, whole};
+use super::fixtures::{block, chunk, fault, hi, request, stream_of};
 use super::support::asked;
 use super::support::config;
 use super::support::events::Cuts;
-use super::support::talk::{self, Reply};
+use super::support::talk;
 use super::tools::read;
 
 #[test]
@@ -78,10 +78,8 @@ fn case_05_blocks_of_messages_become_the_members_of_chat() {
 
 /// What an upstream is asked for a client's request, or the client's error.
 pub(crate) fn asked(client: Dialect, upstream: Dialect, body: &Json) -> Result<Json, String> {
-    let reply = Reply::json(200, whole(upstream, "Hi").to_string());
-    let text = body.to_string();
-    let snapshot = config::one(upstream);
-    let talk = talk::once(snapshot, client, text.as_bytes(), &reply, Cuts::Whole);
+    let request = talk::request(client, &[], body);
+    let talk = talk::send(config::one(upstream), request, &hi(upstream), Cuts::Whole);
     match talk.asked {
         Some(asked) => Ok(asked.json()),
         None => {

@@ -8,32 +8,27 @@ use tollgate_core::ir::Class;
 use tollgate_core::record::Outcome;
 
 use super::fixtures::{
-    chunk, error_body, error_event, event, frame, piece, start, stream, usage_chunk, whole,
+    error_body, error_event, event, frame, piece, start, stream, usage_chunk, whole,
 };
-use super::play::{CHAIN, FIRST, Play, SECOND, dialect_at, error, well};
+use super::play::{CHAIN, FIRST, HEAD, Play, SECOND, alone, chain_of, dialect_at, error};
 use super::support::DIALECTS;
-use super::support::talk::{self, Reply};
+use super::support::talk::Reply;
 use super::support::world::{Conn, End};
 
 const SECOND_OF_TIME: Duration = Duration::from_secs(1);
-const HEAD: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
 
 /// [`CHAIN`], the providers in turn: the first is asked in the given API.
 fn chain(first: Dialect) -> String {
     match first {
         Dialect::Anthropic => CHAIN.to_owned(),
-        Dialect::OpenAiChat => CHAIN.replace(
-            "[\"first/one\", \"second/two\"]",
-            "[\"second/two\", \"first/one\"]",
-        ),
+        Dialect::OpenAiChat => chain_of("[\"second/two\", \"first/one\"]"),
     }
 }
 
 /// The client has the second target's answer, and no trace of what failed before.
 fn assert_unseen(play: &Play, client: Conn, dialect: Dialect, what: &str) {
-    let answer = play.answer(client);
-    assert_eq!(answer.status(), 200, "{what}");
-    let said = talk::read(dialect, &answer, false);
+    assert_eq!(play.answer(client).status(), 200, "{what}");
+    let said = play.said(dialect, client);
     assert_eq!(said.error, None, "{what}");
     assert_eq!(said.said().text, "well", "{what}");
 }
@@ -103,7 +98,7 @@ fn case_14_signs_of_life_alone_do_not_keep_another_target_from_being_asked() {
             assert!(play.world.is_closed(conn), "{what}: kept alive by nothing");
             play.reply_well(true);
             assert_unseen(&play, client, dialect, &what);
-            let record = play.world.finish().remove(0);
+            let record = play.record();
             assert_eq!(record.attempts[0].failed(), Some(Class::Timeout), "{what}");
         }
     }
@@ -164,14 +159,13 @@ fn case_29_what_says_something_commits() {
     for dialect in DIALECTS {
         let mut play = Play::new(&chain(dialect));
         let client = play.ask(dialect, true);
-        let (conn, ..) = play.asked();
-        let begun = frame(dialect) + &piece(dialect, "begun");
-        play.world.send(conn, format!("{HEAD}{begun}"));
+        let (conn, port, _) = play.asked();
+        play.begin(conn, port, &["begun"]);
         assert!(!play.world.written(client).is_empty());
         play.world.hang_up(conn, End::Reset);
         play.world.pass(60 * SECOND_OF_TIME);
         assert!(play.pending().is_empty(), "{dialect:?}: asked elsewhere");
-        let said = talk::read(dialect, &play.answer(client), false);
+        let said = play.said(dialect, client);
         assert_eq!(said.said().text, "begun");
         assert!(said.error.is_some() && !said.is_complete);
     }
@@ -247,7 +241,7 @@ fn case_32_whatever_the_first_fails_by_the_fallback_gets_exactly_one_request() {
                 assert_unseen(&play, client, dialect, &what);
                 play.world.pass(60 * SECOND_OF_TIME);
                 assert!(play.pending().is_empty(), "{what}");
-                let record = play.world.finish().remove(0);
+                let record = play.record();
                 assert_eq!(record.attempts.len(), at_first + 1, "{what}");
                 assert_eq!(record.outcome, Outcome::Complete, "{what}");
             }
@@ -272,7 +266,7 @@ fn case_39_a_broken_tool_call_that_the_provider_reports_is_tried_again_elsewhere
             assert_eq!(play.reply(&failed), SECOND, "once more in place");
             assert_eq!(play.reply_well(is_stream), FIRST);
             assert_unseen(&play, client, dialect, "elsewhere");
-            let record = play.world.finish().remove(0);
+            let record = play.record();
             let classes: Vec<_> = record.attempts.iter().map(|it| it.failed()).collect();
             let class = Some(Class::ToolGeneration);
             assert_eq!(classes, [class, class, None]);
@@ -303,7 +297,7 @@ fn case_40_usage_and_model_are_those_of_the_answer_alone() {
             assert!(answer.text().contains("two-0613"), "{}", answer.text());
             assert!(!answer.text().contains("99999"), "{}", answer.text());
             assert_eq!(answer.field("x-tollgate-target"), Some("second/two"));
-            let record = play.world.finish().remove(0);
+            let record = play.record();
             assert_eq!(record.answered_by.unwrap().unescape(), "two-0613");
             let usage = (record.usage.input, record.usage.output);
             assert_eq!(usage, (Some(12), Some(5)), "{dialect:?} {is_stream}");
@@ -323,7 +317,7 @@ fn case_40_what_failed_attempts_took_is_theirs() {
     }
     assert_eq!(play.reply(&error(400)), SECOND);
     assert_eq!(play.answer(client).status(), 503);
-    let record = play.world.finish().remove(0);
+    let record = play.record();
     let inputs: Vec<_> = record.attempts.iter().map(|it| it.usage.input).collect();
     assert_eq!(inputs, [Some(99_999), Some(99_999), None]);
     assert_eq!(record.usage.input, None);
@@ -366,21 +360,18 @@ fn case_15_one_budget_of_attempts_whatever_the_waits_that_are_asked_for() {
 
 #[test]
 fn case_15_a_new_cool_down_never_shortens_an_old_one() {
-    let alone = CHAIN.replace(", \"second/two\"", "");
-    let mut play = Play::new(&alone);
+    let mut play = Play::new(&alone());
     let clients = [(); 2].map(|()| play.ask(Dialect::Anthropic, false));
     let pending = play.pending();
     assert_eq!(pending.len(), 2);
     for ((conn, ..), seconds) in pending.into_iter().zip(["8", "1"]) {
-        play.count(conn);
-        let reply = error(429).field("retry-after", seconds);
-        play.world.send(conn, reply.bytes(1 << 20));
+        play.reply_on(conn, &error(429).field("retry-after", seconds));
     }
     play.world.pass(Duration::from_millis(7_999));
     assert!(play.pending().is_empty(), "within the longer of the two");
     play.world.pass(Duration::from_millis(101));
     while !play.pending().is_empty() {
-        play.reply(&well(Dialect::Anthropic, false));
+        play.reply_well(false);
     }
     for client in clients {
         assert_eq!(play.answer(client).status(), 200);
@@ -418,7 +409,7 @@ fn case_01_text_without_a_finish_is_no_answer_to_a_client_that_waits_for_all() {
             let begun = match first {
                 Dialect::Anthropic => frame(first) + &piece(first, "forty tokens"),
                 Dialect::OpenAiChat => {
-                    frame(first) + &chunk(json!({"content": "forty tokens"}), None) + &usage_chunk()
+                    frame(first) + &piece(first, "forty tokens") + &usage_chunk()
                 }
             };
             for _ in 0..2 {
@@ -472,7 +463,7 @@ fn in_an_outage_the_fallback_is_asked_within_fifty_milliseconds() {
 
 #[test]
 fn a_rescue_takes_no_longer_than_it_is_told_to_and_a_tenth_of_a_second() {
-    let alone = CHAIN.replace(", \"second/two\"", "");
+    let alone = alone();
     for dialect in DIALECTS {
         for status in [429, 503, 529] {
             for (field, value, told) in [

@@ -7,13 +7,14 @@ use tollgate_core::dialect::Dialect;
 use tollgate_core::record::Outcome;
 
 use super::fixtures::{
-    Live, block, chunk, ending, error_event, event, fault, frame, piece, start, usage_chunk,
+    Live, ask_once, block, chunk, ending, error_event, event, fault, frame, piece, start, stream,
+    usage_chunk, whole,
 };
 use super::support::http::Framing;
 use super::support::said::Finish;
 use super::support::talk::{self, Reply};
 use super::support::world::End;
-use super::support::{config, events::Cuts, pairs};
+use super::support::{DIALECTS, events::Cuts, pairs};
 
 /// How a stream can end too early.
 #[derive(Clone, Copy, Debug)]
@@ -63,9 +64,7 @@ fn case_01_truncated_upstream_is_never_a_complete_answer() {
             ] {
                 let what = format!("{client:?} {upstream:?} {how:?} {half:?}");
                 let mut live = Live::new(client, upstream, true);
-                live.head()
-                    .feed(&frame(upstream))
-                    .feed(&piece(upstream, "Let me"));
+                live.begin(upstream, "Let me");
                 if !half.is_empty() {
                     live.feed(half);
                 }
@@ -119,7 +118,7 @@ fn case_01_a_truncated_whole_answer_is_a_502() {
             let mut live = Live::new(client, upstream, false);
             let head =
                 "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 500\r\n\r\n";
-            let half = super::fixtures::whole(upstream, "Hello").to_string();
+            let half = whole(upstream, "Hello").to_string();
             live.world.send(live.upstream, format!("{head}{half}"));
             live.cut(end);
             let (said, answer, _) = live.finish();
@@ -131,7 +130,7 @@ fn case_01_a_truncated_whole_answer_is_a_502() {
 
 #[test]
 fn case_01_a_missing_done_after_the_finish_is_no_error() {
-    for client in super::support::DIALECTS {
+    for client in DIALECTS {
         let upstream = Dialect::OpenAiChat;
         let events = frame(upstream) + &piece(upstream, "All.") + &chunk(json!({}), Some("stop"));
         // The body ends: complete at once.
@@ -183,9 +182,7 @@ fn case_02_an_error_before_content_becomes_a_status() {
                     let what = format!("{client:?} {upstream:?} {kind} {begun:?} {cuts:?}");
                     let error = error_event(upstream, kind, "No capacity left.");
                     let reply = Reply::stream(format!("{begun}{error}"));
-                    let body = super::fixtures::request(client, true).to_string();
-                    let snapshot = config::one(upstream);
-                    let talk = talk::once(snapshot, client, body.as_bytes(), &reply, cuts);
+                    let talk = ask_once(client, upstream, true, &reply, cuts);
                     let expected = match client {
                         Dialect::Anthropic => messages_status,
                         Dialect::OpenAiChat => chat_status,
@@ -210,9 +207,7 @@ fn case_02_an_error_before_content_becomes_a_status() {
 fn case_02_an_error_after_content_stays_in_the_stream() {
     for (client, upstream) in pairs() {
         let mut live = Live::new(client, upstream, true);
-        live.head()
-            .feed(&frame(upstream))
-            .feed(&piece(upstream, "Well, "));
+        live.begin(upstream, "Well, ");
         live.feed(&error_event(
             upstream,
             "overloaded_error",
@@ -238,9 +233,7 @@ fn case_31_one_broken_event_is_skipped_and_counted() {
         for broken in broken {
             let what = format!("{client:?} {upstream:?} {broken:?}");
             let mut live = Live::new(client, upstream, true);
-            live.head()
-                .feed(&frame(upstream))
-                .feed(&piece(upstream, "Hel"));
+            live.begin(upstream, "Hel");
             live.feed(broken)
                 .feed(&piece(upstream, "lo"))
                 .feed(&ending(upstream))
@@ -266,9 +259,7 @@ fn case_31_many_broken_events_in_a_row_are_an_error() {
     for (client, upstream) in pairs() {
         let what = format!("{client:?} {upstream:?}");
         let mut live = Live::new(client, upstream, true);
-        live.head()
-            .feed(&frame(upstream))
-            .feed(&piece(upstream, "Hel"));
+        live.begin(upstream, "Hel");
         for _ in 0..broken_max {
             live.feed("data: {]\n\n");
         }
@@ -293,12 +284,10 @@ fn case_31_broken_events_apart_from_each_other_do_not_add_up() {
 
 #[test]
 fn an_unknown_event_is_not_a_broken_one() {
-    for client in super::support::DIALECTS {
+    for client in DIALECTS {
         let upstream = Dialect::Anthropic;
         let mut live = Live::new(client, upstream, true);
-        live.head()
-            .feed(&frame(upstream))
-            .feed(&piece(upstream, "Hel"));
+        live.begin(upstream, "Hel");
         if client != upstream {
             live.feed(&event(json!({"type": "a_new_event", "what": "ever"})));
         }
@@ -314,17 +303,9 @@ fn an_unknown_event_is_not_a_broken_one() {
 #[test]
 fn an_answer_that_ends_with_the_connection_is_whole_if_it_says_so() {
     for (client, upstream) in pairs() {
-        let body = super::fixtures::stream(upstream, "Hello there");
+        let body = stream(upstream, "Hello there");
         let reply = Reply::new(200, "text/event-stream", body, Framing::Close);
-        let request = super::fixtures::request(client, true).to_string();
-        let snapshot = config::one(upstream);
-        let talk = talk::once(
-            snapshot,
-            client,
-            request.as_bytes(),
-            &reply,
-            Cuts::Seeded(3),
-        );
+        let talk = ask_once(client, upstream, true, &reply, Cuts::Seeded(3));
         let said = talk::read(client, &talk.answer, false);
         assert!(said.is_complete, "{client:?} {upstream:?}");
         assert_eq!(said.said().text, "Hello there");

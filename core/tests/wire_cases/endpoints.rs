@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tollgate_core::config::{ListedModel, Snapshot};
 use tollgate_core::dialect::Dialect;
 
-use super::fixtures::{Live, ending, fault, frame, piece, request, stream, whole};
+use super::fixtures::{Live, ending, fault, frame, hi, piece, request, request_bytes, stream};
 use super::support::http::Message;
 use super::support::talk::{self, Reply};
 use super::support::world::{Conn, World};
@@ -138,9 +138,8 @@ fn case_36_idle_connections_end_at_once_when_the_gateway_drains() {
     for client in DIALECTS {
         let mut world = World::new(config::one(client));
         let (fresh, used, busy) = (world.client(), world.client(), world.client());
-        let body = request(client, false).to_string();
-        let bytes = http::request(talk::path(client), &[], body.as_bytes());
-        let reply = Reply::json(200, whole(client, "Hi").to_string()).bytes(0);
+        let bytes = request_bytes(client, false);
+        let reply = hi(client).bytes(0);
         world.send(used, bytes.clone());
         let first = world.upstream();
         world.send(first, reply.clone());
@@ -175,8 +174,7 @@ fn only_a_welcome_request_is_told_to_continue() {
         assert_eq!(first, b"HTTP/1.1 100 Continue\r\n\r\n");
         world.send(conn, body.clone());
         let upstream = world.upstream();
-        let reply = Reply::json(200, whole(client, "Hi").to_string());
-        world.send(upstream, reply.bytes(0));
+        world.send(upstream, hi(client).bytes(0));
         assert_eq!(http::only(world.written(conn)).status(), 200);
         world.finish();
         for (path, length, status) in [
@@ -199,9 +197,7 @@ fn a_client_of_http_1_0_gets_its_stream_to_the_end_of_the_connection() {
     for (client, upstream) in pairs() {
         let mut world = World::new(config::one(upstream));
         let conn = world.client();
-        let body = request(client, true).to_string();
-        let bytes = http::request(talk::path(client), &[], body.as_bytes());
-        let text = String::from_utf8(bytes).unwrap();
+        let text = String::from_utf8(request_bytes(client, true)).unwrap();
         world.send(conn, text.replacen("HTTP/1.1", "HTTP/1.0", 1));
         let reply = Reply::stream(stream(upstream, "Hello"));
         let from = world.upstream();
@@ -241,8 +237,7 @@ fn case_24_kept_connections_grow_neither_old_nor_many() {
         snapshot.limits.shard.idle_per_target_max = 1;
         snapshot.limits.timers.upstream_idle = Duration::from_secs(50);
         let mut world = World::new(snapshot);
-        let body = request(client, false).to_string();
-        let bytes = http::request(talk::path(client), &[], body.as_bytes());
+        let bytes = request_bytes(client, false);
         for _ in 0..2 {
             let conn = world.client();
             world.send(conn, bytes.clone());
@@ -250,8 +245,7 @@ fn case_24_kept_connections_grow_neither_old_nor_many() {
         let all = world.upstreams();
         assert_eq!(all.len(), 2);
         for upstream in &all {
-            let reply = Reply::json(200, whole(client, "Hi").to_string());
-            world.send(*upstream, reply.bytes(0));
+            world.send(*upstream, hi(client).bytes(0));
         }
         let open = |world: &World| all.iter().filter(|it| !world.is_closed(**it)).count();
         assert_eq!(open(&world), 1, "{client:?}");
@@ -309,9 +303,8 @@ fn an_exchange_keeps_the_config_that_it_began_with() {
     live.feed(&ending(Dialect::OpenAiChat)).end();
     // The next one has the new config.
     let (conn, upstream) = (live.client, live.upstream);
-    let body = request(Dialect::Anthropic, false).to_string();
-    let bytes = http::request("/v1/messages", &[], body.as_bytes());
-    live.world.send(conn, bytes);
+    live.world
+        .send(conn, request_bytes(Dialect::Anthropic, false));
     let answers = http::read(live.world.written(conn));
     let statuses: Vec<u16> = answers.iter().map(Message::status).collect();
     assert_eq!(statuses, [200, 404]);

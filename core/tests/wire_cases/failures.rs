@@ -3,11 +3,11 @@
 use serde_json::json;
 use tollgate_core::dialect::Dialect;
 
-use super::fixtures::{error_body, fault, request};
+use super::fixtures::{ask_once, error_body, fault};
 use super::support::events::Cuts;
 use super::support::http::Framing;
-use super::support::talk::{self, Reply, Talk};
-use super::support::{config, pairs};
+use super::support::pairs;
+use super::support::talk::{Reply, Talk};
 
 /// A status of an upstream, its type at Anthropic, and what each client is told: status and type.
 struct Row {
@@ -53,14 +53,7 @@ const ROWS: [Row; 12] = [
 ];
 
 fn send(client: Dialect, upstream: Dialect, stream: bool, reply: &Reply) -> Talk {
-    let body = request(client, stream).to_string();
-    talk::once(
-        config::one(upstream),
-        client,
-        body.as_bytes(),
-        reply,
-        Cuts::Whole,
-    )
+    ask_once(client, upstream, stream, reply, Cuts::Whole)
 }
 
 #[test]

@@ -7,7 +7,7 @@ use serde_json::json;
 use tollgate_core::dialect::Dialect;
 use tollgate_core::record::Outcome;
 
-use super::fixtures::{Live, chunk_of, ending, frame, piece, usage_chunk};
+use super::fixtures::{Live, chunk_of, ending, frame, piece, usage_chunk, without_end};
 use super::support::config;
 use super::support::pairs;
 use super::support::world::End;
@@ -25,13 +25,10 @@ enum Lack {
 
 /// A whole stream without the event that ends it.
 fn unended(upstream: Dialect) -> String {
-    let whole = frame(upstream) + &piece(upstream, "All.") + &ending(upstream);
-    let last = match upstream {
-        Dialect::Anthropic => "event: message_stop",
-        Dialect::OpenAiChat => "data: [DONE]",
-    };
-    let at = whole.find(last).unwrap();
-    whole[..at].to_owned()
+    without_end(
+        upstream,
+        frame(upstream) + &piece(upstream, "All.") + &ending(upstream),
+    )
 }
 
 #[test]

@@ -5,13 +5,19 @@
     reason = "fixtures are written in place"
 )]
 
+use std::io::Write as _;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use serde_json::{Value as Json, json};
 use tollgate_core::config::Snapshot;
 use tollgate_core::dialect::Dialect;
 use tollgate_core::record::Access;
 
+use super::support::events::Cuts;
 use super::support::http::{self, Message};
 use super::support::said::{Answer, Fault};
+use super::support::talk::{Reply, Talk};
 use super::support::world::{Conn, End, World};
 use super::support::{chat, config, messages, talk};
 
@@ -28,6 +34,23 @@ pub(crate) fn request(client: Dialect, stream: bool) -> Json {
     }
 }
 
+/// The same, in bytes.
+pub(crate) fn request_bytes(client: Dialect, stream: bool) -> Vec<u8> {
+    talk::request(client, &[], &request(client, stream))
+}
+
+/// The same, with members beside the usual ones.
+pub(crate) fn request_with(client: Dialect, stream: bool, members: &Json) -> Json {
+    with_members(request(client, stream), members)
+}
+
+fn with_members(mut body: Json, members: &Json) -> Json {
+    for (name, value) in members.as_object().unwrap() {
+        body[name] = value.clone();
+    }
+    body
+}
+
 /// A chunk of a Chat stream.
 pub(crate) fn chunk(delta: Json, finish: Option<&str>) -> String {
     let choice = json!({"index": 0, "delta": delta, "finish_reason": finish});
@@ -36,13 +59,10 @@ pub(crate) fn chunk(delta: Json, finish: Option<&str>) -> String {
 
 /// A chunk with these members.
 pub(crate) fn chunk_of(members: Json) -> String {
-    let mut chunk = json!({
+    let chunk = json!({
         "id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "m",
     });
-    for (name, value) in members.as_object().unwrap() {
-        chunk[name] = value.clone();
-    }
-    format!("data: {chunk}\n\n")
+    format!("data: {}\n\n", with_members(chunk, &members))
 }
 
 /// The chunk that tells usage.
@@ -172,6 +192,28 @@ pub(crate) fn whole(upstream: Dialect, text: &str) -> Json {
     }
 }
 
+/// An answer that says "Hi", whole.
+pub(crate) fn hi(upstream: Dialect) -> Reply {
+    Reply::json(200, whole(upstream, "Hi").to_string())
+}
+
+/// `text`, compressed.
+pub(crate) fn gzip(text: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(text).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// `stream` without the event that says that nothing follows.
+pub(crate) fn without_end(upstream: Dialect, mut stream: String) -> String {
+    let last = match upstream {
+        Dialect::Anthropic => "event: message_stop",
+        Dialect::OpenAiChat => "data: [DONE]",
+    };
+    stream.truncate(stream.find(last).unwrap());
+    stream
+}
+
 /// An error within a stream.
 pub(crate) fn error_event(upstream: Dialect, kind: &str, message: &str) -> String {
     match upstream {
@@ -198,6 +240,19 @@ pub(crate) fn error_body(upstream: Dialect, kind: &str, message: &str) -> Json {
     }
 }
 
+/// A client of one API makes its small [`request`], and the upstream of the other answers.
+pub(crate) fn ask_once(
+    client: Dialect,
+    upstream: Dialect,
+    stream: bool,
+    reply: &Reply,
+    cuts: Cuts,
+) -> Talk {
+    let body = request(client, stream).to_string();
+    let snapshot = config::one(upstream);
+    talk::once(snapshot, client, body.as_bytes(), reply, cuts)
+}
+
 /// A request that was sent to its upstream, which answers step by step.
 pub(crate) struct Live {
     pub(crate) world: World,
@@ -215,11 +270,7 @@ impl Live {
     pub(crate) fn with(snapshot: Snapshot, client: Dialect, body: &Json) -> Live {
         let mut world = World::new(snapshot);
         let conn = world.client();
-        let body = body.to_string();
-        world.send(
-            conn,
-            http::request(talk::path(client), &[], body.as_bytes()),
-        );
+        world.send(conn, talk::request(client, &[], body));
         let upstream = world.upstream();
         Live {
             world,
@@ -235,6 +286,13 @@ impl Live {
                     transfer-encoding: chunked\r\n\r\n";
         self.world.send(self.upstream, head.as_bytes());
         self
+    }
+
+    /// The same, and content with this text behind it.
+    pub(crate) fn begin(&mut self, upstream: Dialect, text: &str) -> &mut Live {
+        self.head()
+            .feed(&frame(upstream))
+            .feed(&piece(upstream, text))
     }
 
     /// A piece of the body comes, as one chunk.

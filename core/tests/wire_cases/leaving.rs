@@ -6,10 +6,10 @@ use tollgate_core::config::Snapshot;
 use tollgate_core::dialect::Dialect;
 use tollgate_core::record::Outcome;
 
-use super::fixtures::{Live, frame, piece, request};
-use super::play::{CHAIN, FIRST, Play, error};
+use super::fixtures::{Live, frame, piece, request_bytes};
+use super::play::{FIRST, Play, alone, error, well, with_first};
 use super::support::world::{Conn, End, Reach, World};
-use super::support::{config, http, pairs, talk};
+use super::support::{DIALECTS, config, pairs};
 
 const ENDS: [End; 2] = [End::Fin, End::Reset];
 
@@ -33,13 +33,9 @@ fn leave(mut world: World, client: Conn, end: End, what: &str) {
 fn world(snapshot: Snapshot, client: Dialect, stream: bool) -> (World, Conn) {
     let mut world = World::new(snapshot);
     let conn = world.client();
-    let body = request(client, stream).to_string();
     world.reach = Reach::Silent;
     world.resolves = false;
-    world.send(
-        conn,
-        http::request(talk::path(client), &[], body.as_bytes()),
-    );
+    world.send(conn, request_bytes(client, stream));
     (world, conn)
 }
 
@@ -75,9 +71,7 @@ fn case_13_leaving_while_waiting_and_in_mid_answer() {
                 leave(live.world, live.client, end, &what);
                 // In the middle.
                 let mut live = Live::new(client, upstream, stream);
-                live.head()
-                    .feed(&frame(upstream))
-                    .feed(&piece(upstream, "Hel"));
+                live.begin(upstream, "Hel");
                 leave(live.world, live.client, end, &what);
             }
             // In the middle of a whole answer.
@@ -97,12 +91,11 @@ fn case_13_leaving_while_waiting_and_in_mid_answer() {
 
 #[test]
 fn case_13_leaving_while_the_request_is_sent() {
-    for client in super::support::DIALECTS {
+    for client in DIALECTS {
         for end in ENDS {
             let mut world = World::new(config::one(client));
             let conn = world.client();
-            let body = request(client, true).to_string();
-            let bytes = http::request(talk::path(client), &[], body.as_bytes());
+            let bytes = request_bytes(client, true);
             world.send(conn, bytes[..bytes.len() - 5].to_vec());
             leave(world, conn, end, &format!("{client:?} {end:?}"));
         }
@@ -112,9 +105,7 @@ fn case_13_leaving_while_the_request_is_sent() {
 #[test]
 fn case_13_usage_told_before_the_client_left_is_recorded() {
     let mut live = Live::new(Dialect::OpenAiChat, Dialect::Anthropic, true);
-    live.head()
-        .feed(&frame(Dialect::Anthropic))
-        .feed(&piece(Dialect::Anthropic, "Hel"));
+    live.begin(Dialect::Anthropic, "Hel");
     let client = live.client;
     live.world.hang_up(client, End::Fin);
     let record = live.world.finish().remove(0);
@@ -126,9 +117,7 @@ fn case_13_usage_told_before_the_client_left_is_recorded() {
 fn case_13_a_client_that_takes_nothing_stops_its_upstream() {
     for (client, upstream) in pairs() {
         let mut live = Live::new(client, upstream, true);
-        live.head()
-            .feed(&frame(upstream))
-            .feed(&piece(upstream, "Hel"));
+        live.begin(upstream, "Hel");
         let (conn, from) = (live.client, live.upstream);
         live.world.stall(conn, true);
         let text = "x".repeat(1000);
@@ -165,9 +154,7 @@ fn case_13_leaving_behind_a_pipelined_request() {
     for (client, upstream) in pairs() {
         for end in ENDS {
             let mut live = Live::new(client, upstream, true);
-            let body = request(client, true).to_string();
-            let next = http::request(talk::path(client), &[], body.as_bytes());
-            live.world.send(live.client, next);
+            live.world.send(live.client, request_bytes(client, true));
             let what = format!("{client:?} {upstream:?} {end:?}");
             leave(live.world, live.client, end, &what);
         }
@@ -193,8 +180,6 @@ fn leave_and_serve(mut play: Play, client: Conn, end: End, what: &str) {
     play.world.finish();
 }
 
-const HEAD: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
-
 type Until = fn(&mut Play);
 
 /// What comes before the client leaves, after its request was read; says whether it streams.
@@ -204,14 +189,10 @@ const PHASES: [(&str, bool, Until); 8] = [
         play.asked();
     }),
     ("before the first content", true, |play| {
-        let (conn, ..) = play.asked();
-        play.world
-            .send(conn, format!("{HEAD}{}", frame(Dialect::Anthropic)));
+        play.begins(FIRST, &[]);
     }),
     ("mid-stream", true, |play| {
-        let (conn, ..) = play.asked();
-        let begun = frame(Dialect::Anthropic) + &piece(Dialect::Anthropic, "Hel");
-        play.world.send(conn, format!("{HEAD}{begun}"));
+        play.begins(FIRST, &["Hel"]);
     }),
     ("in backoff", true, |play| {
         play.reply(&error(503).field("retry-after", "8"));
@@ -224,15 +205,15 @@ const PHASES: [(&str, bool, Until); 8] = [
     }),
     ("within a whole answer", false, |play| {
         let (conn, ..) = play.asked();
-        let whole = super::play::well(Dialect::Anthropic, false).bytes(1 << 20);
+        let whole = well(Dialect::Anthropic, false).bytes(1 << 20);
         play.world.send(conn, whole[..whole.len() / 2].to_vec());
     }),
 ];
 
 #[test]
 fn case_13_leaving_in_each_phase_ends_the_call_in_the_same_instant() {
-    let alone = CHAIN.replace(", \"second/two\"", "");
-    for dialect in super::support::DIALECTS {
+    let alone = alone();
+    for dialect in DIALECTS {
         for end in ENDS {
             for (name, is_stream, until) in PHASES {
                 let mut play = Play::new(&alone);
@@ -249,10 +230,7 @@ fn case_13_leaving_in_each_phase_ends_the_call_in_the_same_instant() {
 
 #[test]
 fn case_13_leaving_a_queue_takes_no_turn() {
-    let narrow = CHAIN.replace(", \"second/two\"", "").replace(
-        "key = \"key-1\"",
-        "key = \"key-1\"\nkey_limits.concurrent = 1",
-    );
+    let narrow = with_first(&alone(), "key_limits.concurrent = 1");
     for end in ENDS {
         let mut play = Play::new(&narrow);
         let holder = play.ask(Dialect::Anthropic, false);

@@ -8,10 +8,10 @@ use serde_json::{Value as Json, json};
 use tollgate_core::base::JsonStr;
 use tollgate_core::dialect::{Dialect, ReasoningField, Traits};
 
-use super::fixtures::{request, whole};
+use super::fixtures::{hi, request, request_with};
 use super::support::config;
 use super::support::events::Cuts;
-use super::support::talk::{self, Reply};
+use super::support::talk;
 
 /// The APIs as the table names them, and where requests for them are written.
 const TARGETS: [(Dialect, &str, &str); 2] = [
@@ -89,9 +89,8 @@ fn dropped(client: Dialect, traits: Traits, body: &Json) -> Vec<String> {
     let mut snapshot = config::one(upstream);
     let route = config::target(&mut snapshot);
     (route.traits, route.model) = (traits, Some(JsonStr::from_static("m")));
-    let reply = Reply::json(200, whole(upstream, "Hi").to_string());
-    let text = body.to_string();
-    let talk = talk::once(snapshot, client, text.as_bytes(), &reply, Cuts::Whole);
+    let request = talk::request(client, &[], body);
+    let talk = talk::send(snapshot, request, &hi(upstream), Cuts::Whole);
     assert_eq!(talk.answer.status(), 200, "{body}: {}", talk.answer.text());
     let list = talk.answer.field("x-tollgate-dropped").unwrap_or_default();
     let list: Vec<String> = list.split(", ").map(str::to_owned).collect();
@@ -191,10 +190,7 @@ fn check(client: Dialect, traits: &Traits, cases: &[(&str, Json)]) {
     let plain = request(client, false);
     assert!(dropped(client, traits.clone(), &plain).is_empty());
     for (path, more) in cases {
-        let mut body = plain.clone();
-        for (name, value) in more.as_object().unwrap() {
-            body[name] = value.clone();
-        }
+        let body = request_with(client, false, more);
         let list = dropped(client, traits.clone(), &body);
         assert_eq!(list, [*path], "{client:?}: {body}");
     }

@@ -1,13 +1,11 @@
 //! What an upstream is asked beyond the conversation: headers, parameters, credentials, codings.
 
-use std::io::Write;
-
 use serde_json::json;
 use tollgate_core::base::{JsonStr, Limits, RawJson};
 use tollgate_core::config::{Caller, Credentials, Snapshot, Upstream};
 use tollgate_core::dialect::Dialect;
 
-use super::fixtures::{error_body, fault, request, stream, whole};
+use super::fixtures::{ask_once, error_body, fault, gzip, hi, request, stream};
 use super::support::events::Cuts;
 use super::support::http::Message;
 use super::support::talk::{self, Reply, Talk};
@@ -18,10 +16,6 @@ fn with_model(dialect: Dialect, change: impl Fn(&mut Upstream)) -> Snapshot {
     let mut snapshot = config::one(dialect);
     change(config::target(&mut snapshot));
     snapshot
-}
-
-fn ok(upstream: Dialect) -> Reply {
-    Reply::json(200, whole(upstream, "Hi").to_string())
 }
 
 fn all<'a>(message: &'a Message, name: &str) -> Vec<&'a str> {
@@ -38,7 +32,7 @@ fn headers_of_the_provider_and_of_the_model_are_sent() {
         let headers = &mut snapshot.providers[0].headers;
         headers.push(("x-provider".into(), "p".into()));
         let body = request(client, false).to_string();
-        let reply = ok(upstream);
+        let reply = hi(upstream);
         let talk = talk::once(snapshot, client, body.as_bytes(), &reply, Cuts::Whole);
         let asked = talk.asked.unwrap();
         assert_eq!(all(&asked, "x-model"), ["m"], "{client:?} {upstream:?}");
@@ -59,7 +53,7 @@ fn parameters_of_the_model_stand_in_every_request() {
         let mut body = request(client, false);
         body["temperature"] = json!(0.9);
         let body = body.to_string();
-        let reply = ok(upstream);
+        let reply = hi(upstream);
         let talk = talk::once(snapshot, client, body.as_bytes(), &reply, Cuts::Whole);
         let asked = talk.asked.unwrap();
         let text = asked.text();
@@ -75,7 +69,7 @@ fn a_chat_request_without_a_limit_gets_the_models_own_toward_messages() {
         model.traits.output_tokens_default = 7777;
     });
     let body = request(Dialect::OpenAiChat, false).to_string();
-    let reply = ok(Dialect::Anthropic);
+    let reply = hi(Dialect::Anthropic);
     let client = Dialect::OpenAiChat;
     let talk = talk::once(snapshot, client, body.as_bytes(), &reply, Cuts::Whole);
     assert_eq!(talk.asked.unwrap().json()["max_tokens"], 7777);
@@ -84,9 +78,8 @@ fn a_chat_request_without_a_limit_gets_the_models_own_toward_messages() {
 /// Asks with these fields; what the upstream saw of credentials.
 fn credentials(snapshot: Snapshot, client: Dialect, fields: &[(&str, &str)]) -> Vec<String> {
     let upstream = snapshot.providers[0].dialect;
-    let body = request(client, false).to_string();
-    let bytes = http::request(talk::path(client), fields, body.as_bytes());
-    let asked = talk::send(snapshot, bytes, &ok(upstream), Cuts::Whole).asked;
+    let bytes = talk::request(client, fields, &request(client, false));
+    let asked = talk::send(snapshot, bytes, &hi(upstream), Cuts::Whole).asked;
     let asked = asked.expect("the upstream was asked");
     let names = ["authorization", "x-api-key", "api-key", "cookie"];
     let sent = names.into_iter().flat_map(|name| {
@@ -140,9 +133,8 @@ fn a_caller_without_a_key_of_the_gateway_is_refused() {
         let ask = |fields: &[(&str, &str)]| {
             let mut snapshot = config::one(client);
             snapshot.callers = vec![Caller::new("me", "the-key")];
-            let body = request(client, false).to_string();
-            let bytes = http::request(talk::path(client), fields, body.as_bytes());
-            talk::send(snapshot, bytes, &ok(client), Cuts::Whole)
+            let bytes = talk::request(client, fields, &request(client, false));
+            talk::send(snapshot, bytes, &hi(client), Cuts::Whole)
         };
         for fields in [&[][..], &[("x-api-key", "wrong")]] {
             let talk = ask(fields);
@@ -165,20 +157,13 @@ fn a_caller_without_a_key_of_the_gateway_is_refused() {
 #[test]
 fn the_accepted_codings_are_the_gateways_own() {
     for (client, upstream) in pairs() {
-        let body = request(client, false).to_string();
         let fields = [("accept-encoding", "br;q=1.0"), ("accept", "image/png")];
-        let bytes = http::request(talk::path(client), &fields, body.as_bytes());
-        let talk = talk::send(config::one(upstream), bytes, &ok(upstream), Cuts::Whole);
+        let bytes = talk::request(client, &fields, &request(client, false));
+        let talk = talk::send(config::one(upstream), bytes, &hi(upstream), Cuts::Whole);
         let asked = talk.asked.unwrap();
         assert_eq!(all(&asked, "accept-encoding"), ["identity"]);
         assert_eq!(all(&asked, "accept"), ["application/json"]);
     }
-}
-
-fn gzip(text: &[u8]) -> Vec<u8> {
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    encoder.write_all(text).unwrap();
-    encoder.finish().unwrap()
 }
 
 fn zstd(text: &[u8]) -> Vec<u8> {
@@ -196,13 +181,11 @@ fn an_answer_that_comes_compressed_all_the_same_is_decoded() {
             let ask = |is_stream: bool, reply: &Reply, cuts: Cuts| -> Talk {
                 let mut reply = reply.clone().field("content-encoding", coding);
                 reply.body = coder(&reply.body);
-                let body = request(client, is_stream).to_string();
-                let snapshot = config::one(upstream);
-                talk::once(snapshot, client, body.as_bytes(), &reply, cuts)
+                ask_once(client, upstream, is_stream, &reply, cuts)
             };
             let what = format!("{client:?} {upstream:?} {coding}");
             let replies = [
-                (false, ok(upstream)),
+                (false, hi(upstream)),
                 (true, Reply::stream(stream(upstream, "Hi"))),
             ];
             for (is_stream, reply) in replies {
@@ -233,7 +216,7 @@ fn a_request_that_comes_compressed_is_decoded_within_the_limits() {
                 let fields = [("content-encoding", coding)];
                 let bytes = http::request(talk::path(client), &fields, bytes);
                 let snapshot = config::with(upstream, limits);
-                talk::send(snapshot, bytes, &ok(upstream), Cuts::Whole)
+                talk::send(snapshot, bytes, &hi(upstream), Cuts::Whole)
             };
             let what = format!("{client:?} {upstream:?} {coding}");
             let mut body = request(client, false);
@@ -266,9 +249,7 @@ fn an_upstream_that_repeats_the_key_does_not_tell_it_to_the_client() {
                 "the key sk-of-the-provider is wrong, sk-of-the-provider!",
             );
             let reply = Reply::json(401, body.to_string());
-            let body = request(client, stream).to_string();
-            let snapshot = config::one(upstream);
-            let talk = talk::once(snapshot, client, body.as_bytes(), &reply, Cuts::Whole);
+            let talk = ask_once(client, upstream, stream, &reply, Cuts::Whole);
             assert_eq!(talk.answer.status(), 401, "{client:?} {upstream:?}");
             let message = fault(client, &talk.answer).message;
             let expected = "the key [redacted] is wrong, [redacted]!";

@@ -2,10 +2,10 @@
 
 use tollgate_core::dialect::Dialect;
 
-use super::fixtures::{error_body, fault, request};
+use super::fixtures::{ask_once, error_body, error_event, fault};
 use super::support::events::Cuts;
-use super::support::talk::{self, Reply};
-use super::support::{config, pairs};
+use super::support::pairs;
+use super::support::talk::Reply;
 
 /// How vendors say it, and the numbers that they name.
 const SPELLINGS: [(&str, Option<&str>); 8] = [
@@ -53,9 +53,7 @@ fn case_16_an_overflow_is_one_class_in_every_spelling() {
             let what = format!("{client:?} {upstream:?} {spelling}");
             let body = error_body(upstream, "invalid_request_error", spelling).to_string();
             let reply = Reply::json(400, body.clone());
-            let request = request(client, true).to_string();
-            let snapshot = config::one(upstream);
-            let talk = talk::once(snapshot, client, request.as_bytes(), &reply, Cuts::Whole);
+            let talk = ask_once(client, upstream, true, &reply, Cuts::Whole);
             assert_eq!(talk.answer.status(), 400, "{what}");
             let fault = fault(client, &talk.answer);
             assert_eq!(fault.kind, "invalid_request_error", "{what}");
@@ -87,11 +85,9 @@ fn case_16_an_overflow_is_one_class_in_every_spelling() {
 fn case_16_an_overflow_within_a_stream_is_a_status_too() {
     let spelling = SPELLINGS[0].0;
     for (client, upstream) in pairs() {
-        let event = super::fixtures::error_event(upstream, "invalid_request_error", spelling);
+        let event = error_event(upstream, "invalid_request_error", spelling);
         let reply = Reply::stream(event);
-        let request = request(client, true).to_string();
-        let snapshot = config::one(upstream);
-        let talk = talk::once(snapshot, client, request.as_bytes(), &reply, Cuts::Whole);
+        let talk = ask_once(client, upstream, true, &reply, Cuts::Whole);
         assert_eq!(talk.answer.status(), 400, "{client:?} {upstream:?}");
         let fault = fault(client, &talk.answer);
         if client == Dialect::Anthropic {
@@ -113,9 +109,7 @@ fn case_16_a_body_that_is_too_large_is_413() {
             "Request exceeds the maximum size",
         );
         let reply = Reply::json(413, body.to_string());
-        let request = request(client, true).to_string();
-        let snapshot = config::one(upstream);
-        let talk = talk::once(snapshot, client, request.as_bytes(), &reply, Cuts::Whole);
+        let talk = ask_once(client, upstream, true, &reply, Cuts::Whole);
         assert_eq!(talk.answer.status(), 413, "{client:?} {upstream:?}");
         if client == Dialect::Anthropic {
             assert_eq!(fault(client, &talk.answer).kind, "request_too_large");

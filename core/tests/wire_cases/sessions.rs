@@ -6,8 +6,9 @@ use serde_json::{Value as Json, json};
 use tollgate_core::dialect::Dialect;
 
 use super::fixtures::request;
-use super::play::{Play, well};
-use super::support::{http, talk};
+use super::play::{Play, TWO_KEYS, well};
+use super::support::talk;
+use super::support::world::End;
 
 const KEYS: usize = 8;
 const SESSIONS: usize = 64;
@@ -15,11 +16,7 @@ const SESSIONS: usize = 64;
 /// One provider with eight keys.
 fn config() -> String {
     let keys: Vec<_> = (0..KEYS).map(|at| format!("\"key-{at}\"")).collect();
-    format!(
-        "[models]\nasked = \"first/one\"\n[providers.first]\ndialect = \"openai-chat\"\n\
-         base_url = \"http://127.0.0.1:9002/v1\"\nkey = [{}]\n",
-        keys.join(", ")
-    )
+    TWO_KEYS.replace("\"key-1\", \"key-2\"", &keys.join(", "))
 }
 
 /// How a conversation can be known.
@@ -91,7 +88,7 @@ impl Known {
             Known::User => body["user"] = name.into(),
             Known::Beginning | Known::SystemAndBeginning | Known::MarkedBeginning => {}
         }
-        http::request(talk::path(dialect), &fields, body.to_string().as_bytes())
+        talk::request(dialect, &fields, &body)
     }
 }
 
@@ -106,12 +103,9 @@ fn case_11_a_conversation_keeps_its_key_and_conversations_spread_over_all() {
             for turn in 0..3 {
                 let client = play.world.client();
                 play.world.send(client, known.turn(&name, turn));
-                let (conn, _, asked) = play.asked();
-                keys.insert(asked.field("authorization").unwrap().to_owned());
-                let reply = well(Dialect::OpenAiChat, false);
-                play.world.send(conn, reply.bytes(1 << 20));
+                keys.insert(play.reply_to_key(&well(Dialect::OpenAiChat, false)));
                 assert_eq!(play.answer(client).status(), 200);
-                play.world.hang_up(client, super::support::world::End::Fin);
+                play.world.hang_up(client, End::Fin);
             }
             assert_eq!(keys.len(), 1, "{known:?}, {name}: {keys:?}");
             *counts.entry(keys.pop_first().unwrap()).or_default() += 1;

@@ -5,10 +5,11 @@ use core::time::Duration;
 use serde_json::json;
 use tollgate_core::dialect::Dialect;
 
-use super::fixtures::{Live, ending, error_event, event, fault, frame, piece};
-use super::support::http;
-use super::support::pairs;
-use super::support::world::Reach;
+use super::fixtures::{
+    Live, ending, error_event, event, fault, frame, piece, request, request_bytes, whole,
+};
+use super::support::world::{Reach, World};
+use super::support::{config, http, pairs};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -56,7 +57,7 @@ fn case_18_a_silent_stream_shows_signs_of_life() {
 #[test]
 fn case_18_a_head_of_something_else_is_no_reason_for_silence() {
     for (client, upstream) in pairs() {
-        let whole = super::fixtures::whole(upstream, "Hello").to_string();
+        let whole = whole(upstream, "Hello").to_string();
         for (status, kind, body) in [
             ("200 OK", "text/html", "<h1>no</h1>".to_owned()),
             (
@@ -100,9 +101,7 @@ fn case_18_an_upstream_that_sends_no_head_is_no_reason_for_silence() {
         assert!(live.answer().is_some(), "{what}: no head past the hold");
         live.world.pass(15 * SECOND);
         assert!(signs(&live.text()) >= 1, "{what}: no sign of life");
-        live.head()
-            .feed(&frame(upstream))
-            .feed(&piece(upstream, "Hello"));
+        live.begin(upstream, "Hello");
         live.feed(&ending(upstream)).end();
         let (said, _, _) = live.finish();
         assert_eq!(said.said().text, "Hello", "{what}");
@@ -113,9 +112,7 @@ fn case_18_an_upstream_that_sends_no_head_is_no_reason_for_silence() {
 fn case_18_a_sign_of_life_never_stands_within_an_event() {
     for (client, upstream) in pairs() {
         let mut live = Live::new(client, upstream, true);
-        live.head()
-            .feed(&frame(upstream))
-            .feed(&piece(upstream, "Hel"));
+        live.begin(upstream, "Hel");
         let whole = piece(upstream, "lo");
         for at in 1..whole.len() {
             if at % 20 == 0 {
@@ -214,9 +211,7 @@ fn case_14_silence_ends_each_phase_in_its_own_time() {
             assert_timed_out(live, false, &format!("{what}, no content"));
             // Silence within the answer: comments are no data.
             let mut live = Live::new(client, upstream, stream);
-            live.head()
-                .feed(&frame(upstream))
-                .feed(&piece(upstream, "Hel"));
+            live.begin(upstream, "Hel");
             for _ in 0..13 {
                 live.world.pass(10 * SECOND);
                 if !live.world.is_closed(live.upstream) {
@@ -226,12 +221,10 @@ fn case_14_silence_ends_each_phase_in_its_own_time() {
             assert_timed_out(live, false, &format!("{what}, silence"));
         }
         // Nobody accepts.
-        let mut world = super::support::world::World::new(super::support::config::one(upstream));
+        let mut world = World::new(config::one(upstream));
         world.reach = Reach::Silent;
         let conn = world.client();
-        let body = super::fixtures::request(client, true).to_string();
-        let path = super::support::talk::path(client);
-        world.send(conn, http::request(path, &[], body.as_bytes()));
+        world.send(conn, request_bytes(client, true));
         world.pass(11 * SECOND);
         let answer = http::only(world.written(conn));
         assert_eq!(answer.status(), 504, "{client:?} {upstream:?}");
@@ -256,11 +249,9 @@ fn an_answer_that_never_ends_is_ended_by_the_total_time() {
         live.world.pass(SECOND);
         assert_timed_out(live, true, &format!("{client:?} {upstream:?} whole"));
         // A stream, where there is such a time.
-        let mut snapshot = super::support::config::one(upstream);
-        super::support::config::target(&mut snapshot)
-            .timers
-            .total_stream = Some(500 * SECOND);
-        let body = super::fixtures::request(client, true);
+        let mut snapshot = config::one(upstream);
+        config::target(&mut snapshot).timers.total_stream = Some(500 * SECOND);
+        let body = request(client, true);
         let mut live = Live::with(snapshot, client, &body);
         live.head().feed(&frame(upstream));
         for _ in 0..5 {
@@ -292,12 +283,10 @@ fn a_stream_with_data_goes_on_for_hours() {
 #[test]
 fn a_refused_connection_is_a_502() {
     for (client, upstream) in pairs() {
-        let mut world = super::support::world::World::new(super::support::config::one(upstream));
+        let mut world = World::new(config::one(upstream));
         world.reach = Reach::Refuses;
         let conn = world.client();
-        let body = super::fixtures::request(client, true).to_string();
-        let path = super::support::talk::path(client);
-        world.send(conn, http::request(path, &[], body.as_bytes()));
+        world.send(conn, request_bytes(client, true));
         let answer = http::only(world.written(conn));
         assert_eq!(answer.status(), 502, "{client:?} {upstream:?}");
         let kind = fault(client, &answer).kind;

@@ -1,14 +1,26 @@
 //! Thinking and its signatures, from turn to turn.
 
+use std::collections::BTreeSet;
+
 use serde_json::json;
 use tollgate_core::dialect::Dialect;
 
 use super::content::asked;
 use super::fixtures::{Live, block, error_body, request, start, stop};
+use super::play::{CHAIN, FIRST, Play, well};
 use super::support::talk::Reply;
-use super::support::{config, http, talk};
+use super::support::world::World;
+use super::support::{DIALECTS, config, http, talk};
 
 const SIGNATURE: &str = "ErUBCkYIBxgCKkAx+/=signature==";
+
+const INVALID: &str = "messages.1.content.0: Invalid `signature` in `thinking` block";
+
+/// What says so.
+fn refusal() -> Reply {
+    let error = error_body(Dialect::Anthropic, "invalid_request_error", INVALID);
+    Reply::json(400, error.to_string())
+}
 
 /// A conversation with a Messages client in which the model has thought.
 fn history() -> serde_json::Value {
@@ -52,7 +64,7 @@ fn case_07_a_stream_is_signed_once_behind_its_thinking() {
         block(2, json!({"type": "text", "text": ""}), &[text]),
         stop("end_turn"),
     ];
-    for client in super::support::DIALECTS {
+    for client in DIALECTS {
         let mut live = Live::new(client, Dialect::Anthropic, true);
         live.head().feed(&events.concat().concat()).end();
         let (answer, _, _) = live.finish();
@@ -112,15 +124,11 @@ fn case_07_no_signature_is_invented_and_foreign_ones_are_not_shown() {
 
 #[test]
 fn case_07_an_invalid_signature_is_stripped_and_tried_once_more() {
-    let body = history().to_string();
-    let mut world = super::support::world::World::new(config::one(Dialect::Anthropic));
+    let mut world = World::new(config::one(Dialect::Anthropic));
     let client = world.client();
-    let path = talk::path(Dialect::Anthropic);
-    world.send(client, http::request(path, &[], body.as_bytes()));
+    world.send(client, talk::request(Dialect::Anthropic, &[], &history()));
     let upstream = world.upstream();
-    let message = "messages.1.content.0: Invalid `signature` in `thinking` block";
-    let error = error_body(Dialect::Anthropic, "invalid_request_error", message);
-    let refusal = Reply::json(400, error.to_string()).bytes(0);
+    let refusal = refusal().bytes(0);
     world.send(upstream, refusal.clone());
     let last = *world.upstreams().last().unwrap();
     let sent = http::read(world.written(last));
@@ -139,28 +147,22 @@ fn case_07_an_invalid_signature_is_stripped_and_tried_once_more() {
     world.send(last, refusal);
     let answer = http::only(world.written(client));
     assert_eq!(answer.status(), 400);
-    assert!(answer.text().contains(message), "{}", answer.text());
+    assert!(answer.text().contains(INVALID), "{}", answer.text());
     world.finish();
 }
 
 #[test]
 fn case_07_an_invalid_signature_is_no_fault_of_key_or_target() {
-    let config = super::play::CHAIN.replace("key = \"key-1\"", "key = [\"key-1\", \"key-3\"]");
-    let mut play = super::play::Play::new(&config);
-    let message = "messages.1.content.0: Invalid `signature` in `thinking` block";
-    let error = error_body(Dialect::Anthropic, "invalid_request_error", message);
-    let refusal = Reply::json(400, error.to_string());
-    let body = history().to_string();
-    let mut keys = std::collections::BTreeSet::new();
+    let config = CHAIN.replace("key = \"key-1\"", "key = [\"key-1\", \"key-3\"]");
+    let mut play = Play::new(&config);
+    let mut keys = BTreeSet::new();
     for _ in 0..8 {
-        let client = play.world.client();
-        let asked = http::request(talk::path(Dialect::Anthropic), &[], body.as_bytes());
-        play.world.send(client, asked);
-        for reply in [&refusal, &super::play::well(Dialect::Anthropic, false)] {
-            let (_, port, request) = play.pending().remove(0);
-            assert_eq!(port, super::play::FIRST, "the same target");
+        let client = play.ask_body(Dialect::Anthropic, &history(), &[]);
+        for reply in [refusal(), well(Dialect::Anthropic, false)] {
+            let (conn, port, request) = play.asked();
+            assert_eq!(port, FIRST, "the same target");
             keys.insert(request.field("x-api-key").unwrap().to_owned());
-            play.reply(reply);
+            play.send(conn, &reply);
         }
         assert_eq!(play.answer(client).status(), 200);
     }

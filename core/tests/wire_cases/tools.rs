@@ -3,7 +3,9 @@
 use serde_json::{Value as Json, json};
 use tollgate_core::dialect::Dialect;
 
-use super::fixtures::{Live, block, chunk, chunk_of, request, stream_of, usage_chunk, whole};
+use super::fixtures::{
+    Live, ask_once, block, chunk, chunk_of, request, stream, stream_of, usage_chunk, whole,
+};
 use super::support::events::Cuts;
 use super::support::said::{Answer, Finish};
 use super::support::talk::{self, Reply};
@@ -11,12 +13,10 @@ use super::support::{DIALECTS, config, pairs};
 
 /// What a client of `client` reads of an upstream's stream; the same for every cutting.
 pub(crate) fn read(client: Dialect, upstream: Dialect, stream: &str) -> Answer {
-    let body = request(client, true).to_string();
     let reply = Reply::stream(stream);
     let mut first = None;
     for cuts in [Cuts::Whole, Cuts::Bytes, Cuts::Seeded(5), Cuts::Seeded(6)] {
-        let snapshot = config::one(upstream);
-        let talk = talk::once(snapshot, client, body.as_bytes(), &reply, cuts);
+        let talk = ask_once(client, upstream, true, &reply, cuts);
         let same = first.get_or_insert_with(|| talk.answer.clone());
         assert_eq!(same.start, talk.answer.start, "{cuts:?}");
         assert_eq!(same.text(), talk.answer.text(), "{cuts:?}");
@@ -239,10 +239,8 @@ fn case_04_a_call_decides_the_stop_reason_of_whole_answers() {
         (Dialect::Anthropic, Dialect::OpenAiChat, chat),
         (Dialect::OpenAiChat, Dialect::Anthropic, messages),
     ] {
-        let request = request(client, false).to_string();
         let reply = Reply::json(200, body.to_string());
-        let snapshot = config::one(upstream);
-        let talk = talk::once(snapshot, client, request.as_bytes(), &reply, Cuts::Whole);
+        let talk = ask_once(client, upstream, false, &reply, Cuts::Whole);
         let answer = talk::read(client, &talk.answer, false);
         assert_eq!(answer.said().finish, Some(Finish::Calls), "{client:?}");
     }
@@ -284,16 +282,8 @@ fn case_06_nothing_is_begun_that_says_nothing() {
         ],
         "tool_calls",
     );
-    let body = request(Dialect::Anthropic, true).to_string();
     let reply = Reply::stream(stream);
-    let snapshot = config::one(upstream);
-    let talk = talk::once(
-        snapshot,
-        Dialect::Anthropic,
-        body.as_bytes(),
-        &reply,
-        Cuts::Whole,
-    );
+    let talk = ask_once(Dialect::Anthropic, upstream, true, &reply, Cuts::Whole);
     let answer = talk::read(Dialect::Anthropic, &talk.answer, false);
     assert_eq!(answer.said().calls.len(), 1);
     let text = talk.answer.text();
@@ -324,7 +314,7 @@ fn case_06_pings_may_stand_anywhere() {
             Dialect::OpenAiChat => ": ping\n\n",
         };
         live.head();
-        let stream = super::fixtures::stream(upstream, "Hello");
+        let stream = stream(upstream, "Hello");
         for event in stream.split_inclusive("\n\n") {
             live.feed(ping).feed(event);
         }

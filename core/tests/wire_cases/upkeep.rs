@@ -3,27 +3,25 @@
 use std::time::Duration;
 
 use tollgate_core::dialect::Dialect;
-use tollgate_core::record::Outcome;
+use tollgate_core::record::{Access, Outcome};
 
-use super::fixtures::{Live, ending, error_event, frame, piece, request, whole};
-use super::play::{CHAIN, Play, error, well};
+use super::fixtures::{Live, ending, error_event, frame, piece, request_bytes, stream};
+use super::play::{FIRST, HEAD, Play, alone, error, with_first};
 use super::support::talk::{self, Reply};
 use super::support::world::{Conn, End, Reach, World};
 use super::support::{DIALECTS, config, http, pairs};
 
 /// One provider that takes one request at a time.
 fn narrow() -> String {
-    CHAIN.replace(", \"second/two\"", "").replace(
-        "key = \"key-1\"",
-        "key = \"key-1\"\nkey_limits.concurrent = 1\ntimers.first_content = \"30s\"",
-    )
+    let limits = "key_limits.concurrent = 1\ntimers.first_content = \"30s\"";
+    with_first(&alone(), limits)
 }
 
 /// Ways for a request to end that has the place.
 const WAYS_OUT: [fn(&mut Play, Conn, Conn); 9] = [
-    |play, _, conn| play.world.send(conn, error(400).bytes(1 << 20)),
+    |play, _, conn| play.send(conn, &error(400)),
     |play, _, conn| {
-        play.world.send(conn, error(500).bytes(1 << 20));
+        play.send(conn, &error(500));
         play.back_off();
         play.reply(&error(500));
     },
@@ -36,15 +34,11 @@ const WAYS_OUT: [fn(&mut Play, Conn, Conn); 9] = [
     |play, client, _| play.world.hang_up(client, End::Reset),
     |play, _, _| play.world.pass(Duration::from_secs(31)),
     |play, _, conn| {
-        let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
-        let begun = frame(Dialect::Anthropic) + &piece(Dialect::Anthropic, "begun");
-        play.world.send(conn, format!("{head}{begun}"));
+        play.begin(conn, FIRST, &["begun"]);
         play.world.hang_up(conn, End::Fin);
     },
     |play, _, conn| {
-        let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
-        let begun = frame(Dialect::Anthropic) + &piece(Dialect::Anthropic, "begun");
-        play.world.send(conn, format!("{head}{begun}"));
+        play.begin(conn, FIRST, &["begun"]);
         play.world.pass(Duration::from_secs(121));
     },
     |play, _, conn| {
@@ -90,8 +84,7 @@ fn case_24_without_descriptors_clients_wait_and_requests_are_told() {
         world.pass(Duration::from_secs(1));
         // A request that can have no connection is told so, and no upstream is blamed.
         world.reach = Reach::Exhausted;
-        let body = request(client, true).to_string();
-        let asked = http::request(talk::path(client), &[], body.as_bytes());
+        let asked = request_bytes(client, true);
         world.send(conn, asked.clone());
         let expected = match client {
             Dialect::Anthropic => 529,
@@ -102,7 +95,7 @@ fn case_24_without_descriptors_clients_wait_and_requests_are_told() {
         let other = world.client();
         world.send(other, asked);
         let upstream = *world.upstreams().last().unwrap();
-        let reply = Reply::stream(super::fixtures::stream(client, "Hi"));
+        let reply = Reply::stream(stream(client, "Hi"));
         world.send(upstream, reply.bytes(1 << 20));
         assert_eq!(http::only(world.written(other)).status(), 200);
         world.finish();
@@ -114,9 +107,7 @@ fn case_33_an_error_in_mid_stream_leaves_nothing_running() {
     for (client, upstream) in pairs() {
         let what = format!("{client:?} {upstream:?}");
         let mut live = Live::new(client, upstream, true);
-        live.head()
-            .feed(&frame(upstream))
-            .feed(&piece(upstream, "Well, "));
+        live.begin(upstream, "Well, ");
         live.feed(&error_event(upstream, "rate_limit_error", "Slow down."));
         assert!(live.world.is_closed(live.upstream), "{what}");
         assert!(live.answer().unwrap().is_complete, "{what}");
@@ -140,13 +131,10 @@ fn case_36_draining_streams_run_to_the_deadline_and_are_told_of_it() {
         let mut live = Live::new(client, upstream, true);
         live.head().feed(&frame(upstream));
         let late = live.world.client();
-        let body = request(client, true).to_string();
-        let asked = http::request(talk::path(client), &[], body.as_bytes());
-        live.world.send(late, asked);
+        live.world.send(late, request_bytes(client, true));
         let other = *live.world.upstreams().last().unwrap();
-        let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
         let begun = frame(upstream) + &piece(upstream, "Hel");
-        live.world.send(other, format!("{head}{begun}"));
+        live.world.send(other, format!("{HEAD}{begun}"));
         live.world.drain(Duration::from_secs(30));
         // Who comes now is told that the gateway is not ready, and no more is done for them.
         for (path, status) in [("/health", 200), ("/ready", 503), ("/v1/models", 503)] {
@@ -158,10 +146,7 @@ fn case_36_draining_streams_run_to_the_deadline_and_are_told_of_it() {
             assert_eq!(answer.field("connection"), Some("close"));
         }
         let newcomer = live.world.client();
-        live.world.send(
-            newcomer,
-            http::request(talk::path(client), &[], body.as_bytes()),
-        );
+        live.world.send(newcomer, request_bytes(client, true));
         let answer = http::only(live.world.written(newcomer));
         assert_eq!(answer.status(), 503, "{what}");
         assert!(live.world.is_accepting(), "{what}");
@@ -181,8 +166,7 @@ fn case_36_draining_streams_run_to_the_deadline_and_are_told_of_it() {
         assert!(!said.is_complete, "{what}");
         assert_eq!(said.error.unwrap().message, "the gateway is shutting down");
         let outcomes = live.world.finish();
-        let failed =
-            |it: &&tollgate_core::record::Access| it.stream && it.outcome != Outcome::Complete;
+        let failed = |it: &&Access| it.stream && it.outcome != Outcome::Complete;
         assert_eq!(outcomes.iter().filter(failed).count(), 1, "{what}");
     }
 }
@@ -194,9 +178,8 @@ fn case_36_a_drain_lets_go_of_those_who_wait_in_time() {
     let first = play.ask(Dialect::Anthropic, false);
     let second = play.ask(Dialect::Anthropic, false);
     play.world.drain(Duration::from_secs(30));
-    play.reply(&well(Dialect::Anthropic, false));
-    let reply = Reply::json(200, whole(Dialect::Anthropic, "well").to_string());
-    play.reply(&reply);
+    play.reply_well(false);
+    play.reply_well(false);
     for client in [first, second] {
         assert_eq!(play.answer(client).status(), 200);
     }

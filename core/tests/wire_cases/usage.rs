@@ -4,7 +4,7 @@ use serde_json::{Value as Json, json};
 use tollgate_core::dialect::Dialect;
 use tollgate_core::record::Outcome;
 
-use super::fixtures::{Live, block, chunk, chunk_of, event, request, start, whole};
+use super::fixtures::{Live, ask_once, block, chunk, chunk_of, event, request, start, whole};
 use super::support::events::Cuts;
 use super::support::said::Usage;
 use super::support::talk::{self, Reply};
@@ -131,16 +131,8 @@ fn case_12_messages_clients_are_told_input_at_once_and_all_at_the_end() {
         + &chunk(json!({}), Some("stop"))
         + &chunk_of(json!({"choices": [], "usage": chat_usage()}))
         + "data: [DONE]\n\n";
-    let body = request(Dialect::Anthropic, true).to_string();
-    let reply = Reply::stream(stream);
-    let snapshot = config::one(Dialect::OpenAiChat);
-    let talk = talk::once(
-        snapshot,
-        Dialect::Anthropic,
-        body.as_bytes(),
-        &reply,
-        Cuts::Whole,
-    );
+    let (client, upstream) = (Dialect::Anthropic, Dialect::OpenAiChat);
+    let talk = ask_once(client, upstream, true, &Reply::stream(stream), Cuts::Whole);
     // `check` holds that `message_start` has input tokens, and `message_delta` all counts.
     let answer = messages::check(talk.answer.text());
     assert_eq!(answer.usage.unwrap().input, 100);
@@ -213,10 +205,8 @@ fn case_12_whole_answers_count_as_the_clients_api_does() {
             }
             Dialect::OpenAiChat => body["usage"] = chat_usage(),
         }
-        let request = request(client, false).to_string();
         let reply = Reply::json(200, body.to_string());
-        let snapshot = config::one(upstream);
-        let talk = talk::once(snapshot, client, request.as_bytes(), &reply, Cuts::Whole);
+        let talk = ask_once(client, upstream, false, &reply, Cuts::Whole);
         let usage = talk::read(client, &talk.answer, false).usage.unwrap();
         assert_eq!(
             Usage {

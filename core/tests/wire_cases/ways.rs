@@ -11,7 +11,7 @@ use tollgate_core::config::{BaseUrl, Proxy, Secret, Snapshot};
 use tollgate_core::dialect::Dialect;
 use tollgate_core::wire::tls::ClientConfig;
 
-use super::fixtures::{fault, request, stream, whole};
+use super::fixtures::{fault, request_bytes, stream, whole};
 use super::support::http::Message;
 use super::support::talk::{self, Reply};
 use super::support::world::{Conn, End, World};
@@ -127,13 +127,16 @@ impl Server {
 }
 
 fn ask(world: &mut World, conn: Conn, client: Dialect, stream: bool) {
-    let body = request(client, stream).to_string();
-    let bytes = http::request(talk::path(client), &[], body.as_bytes());
-    world.send(conn, bytes);
+    world.send(conn, request_bytes(client, stream));
 }
 
 fn last(world: &World, conn: Conn) -> Message {
     http::read(world.written(conn)).pop().expect("an answer")
+}
+
+/// What [`check_said`] looks for.
+fn told(upstream: Dialect) -> Reply {
+    Reply::json(200, whole(upstream, "Hello there").to_string())
 }
 
 fn check_said(client: Dialect, answer: &Message) {
@@ -157,7 +160,7 @@ fn an_upstream_behind_tls_is_asked_and_its_connection_kept() {
             let plain = world.written(server.conn);
             let leaks = plain.windows(8).any(|it| it == b"messages");
             assert!(!leaks, "{client:?} {upstream:?}: in clear text");
-            let reply = Reply::json(200, whole(upstream, "Hello there").to_string());
+            let reply = told(upstream);
             server.answer(&mut world, &reply.bytes(0), step);
             check_said(client, &last(&world, conn));
             // The second answer comes streamed, on the same connection.
@@ -245,7 +248,7 @@ fn a_proxy_is_asked_for_a_tunnel_and_sees_no_more() {
         server.serve(&mut world);
         let asked = http::only(&server.asked);
         assert_eq!(asked.field("proxy-authorization"), None);
-        let reply = Reply::json(200, whole(upstream, "Hello there").to_string());
+        let reply = told(upstream);
         server.answer(&mut world, &reply.bytes(0), usize::MAX);
         check_said(client, &last(&world, conn));
         world.finish();
@@ -294,7 +297,7 @@ fn a_proxy_for_plain_text_gets_the_absolute_form() {
         );
         assert_eq!(asked.field("host"), Some("127.0.0.1:9000"));
         assert_eq!(asked.field("proxy-authorization"), Some("Basic dTpw"));
-        let reply = Reply::json(200, whole(upstream, "Hello there").to_string());
+        let reply = told(upstream);
         world.send(way, reply.bytes(0));
         check_said(client, &last(&world, conn));
         world.finish();
