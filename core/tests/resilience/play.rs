@@ -150,20 +150,9 @@ impl Play {
         fields: &[(&str, &str)],
     ) -> Conn {
         let client = self.world.client();
-        self.ask_again(client, dialect, body, fields);
+        self.world
+            .send(client, talk::request(dialect, fields, body));
         client
-    }
-
-    /// The same on a connection that is there.
-    pub(crate) fn ask_again(
-        &mut self,
-        client: Conn,
-        dialect: Dialect,
-        body: &Json,
-        fields: &[(&str, &str)],
-    ) {
-        let request = talk::request(dialect, fields, body);
-        self.world.send(client, request);
     }
 
     /// A new client asks with the key of the configured `caller`, and more fields.

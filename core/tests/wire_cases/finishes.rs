@@ -7,7 +7,7 @@ use serde_json::json;
 use tollgate_core::dialect::Dialect;
 use tollgate_core::record::Outcome;
 
-use super::fixtures::{Live, chunk_of, ending, frame, piece, usage_chunk, without_end};
+use super::fixtures::{Live, chunk_of, ending, frame, piece, request, usage_chunk, without_end};
 use super::support::config;
 use super::support::pairs;
 use super::support::world::End;
@@ -71,7 +71,7 @@ fn choice(number: u32, text: &str, finish: Option<&str>) -> String {
 /// waited for.
 fn two_choices() -> Live {
     let chat = Dialect::OpenAiChat;
-    let mut body = super::fixtures::request(chat, true);
+    let mut body = request(chat, true);
     body["n"] = json!(2);
     let mut live = Live::with(config::one(chat), chat, &body);
     let begun = |number| {

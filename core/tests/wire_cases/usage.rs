@@ -8,7 +8,8 @@ use super::fixtures::{Live, ask_once, block, chunk, chunk_of, event, request, st
 use super::support::events::Cuts;
 use super::support::said::Usage;
 use super::support::talk::{self, Reply};
-use super::support::{DIALECTS, chat, config, messages, pairs};
+use super::support::world::End;
+use super::support::{DIALECTS, chat, config, events, http, messages, pairs};
 use super::tools::read;
 
 const TOLD: Usage = Usage {
@@ -30,13 +31,13 @@ fn case_12_a_streaming_chat_upstream_is_always_asked_for_usage() {
     for client in DIALECTS {
         for stream in [true, false] {
             let mut live = Live::new(client, Dialect::OpenAiChat, stream);
-            let asked = super::support::http::only(live.world.written(live.upstream)).json();
+            let asked = http::only(live.world.written(live.upstream)).json();
             let options = &asked["stream_options"]["include_usage"];
             match stream {
                 true => assert_eq!(options, true, "{asked}"),
                 false => assert!(options.is_null(), "{asked}"),
             }
-            live.cut(super::support::world::End::Fin);
+            live.cut(End::Fin);
         }
     }
 }
@@ -136,7 +137,7 @@ fn case_12_messages_clients_are_told_input_at_once_and_all_at_the_end() {
     // `check` holds that `message_start` has input tokens, and `message_delta` all counts.
     let answer = messages::check(talk.answer.text());
     assert_eq!(answer.usage.unwrap().input, 100);
-    let last = super::support::events::read(talk.answer.text());
+    let last = events::read(talk.answer.text());
     let delta: Json = serde_json::from_str(&last[last.len() - 2].data).unwrap();
     let usage = &delta["usage"];
     // Anthropic's `input_tokens` leaves cached tokens out; OpenAI's `prompt_tokens` has them in.

@@ -126,6 +126,14 @@ impl Server {
     }
 }
 
+/// A client has asked.
+fn asking(snapshot: Snapshot, client: Dialect, stream: bool) -> (World, Conn) {
+    let mut world = World::new(snapshot);
+    let conn = world.client();
+    ask(&mut world, conn, client, stream);
+    (world, conn)
+}
+
 fn ask(world: &mut World, conn: Conn, client: Dialect, stream: bool) {
     world.send(conn, request_bytes(client, stream));
 }
@@ -150,9 +158,7 @@ fn an_upstream_behind_tls_is_asked_and_its_connection_kept() {
     let pki = Pki::new();
     for (client, upstream) in pairs() {
         for step in [1, 7, usize::MAX] {
-            let mut world = World::new(pki.snapshot(upstream));
-            let conn = world.client();
-            ask(&mut world, conn, client, false);
+            let (mut world, conn) = asking(pki.snapshot(upstream), client, false);
             let mut server = Server::new(&pki, world.upstream(), 0);
             server.serve(&mut world);
             let asked = http::only(&server.asked);
@@ -180,9 +186,7 @@ fn an_upstream_behind_tls_is_asked_and_its_connection_kept() {
 fn a_server_that_nobody_vouches_for_is_not_told_anything() {
     let (pki, other) = (Pki::new(), Pki::new());
     for (client, upstream) in pairs() {
-        let mut world = World::new(pki.snapshot(upstream));
-        let conn = world.client();
-        ask(&mut world, conn, client, false);
+        let (mut world, conn) = asking(pki.snapshot(upstream), client, false);
         let mut server = Server::new(&other, world.upstream(), 0);
         server.serve(&mut world);
         assert!(server.asked.is_empty());
@@ -199,9 +203,7 @@ fn a_server_that_nobody_vouches_for_is_not_told_anything() {
 fn an_answer_that_tls_does_not_end_is_cut_off() {
     let pki = Pki::new();
     for (client, upstream) in pairs() {
-        let mut world = World::new(pki.snapshot(upstream));
-        let conn = world.client();
-        ask(&mut world, conn, client, false);
+        let (mut world, conn) = asking(pki.snapshot(upstream), client, false);
         let mut server = Server::new(&pki, world.upstream(), 0);
         server.serve(&mut world);
         let body = whole(upstream, "Hello there").to_string();
@@ -231,9 +233,7 @@ fn a_proxy_is_asked_for_a_tunnel_and_sees_no_more() {
     for (client, upstream) in pairs() {
         let mut snapshot = pki.snapshot(upstream);
         snapshot.providers[0].proxy = Some(proxy(Some("Basic dTpw")));
-        let mut world = World::new(snapshot);
-        let conn = world.client();
-        ask(&mut world, conn, client, false);
+        let (mut world, conn) = asking(snapshot, client, false);
         let way = world.upstream();
         assert_eq!(world.address(way), "10.0.0.9:3128".parse().ok());
         let tunnel = http::only(world.written(way));
@@ -261,9 +261,7 @@ fn a_proxy_that_refuses_is_a_502() {
     for (client, upstream) in pairs() {
         let mut snapshot = pki.snapshot(upstream);
         snapshot.providers[0].proxy = Some(proxy(None));
-        let mut world = World::new(snapshot);
-        let conn = world.client();
-        ask(&mut world, conn, client, true);
+        let (mut world, conn) = asking(snapshot, client, true);
         let way = world.upstream();
         assert_eq!(http::only(world.written(way)).fields.len(), 1);
         let refusal = "HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n";
@@ -284,9 +282,7 @@ fn a_proxy_for_plain_text_gets_the_absolute_form() {
     for (client, upstream) in pairs() {
         let mut snapshot = config::one(upstream);
         snapshot.providers[0].proxy = Some(proxy(Some("Basic dTpw")));
-        let mut world = World::new(snapshot);
-        let conn = world.client();
-        ask(&mut world, conn, client, false);
+        let (mut world, conn) = asking(snapshot, client, false);
         let way = world.upstream();
         assert_eq!(world.address(way), "10.0.0.9:3128".parse().ok());
         let asked = http::only(world.written(way));
