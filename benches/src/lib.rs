@@ -30,6 +30,7 @@ pub mod http;
 mod load;
 pub mod loopback;
 pub mod machine;
+pub mod program;
 pub mod report;
 pub mod requests;
 mod upstream;

@@ -8,7 +8,7 @@ use lexopt::prelude::*;
 use tollgate_benches::gone::{Drained, PHASES, drain, leave};
 use tollgate_benches::loopback::{ServerKind, ServerSpec};
 use tollgate_benches::report::{Format, Table, figure};
-use tollgate_benches::{Histogram, machine};
+use tollgate_benches::{Histogram, machine, program};
 
 const USAGE: &str = "\
 Usage: gone [OPTIONS]
@@ -35,14 +35,7 @@ struct Options {
 }
 
 fn main() -> ExitCode {
-    match run() {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("gone: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    program::main("gone", run)
 }
 
 /// Whether all is as it should be.
@@ -52,12 +45,8 @@ fn run() -> Result<bool, Box<dyn std::error::Error>> {
         return Ok(true);
     };
     machine::raise_open_files(4 * options.streams as u64 + 1000)?;
-    let mut servers = ServerSpec::all(Path::new("nginx"), &options.tollgate);
-    servers.retain(|spec| {
-        let is_chosen =
-            options.servers.is_empty() || options.servers.iter().any(|it| it == spec.name);
-        is_chosen && matches!(spec.kind, ServerKind::Tollgate { .. })
-    });
+    let mut servers = ServerSpec::chosen(Path::new("nginx"), &options.tollgate, &options.servers);
+    servers.retain(|spec| matches!(spec.kind, ServerKind::Tollgate { .. }));
     let left = leaving(&servers, &options);
     let ended = options.streams == 0 || ending(&servers, &options);
     Ok(left && ended)

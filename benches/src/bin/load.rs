@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use lexopt::prelude::*;
 use tollgate_benches::report::{Format, Table, figure};
-use tollgate_benches::{Api, Expect, Load, LoadReport, Size, Until, machine, requests};
+use tollgate_benches::{Api, Expect, Load, LoadReport, Size, Until, machine, program, requests};
 
 const USAGE: &str = "\
 Usage: load [OPTIONS] ADDRESS
@@ -35,14 +35,7 @@ struct Options {
 }
 
 fn main() -> ExitCode {
-    match run() {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("load: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    program::main("load", run)
 }
 
 /// Whether every request was answered.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use lexopt::prelude::*;
 use tollgate_benches::loopback::{Measure, Scenario, Server, ServerSpec, stream_memory};
 use tollgate_benches::report::{Format, Table, figure, lowest, median, spread};
-use tollgate_benches::{MockUpstream, Plan, machine};
+use tollgate_benches::{MockUpstream, Plan, machine, program};
 
 const USAGE: &str = "\
 Usage: loopback [OPTIONS]
@@ -41,14 +41,7 @@ struct Options {
 }
 
 fn main() -> ExitCode {
-    match run() {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("loopback: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    program::main("loopback", run)
 }
 
 /// Whether everything that was asked for could be measured.
@@ -66,7 +59,7 @@ fn run() -> Result<bool, Box<dyn std::error::Error>> {
         Some(options.load_cpu),
     )?;
     let mut bench = Bench {
-        servers: ServerSpec::all(&options.nginx, &options.tollgate),
+        servers: ServerSpec::chosen(&options.nginx, &options.tollgate, &options.servers),
         scenarios: Scenario::all(),
         streams: options
             .streams
@@ -77,12 +70,7 @@ fn run() -> Result<bool, Box<dyn std::error::Error>> {
         complete: true,
         options,
     };
-    let Options {
-        servers, scenarios, ..
-    } = &bench.options;
-    bench
-        .servers
-        .retain(|spec| servers.is_empty() || servers.iter().any(|name| name == spec.name));
+    let scenarios = &bench.options.scenarios;
     bench.scenarios.retain(|scenario| {
         let name = scenario.name();
         scenarios.is_empty() || scenarios.iter().any(|text| name.contains(text))

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use lexopt::prelude::*;
-use tollgate_benches::{Ending, MockUpstream, Pace, Plan};
+use tollgate_benches::{Ending, MockUpstream, Pace, Plan, machine, program};
 
 const USAGE: &str = "\
 Usage: mock-upstream [OPTIONS]
@@ -22,16 +22,11 @@ Serves POST /v1/messages and POST /v1/chat/completions on loopback.
 ";
 
 fn main() -> ExitCode {
-    match run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("mock-upstream: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    program::main("mock-upstream", run)
 }
 
-fn run() -> Result<(), Box<dyn std::error::Error>> {
+/// Whether all is as it should be.
+fn run() -> Result<bool, Box<dyn std::error::Error>> {
     let mut listen: SocketAddr = ([127, 0, 0, 1], 4190).into();
     let mut plan = Plan::default();
     let mut cpu = None;
@@ -50,13 +45,14 @@ fn run() -> Result<(), Box<dyn std::error::Error>> {
             Long("cpu") => cpu = Some(parser.value()?.parse()?),
             Short('h') | Long("help") => {
                 print!("{USAGE}");
-                return Ok(());
+                return Ok(true);
             }
             _ => return Err(argument.unexpected().into()),
         }
     }
-    tollgate_benches::machine::raise_open_files(65_536)?;
+    machine::raise_open_files(65_536)?;
     let upstream = MockUpstream::start(listen, plan, cpu)?;
     println!("listening on http://{}", upstream.address());
-    Ok(upstream.join()?)
+    upstream.join()?;
+    Ok(true)
 }

@@ -6,7 +6,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::gateway::{Gateway, status, status_of};
+use super::gateway::{Gateway, closed, read_until, request, status, status_of};
 use super::upstream::Upstream;
 use crate::histogram::Histogram;
 use crate::loopback::ServerSpec;
@@ -70,7 +70,7 @@ pub fn drain(spec: &ServerSpec, workers: usize, streams: usize) -> io::Result<Dr
     gateway.tell_to_end()?;
     let closing: Vec<_> = idle
         .into_iter()
-        .map(|connection| thread::spawn(move || closed(connection)))
+        .map(|mut connection| thread::spawn(move || closed(&mut connection)))
         .collect();
     let (ready_time, ready_status) = finish_half(&mut half, address, told)?;
     let ready_anew = status(address, "/ready").ok();
@@ -103,26 +103,10 @@ fn idle_connections(address: SocketAddr) -> io::Result<Vec<TcpStream>> {
         let mut connection = TcpStream::connect(address)?;
         connection.set_read_timeout(Some(PATIENCE))?;
         connection.write_all(b"HEAD /health HTTP/1.1\r\nhost: gateway\r\n\r\n")?;
-        let mut answer = Vec::new();
-        let mut byte = [0];
-        while !answer.ends_with(b"\r\n\r\n") {
-            connection.read_exact(&mut byte)?;
-            answer.extend_from_slice(&byte);
-        }
+        read_until(&mut connection, "\r\n\r\n")?;
         connections.push(connection);
     }
     Ok(connections)
-}
-
-/// Waits until the other side closes; gives when.
-fn closed(mut connection: TcpStream) -> io::Result<Instant> {
-    let mut rest = [0];
-    match connection.read(&mut rest) {
-        Ok(0) => Ok(Instant::now()),
-        Ok(_) => Err(io::Error::other("an idle connection is told something")),
-        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(Instant::now()),
-        Err(error) => Err(error),
-    }
 }
 
 /// The signal has arrived once nobody is listening any more; only then is the request completed
@@ -146,14 +130,7 @@ fn finish_half(
 fn stream(address: SocketAddr, begun: &Sender<()>) -> io::Result<bool> {
     let mut connection = TcpStream::connect(address)?;
     connection.set_read_timeout(Some(PATIENCE))?;
-    let body = "{\"model\":\"live\",\"max_tokens\":100,\"stream\":true,\
-                \"messages\":[{\"role\":\"user\",\"content\":\"Hello\"}]}";
-    let head = format!(
-        "POST /v1/messages HTTP/1.1\r\nhost: gateway\r\ncontent-type: application/json\r\n\
-         content-length: {}\r\n\r\n{body}",
-        body.len()
-    );
-    connection.write_all(head.as_bytes())?;
+    connection.write_all(&request("live", 100, true))?;
     let mut said = String::new();
     let mut part = [0; 4096];
     let mut has_begun = false;

@@ -1,25 +1,18 @@
 //! A gateway with a config of its own, as a process.
 
-use std::fs;
 use std::io::{self, Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::net::{SocketAddr, TcpStream};
+use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use crate::loopback::{Process, ServerKind, ServerSpec};
 
-use crate::loopback::{ServerKind, ServerSpec};
-
-const START_TIMEOUT: Duration = Duration::from_secs(10);
-const POLL_INTERVAL: Duration = Duration::from_millis(5);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A running tollgate; dropping it ends it and removes its folder.
 #[derive(Debug)]
 pub struct Gateway {
-    child: Child,
-    folder: PathBuf,
-    address: SocketAddr,
+    process: Process,
 }
 
 impl Gateway {
@@ -30,41 +23,24 @@ impl Gateway {
     /// When it is no tollgate, cannot be started, ends, or is not ready within 10 seconds; with
     /// what it wrote.
     pub fn start(spec: &ServerSpec, workers: usize, config: &str) -> io::Result<Gateway> {
-        let ServerKind::Tollgate {
-            runtime,
-            force_epoll,
-        } = spec.kind
-        else {
+        if spec.kind == ServerKind::Nginx {
             return Err(io::Error::other("only tollgate can be asked this"));
-        };
-        let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
-        let id = std::process::id();
-        let folder = std::env::temp_dir().join(format!("tollgate-gone-{id}-{port}"));
-        fs::create_dir_all(&folder)?;
-        let file = folder.join("tollgate.toml");
-        let listener = format!("[[listeners]]\naddress = \"127.0.0.1:{port}\"\n");
-        fs::write(&file, format!("access_log = \"off\"\n{config}\n{listener}"))?;
-        let mut command = Command::new(&spec.program);
-        command.arg("--config").arg(&file);
-        command.args(["--workers", &workers.to_string(), "--runtime", runtime]);
-        command.env_remove("MONOIO_FORCE_LEGACY_DRIVER");
-        if force_epoll {
-            command.env("MONOIO_FORCE_LEGACY_DRIVER", "1");
         }
-        command.stdin(Stdio::null()).stdout(Stdio::null());
-        command.stderr(fs::File::create(folder.join("stderr.log"))?);
-        let mut gateway = Gateway {
-            child: command.spawn()?,
-            folder,
-            address: ([127, 0, 0, 1], port).into(),
-        };
-        gateway.wait_until_ready()?;
-        Ok(gateway)
+        let mut process = Process::start(spec, workers, None, |_, port| {
+            let listener = format!("[[listeners]]\naddress = \"127.0.0.1:{port}\"\n");
+            format!("access_log = \"off\"\n{config}\n{listener}")
+        })?;
+        process.await_ready(|address| match status(address, "/ready") {
+            Ok(200) => Ok(()),
+            Ok(status) => Err(format!("/ready says {status}")),
+            Err(error) => Err(error.to_string()),
+        })?;
+        Ok(Gateway { process })
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.process.address()
     }
 
     /// Tells it to end (SIGTERM).
@@ -72,9 +48,7 @@ impl Gateway {
     /// # Errors
     /// When it is not there any more.
     pub fn tell_to_end(&self) -> io::Result<()> {
-        let pid = Pid::from_raw(self.child.id().cast_signed());
-        let pid = pid.ok_or_else(|| io::Error::other("no process"))?;
-        Ok(kill_process(pid, Signal::TERM)?)
+        self.process.tell_to_end()
     }
 
     /// Waits for its end, `timeout` at most.
@@ -82,42 +56,22 @@ impl Gateway {
     /// # Errors
     /// When it does not end in time.
     pub fn wait(&mut self, timeout: Duration) -> io::Result<ExitStatus> {
-        let deadline = Instant::now() + timeout;
-        loop {
-            if let Some(status) = self.child.try_wait()? {
-                return Ok(status);
-            }
-            if Instant::now() > deadline {
-                return Err(io::ErrorKind::TimedOut.into());
-            }
-            std::thread::sleep(POLL_INTERVAL);
-        }
-    }
-
-    fn wait_until_ready(&mut self) -> io::Result<()> {
-        let deadline = Instant::now() + START_TIMEOUT;
-        loop {
-            if status(self.address, "/ready").is_ok_and(|status| status == 200) {
-                return Ok(());
-            }
-            let ended = self.child.try_wait()?;
-            if ended.is_some() || Instant::now() > deadline {
-                let said = fs::read_to_string(self.folder.join("stderr.log")).unwrap_or_default();
-                let state = ended.map_or("not ready".into(), |status| status.to_string());
-                return Err(io::Error::other(format!("{state}\n{}", said.trim_end())));
-            }
-            std::thread::sleep(POLL_INTERVAL);
-        }
+        self.process.wait(timeout)
     }
 }
 
-impl Drop for Gateway {
-    fn drop(&mut self) {
-        // What is measured is over; streams that are left need not be waited for.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        let _ = fs::remove_dir_all(&self.folder);
-    }
+/// A request of `model`, in bytes; `number` is its `max_tokens`, by which it is known again.
+pub(super) fn request(model: &str, number: u32, is_stream: bool) -> Vec<u8> {
+    let body = format!(
+        "{{\"model\":\"{model}\",\"max_tokens\":{number},\"stream\":{is_stream},\
+         \"messages\":[{{\"role\":\"user\",\"content\":\"Hello\"}}]}}"
+    );
+    let head = format!(
+        "POST /v1/messages HTTP/1.1\r\nhost: gateway\r\ncontent-type: application/json\r\n\
+         content-length: {}\r\n\r\n",
+        body.len()
+    );
+    (head + &body).into_bytes()
 }
 
 /// The status of `GET path`, asked on a connection of its own.
@@ -136,10 +90,45 @@ pub(super) fn status(address: SocketAddr, path: &str) -> io::Result<u16> {
 /// # Errors
 /// When none comes.
 pub(super) fn status_of(connection: &mut TcpStream) -> io::Result<u16> {
-    connection.set_read_timeout(Some(START_TIMEOUT))?;
+    connection.set_read_timeout(Some(ANSWER_TIMEOUT))?;
     let mut answer = Vec::new();
     connection.take(4096).read_to_end(&mut answer)?;
     let text = String::from_utf8_lossy(&answer);
     let status = text.split(' ').nth(1).and_then(|it| it.parse().ok());
     status.ok_or_else(|| io::Error::other("no status line"))
+}
+
+/// Reads until `text` has come.
+///
+/// # Errors
+/// When it does not.
+pub(super) fn read_until(connection: &mut TcpStream, text: &str) -> io::Result<()> {
+    let mut said = Vec::new();
+    let mut part = [0; 4096];
+    while !String::from_utf8_lossy(&said).contains(text) {
+        let read = connection.read(&mut part)?;
+        if read == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        said.extend_from_slice(part.get(..read).unwrap_or_default());
+    }
+    Ok(())
+}
+
+/// Waits until the other side closes, or breaks, a connection that nothing comes on any more; gives
+/// when.
+///
+/// # Errors
+/// When something comes all the same, or nothing happens.
+pub(super) fn closed(connection: &mut TcpStream) -> io::Result<Instant> {
+    let mut rest = Vec::new();
+    match connection.read_to_end(&mut rest) {
+        Ok(0) => Ok(Instant::now()),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(Instant::now()),
+        Ok(_) => {
+            let said = String::from_utf8_lossy(&rest);
+            Err(io::Error::other(format!("instead of its end came: {said}")))
+        }
+        Err(error) => Err(error),
+    }
 }

@@ -1,12 +1,12 @@
 //! A client goes: how soon its upstream call is closed.
 
 use std::fs;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
-use super::gateway::Gateway;
+use super::gateway::{Gateway, closed, read_until, request};
 use super::upstream::{Seen, Upstream};
 use crate::histogram::Histogram;
 use crate::loopback::ServerSpec;
@@ -228,16 +228,7 @@ impl Bench {
         client.set_read_timeout(Some(PATIENCE))?;
         let model = self.phase.model();
         let stream = self.phase != Phase::NotStreaming;
-        let body = format!(
-            "{{\"model\":\"{model}\",\"max_tokens\":{number},\"stream\":{stream},\
-             \"messages\":[{{\"role\":\"user\",\"content\":\"Hello\"}}]}}"
-        );
-        let head = format!(
-            "POST /v1/messages HTTP/1.1\r\nhost: gateway\r\ncontent-type: application/json\r\n\
-             content-length: {}\r\n\r\n",
-            body.len()
-        );
-        client.write_all((head + &body).as_bytes())?;
+        client.write_all(&request(model, number, stream))?;
         Ok((number, client))
     }
 
@@ -300,19 +291,7 @@ impl Bench {
             Phase::Queued | Phase::Backoff => {
                 // Its own end of the connection tells when the gateway has let it go.
                 client.shutdown(Shutdown::Write)?;
-                let mut rest = Vec::new();
-                match client.read_to_end(&mut rest) {
-                    Ok(0) => Ok(Instant::now()),
-                    Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
-                        Ok(Instant::now())
-                    }
-                    Ok(_) => {
-                        let said = String::from_utf8_lossy(&rest);
-                        let message = format!("client {number} has gone and is answered: {said}");
-                        Err(io::Error::other(message))
-                    }
-                    Err(error) => Err(error),
-                }
+                closed(&mut client)
             }
             _ => {
                 drop(client);
@@ -334,18 +313,4 @@ impl Bench {
             ))),
         }
     }
-}
-
-/// Reads until `text` has come.
-fn read_until(client: &mut TcpStream, text: &str) -> io::Result<()> {
-    let mut said = Vec::new();
-    let mut part = [0; 4096];
-    while !String::from_utf8_lossy(&said).contains(text) {
-        let read = client.read(&mut part)?;
-        if read == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        said.extend_from_slice(part.get(..read).unwrap_or_default());
-    }
-    Ok(())
 }

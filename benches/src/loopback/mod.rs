@@ -12,8 +12,10 @@ use crate::machine::{self, ProcessTree};
 use crate::requests::{self, Api, Size};
 use crate::upstream::{Ending, MockUpstream, Pace, Plan};
 
+mod process;
 mod server;
 
+pub(crate) use process::Process;
 pub use server::{Server, ServerKind, ServerSpec, model, nginx_config, tollgate_config};
 
 /// One kind of traffic.

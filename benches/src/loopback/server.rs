@@ -3,17 +3,16 @@
 //! A server runs as a process of its own, bound to one processor, with a generated configuration in
 //! a temporary directory that goes with it.
 
-use std::fs;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use rustix::process::{Pid, Signal, getuid, kill_process};
+use rustix::process::getuid;
 
+use super::process::Process;
 use crate::load::{Expect, Load, Until};
-use crate::machine::{self, ProcessTree};
+use crate::machine::ProcessTree;
 use crate::requests::{self, Api, Size};
 use crate::upstream::{MockUpstream, Plan};
 
@@ -63,6 +62,13 @@ impl ServerSpec {
             tollgate("monoio-epoll", "monoio", true),
             tollgate("monoio-uring", "monoio", false),
         ]
+    }
+
+    /// Of [all](Self::all) those with one of these names; all where there are no names.
+    pub fn chosen(nginx: &Path, tollgate: &Path, names: &[String]) -> Vec<ServerSpec> {
+        let mut servers = ServerSpec::all(nginx, tollgate);
+        servers.retain(|spec| names.is_empty() || names.iter().any(|name| name == spec.name));
+        servers
     }
 
     /// Whether the server can answer a client of one API from an upstream of another.
@@ -150,9 +156,7 @@ key = "sk-mock"
 /// A running server; dropping it ends its processes and removes its directory.
 #[derive(Debug)]
 pub struct Server {
-    child: Child,
-    dir: PathBuf,
-    address: SocketAddr,
+    process: Process,
 }
 
 impl Server {
@@ -163,143 +167,51 @@ impl Server {
     /// When it cannot be started, ends, or does not answer within 10 seconds; with what it wrote
     /// last.
     pub fn start(spec: &ServerSpec, upstream: &MockUpstream, cpu: usize) -> io::Result<Server> {
-        let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
-        let id = std::process::id();
-        let dir = std::env::temp_dir().join(format!("tollgate-loopback-{id}-{port}"));
-        fs::create_dir_all(&dir)?;
-        let command = command(spec, &dir, port, upstream.address().port())?;
-        let child = match spawn_on(command, cpu) {
-            Ok(child) => child,
-            Err(error) => {
-                let _ = fs::remove_dir_all(&dir);
-                let program = spec.program.display();
-                return Err(io::Error::new(error.kind(), format!("{program}: {error}")));
-            }
-        };
-        let mut server = Server {
-            child,
-            dir,
-            address: ([127, 0, 0, 1], port).into(),
-        };
+        let upstream_port = upstream.address().port();
+        let process = Process::start(spec, 1, Some(cpu), |dir, port| match spec.kind {
+            ServerKind::Nginx => nginx_config(dir, port, upstream_port),
+            ServerKind::Tollgate { .. } => tollgate_config(port, upstream_port),
+        })?;
+        let mut server = Server { process };
         upstream.set_plan(Plan::default());
-        server.wait_until_it_answers()?;
+        server.process.await_ready(answers)?;
         Ok(server)
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.process.address()
     }
 
     /// Its processes.
     pub fn processes(&self) -> ProcessTree {
-        ProcessTree::new(self.child.id())
-    }
-
-    fn wait_until_it_answers(&mut self) -> io::Result<()> {
-        let body = requests::body(Api::Messages, Size::Small, model(Api::Messages), false);
-        let request = requests::http(Api::Messages, self.address, &body);
-        let deadline = Instant::now() + START_TIMEOUT;
-        loop {
-            let load = Load::connect(self.address, request.clone(), 1, Expect::default());
-            let failure = match load.and_then(|mut load| load.run(Until::Requests(1))) {
-                Ok(report) if report.completed == 1 => return Ok(()),
-                Ok(report) => report.first_failure.unwrap_or_default(),
-                Err(error) => error.to_string(),
-            };
-            let ended = self.child.try_wait()?;
-            if ended.is_some() || Instant::now() > deadline {
-                let log = fs::read_to_string(self.dir.join(LOG)).unwrap_or_default();
-                let state = ended.map_or("does not answer".into(), |status| status.to_string());
-                return Err(io::Error::other(format!(
-                    "{state}: {failure}\n{}",
-                    log.trim_end()
-                )));
-            }
-            std::thread::sleep(POLL_INTERVAL);
-        }
-    }
-
-    /// Asks the server to end, and ends it where it does not listen. A master process is asked
-    /// first, for its workers would outlive it.
-    fn stop(&mut self) -> io::Result<()> {
-        let processes = self.processes().processes()?;
-        if let Some(pid) = Pid::from_raw(self.child.id().cast_signed()) {
-            kill_process(pid, Signal::TERM)?;
-        }
-        let deadline = Instant::now() + STOP_TIMEOUT;
-        while self.child.try_wait()?.is_none() {
-            if Instant::now() > deadline {
-                for pid in processes
-                    .iter()
-                    .filter_map(|pid| Pid::from_raw(pid.cast_signed()))
-                {
-                    let _ = kill_process(pid, Signal::KILL);
-                }
-                self.child.wait()?;
-                return Ok(());
-            }
-            std::thread::sleep(POLL_INTERVAL);
-        }
-        Ok(())
+        self.process.tree()
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        if self.stop().is_err() {
-            let _ = self.child.kill();
-            let _ = self.child.wait();
+        // It may end by itself, its workers first; what does not is killed.
+        if self.process.tell_to_end().is_ok() {
+            let _ = self.process.wait(STOP_TIMEOUT);
         }
-        let _ = fs::remove_dir_all(&self.dir);
     }
 }
 
-const START_TIMEOUT: Duration = Duration::from_secs(10);
 /// A gateway drains at the end of its life; streams that a measurement left open need not be waited
 /// for.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
-const POLL_INTERVAL: Duration = Duration::from_millis(10);
-const LOG: &str = "stderr.log";
 
-fn command(spec: &ServerSpec, dir: &Path, port: u16, upstream_port: u16) -> io::Result<Command> {
-    let config = dir.join("config");
-    let mut command = Command::new(&spec.program);
-    match spec.kind {
-        ServerKind::Nginx => {
-            fs::write(&config, nginx_config(dir, port, upstream_port))?;
-            command.arg("-p").arg(dir).arg("-c").arg(&config);
-        }
-        ServerKind::Tollgate {
-            runtime,
-            force_epoll,
-        } => {
-            fs::write(&config, tollgate_config(port, upstream_port))?;
-            command.arg("--config").arg(&config);
-            command.args(["--workers", "1", "--runtime", runtime]);
-            command.env_remove("MONOIO_FORCE_LEGACY_DRIVER");
-            if force_epoll {
-                command.env("MONOIO_FORCE_LEGACY_DRIVER", "1");
-            }
-        }
+/// Whether the server at `address` answers a request.
+fn answers(address: SocketAddr) -> Result<(), String> {
+    let body = requests::body(Api::Messages, Size::Small, model(Api::Messages), false);
+    let request = requests::http(Api::Messages, address, &body);
+    let load = Load::connect(address, request, 1, Expect::default());
+    match load.and_then(|mut load| load.run(Until::Requests(1))) {
+        Ok(report) if report.completed == 1 => Ok(()),
+        Ok(report) => Err(report.first_failure.unwrap_or_default()),
+        Err(error) => Err(error.to_string()),
     }
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(fs::File::create(dir.join(LOG))?);
-    Ok(command)
-}
-
-/// A process inherits the processors of the thread that starts it, so a thread that is bound starts
-/// it.
-fn spawn_on(mut command: Command, cpu: usize) -> io::Result<Child> {
-    let thread = std::thread::spawn(move || {
-        machine::pin_thread(cpu)?;
-        command.spawn()
-    });
-    thread
-        .join()
-        .unwrap_or_else(|_| Err(io::Error::other("the starting thread panicked")))
 }
 
 #[cfg(test)]
