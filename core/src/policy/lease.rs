@@ -15,6 +15,8 @@ use crate::base::Instant;
 /// How long the others' answers are waited for: far more than they take. One who is at its end does
 /// not answer.
 const ANSWER_TIME: Duration = Duration::from_millis(100);
+/// How long who has not answered is not asked again.
+const SILENT_TIME: Duration = Duration::from_secs(1);
 
 /// Which of how many shards one is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -165,6 +167,7 @@ impl Lease {
             _ if self.among.shards < 2 => None,
             Asked::Nothing => return Err(Short::Ask),
             Asked::Asking { until, .. } if now < until => return Err(Short::Asked(until)),
+            Asked::Asking { until, .. } if now > until + SILENT_TIME => return Err(Short::Ask),
             Asked::Asking { free_at, .. } | Asked::Exhausted(free_at) => free_at,
         };
         if others.is_some_and(|at| now >= at) {

@@ -22,6 +22,7 @@ mod headers;
 mod hedging;
 mod keys;
 mod last_resort;
+mod lending;
 mod metrics;
 mod play;
 mod providers;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tollgate_core::dialect::Dialect;
 use tollgate_core::gateway::io::Message;
 
-use super::play::{CHAIN, FIRST, HEAD, Play, SECOND, alone, error, well, with_first};
+use super::play::{CHAIN, FIRST, HEAD, Play, SECOND, alone, error, with_first};
 use super::support::config::loaded;
 use super::support::world::World;
 
@@ -86,19 +86,6 @@ fn a_breaker_that_opens_at_one_shard_opens_at_all_and_closes_with_the_first_succ
     letters.into_iter().for_each(|it| other.world.hear(it));
     other.ask(Dialect::Anthropic, false);
     assert_eq!(other.reply_well(false), FIRST);
-}
-
-#[test]
-fn each_shard_keeps_to_its_share_of_a_key() {
-    let limited = with_first(CHAIN, "key_limits.requests_per_minute = 4");
-    let mut play = of_two(&limited);
-    let good = well(Dialect::Anthropic, false);
-    for _ in 0..2 {
-        play.ask(Dialect::Anthropic, false);
-        assert_eq!(play.reply(&good), FIRST);
-    }
-    play.ask(Dialect::Anthropic, false);
-    assert_eq!(play.reply_well(false), SECOND);
 }
 
 #[test]

@@ -82,6 +82,7 @@ pub(crate) enum Reach {
 
 /// The shard and all around it.
 pub(crate) struct World {
+    own: ShardId,
     shard: Shard,
     now: Instant,
     pipes: Vec<Pipe>,
@@ -112,13 +113,20 @@ impl World {
 
     /// The first of several shards, the others of which are not there.
     pub(crate) fn one_of(shards: u16, snapshot: Snapshot) -> World {
+        World::nth_of(0, shards, snapshot)
+    }
+
+    /// One of several shards.
+    pub(crate) fn nth_of(own: u16, shards: u16, snapshot: Snapshot) -> World {
+        let own = ShardId(own);
         let options = ShardOptions {
-            id: ShardId(0),
+            id: own,
             shards,
             listeners: 1,
             seed: Seed(7),
         };
         let mut world = World {
+            own,
             shard: Shard::new(&options, Arc::new(snapshot)),
             now: Instant::ZERO,
             pipes: Vec::new(),
@@ -262,7 +270,7 @@ impl World {
 
     /// Another shard says something.
     pub(crate) fn hear(&mut self, message: Message) {
-        let from = ShardId(1);
+        let from = ShardId(u16::from(self.own == ShardId(0)));
         self.handle(Input::Message { from, message });
     }
 
@@ -335,7 +343,7 @@ impl World {
                         self.records.push(access);
                     }
                     Output::Send { to, message } => {
-                        assert_ne!(to, ShardId(0), "a message to itself");
+                        assert_ne!(to, self.own, "a message to itself");
                         self.letters.push(message);
                     }
                     Output::Drained => self.is_drained = true,

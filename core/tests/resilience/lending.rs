@@ -1,0 +1,212 @@
+//! Limits that hold over all shards together: what one has not, another lends it.
+
+use std::time::Duration;
+
+use tollgate_core::dialect::Dialect;
+use tollgate_core::gateway::io::Message;
+
+use super::play::{CHAIN, FIRST, Play, SECOND, alone, dialect_at, well, with_first};
+use super::support::config::loaded;
+use super::support::world::{Conn, End, World};
+
+/// Two shards of one gateway.
+struct Pair([Play; 2]);
+
+impl Pair {
+    fn new(config: &str) -> Pair {
+        Pair([0, 1].map(|own| {
+            let mut play = Play::new(config);
+            play.world = World::nth_of(own, 2, loaded(config));
+            play
+        }))
+    }
+
+    /// Takes letters from one to the other until nothing more is said.
+    fn post(&mut self) {
+        loop {
+            let letters = self
+                .0
+                .each_mut()
+                .map(|it| std::mem::take(&mut it.world.letters));
+            if letters.iter().all(Vec::is_empty) {
+                return;
+            }
+            let [one, other] = letters;
+            other.into_iter().for_each(|it| self.0[0].world.hear(it));
+            one.into_iter().for_each(|it| self.0[1].world.hear(it));
+        }
+    }
+
+    fn ask(&mut self, shard: usize) -> Conn {
+        let client = self.0[shard].ask(Dialect::Anthropic, false);
+        self.post();
+        client
+    }
+
+    fn asked(&self) -> [usize; 2] {
+        self.0.each_ref().map(|it| it.pending().len())
+    }
+
+    /// Which of the two upstreams is asked.
+    fn port(&self, shard: usize) -> u16 {
+        self.0[shard].pending()[0].1
+    }
+
+    /// The request that waits longest there is answered.
+    fn reply(&mut self, shard: usize) {
+        let (conn, port, _) = self.0[shard].pending().remove(0);
+        self.0[shard].reply_on(conn, &well(dialect_at(port), false));
+        self.post();
+    }
+
+    fn pass(&mut self, time: Duration) {
+        for play in &mut self.0 {
+            play.world.pass(time);
+        }
+        self.post();
+    }
+}
+
+#[test]
+fn one_place_is_one_place_whoever_asks() {
+    for config in [
+        with_first(&alone(), "key_limits = { concurrent = 1 }"),
+        with_first(&alone(), "concurrent = 1"),
+        alone().replace(
+            "[\"first/one\"]",
+            "[{ target = \"first/one\", concurrent = 1 }]",
+        ),
+    ] {
+        let mut pair = Pair::new(&config);
+        let clients = [0, 1, 0, 1, 1].map(|shard| (shard, pair.ask(shard)));
+        let mut order = Vec::new();
+        for _ in clients {
+            let asked = pair.asked();
+            assert_eq!(asked.iter().sum::<usize>(), 1, "{asked:?} {config}");
+            let shard = usize::from(asked[1] == 1);
+            order.push(shard);
+            pair.reply(shard);
+        }
+        // Those of one shard do not keep those of the other waiting.
+        assert_eq!(order[..4], [0, 1, 0, 1], "{config}");
+        for (shard, client) in clients {
+            assert_eq!(pair.0[shard].answer(client).status(), 200);
+        }
+        assert_eq!(pair.asked(), [0, 0]);
+    }
+}
+
+#[test]
+fn all_of_a_minutes_requests_may_come_by_one_shard() {
+    let mut pair = Pair::new(&with_first(
+        CHAIN,
+        "key_limits = { requests_per_minute = 5 }",
+    ));
+    for shard in [0, 0, 0, 0, 0] {
+        pair.ask(shard);
+        assert_eq!(pair.port(shard), FIRST);
+        pair.reply(shard);
+    }
+    // Then there are none, at neither.
+    for shard in [0, 1] {
+        pair.ask(shard);
+        assert_eq!(pair.port(shard), SECOND);
+        pair.reply(shard);
+    }
+    pair.pass(Duration::from_secs(66));
+    for (turn, shard) in [1, 0, 1, 1, 1].into_iter().enumerate() {
+        pair.ask(shard);
+        assert_eq!(pair.port(shard), FIRST, "{turn}");
+        pair.reply(shard);
+    }
+    pair.ask(0);
+    assert_eq!(pair.port(0), SECOND);
+}
+
+#[test]
+fn who_cannot_be_served_by_any_shard_is_told_at_once_and_how_long() {
+    for limit in ["requests_per_minute = 1", "tokens_per_minute = 40"] {
+        let limit = format!("key_limits = {{ {limit} }}");
+        let mut pair = Pair::new(&with_first(&alone(), &limit));
+        let client = pair.ask(0);
+        pair.reply(0);
+        assert_eq!(pair.0[0].answer(client).status(), 200, "{limit}");
+        pair.pass(Duration::from_secs(10));
+        for shard in [0, 1] {
+            let client = pair.ask(shard);
+            let told = pair.0[shard].answer(client);
+            assert_eq!(told.status(), 429);
+            let wait: u64 = told.field("retry-after").unwrap().parse().unwrap();
+            assert!((50..=55).contains(&wait), "{wait}");
+        }
+    }
+}
+
+#[test]
+fn a_shard_that_does_not_answer_is_not_waited_for() {
+    let mut pair = Pair::new(&with_first(CHAIN, "key_limits = { concurrent = 1 }"));
+    let has_none = |it: &mut Play| {
+        let client = it.ask(Dialect::Anthropic, false);
+        let has_none = it.pending().is_empty();
+        it.world.hang_up(client, End::Reset);
+        has_none
+    };
+    let play = pair.0.iter_mut().find_map(|it| has_none(it).then_some(it));
+    let play = play.unwrap();
+    play.world.letters.clear();
+    play.world.pass(Duration::from_secs(2));
+    let client = play.ask(Dialect::Anthropic, false);
+    assert!(play.pending().is_empty(), "it asks the other one");
+    play.world.pass(Duration::from_millis(101));
+    assert_eq!(play.asked_at(SECOND), play.world.upstreams()[0]);
+    play.world.hang_up(client, End::Reset);
+    play.world.letters.clear();
+}
+
+#[test]
+fn a_client_that_is_done_leaves_nothing_lent() {
+    let config = format!("queue.concurrent_per_client = 3\n{}", alone());
+    let mut pair = Pair::new(&config);
+    for shard in [0, 1] {
+        let clients = [(); 4].map(|()| pair.ask(shard));
+        assert_eq!(pair.asked()[shard], 3, "all three are its");
+        for _ in clients {
+            pair.reply(shard);
+        }
+        for client in clients {
+            assert_eq!(pair.0[shard].answer(client).status(), 200);
+        }
+    }
+    let said = pair.0.each_mut().map(|play| {
+        let client = play.ask(Dialect::Anthropic, false);
+        play.reply_well(false);
+        assert_eq!(play.answer(client).status(), 200);
+        std::mem::take(&mut play.world.letters)
+    });
+    let borrowed = said.iter().flatten();
+    let borrowed = borrowed.filter(|it| matches!(it, Message::Borrow { .. }));
+    assert_eq!(borrowed.count(), 0, "each has its own share again");
+}
+
+#[test]
+fn what_was_lent_remains_so_over_a_reload() {
+    let config = with_first(&alone(), "key_limits = { concurrent = 2 }");
+    let mut pair = Pair::new(&config);
+    pair.ask(0);
+    pair.ask(0);
+    assert_eq!(pair.asked(), [2, 0]);
+    pair.reply(0);
+    pair.reply(0);
+    for play in &mut pair.0 {
+        play.reload(&config);
+    }
+    pair.post();
+    let clients = [(); 3].map(|()| pair.ask(1));
+    assert_eq!(pair.asked(), [0, 2]);
+    for _ in clients {
+        pair.reply(1);
+    }
+    for client in clients {
+        assert_eq!(pair.0[1].answer(client).status(), 200);
+    }
+}
