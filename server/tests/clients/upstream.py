@@ -14,15 +14,16 @@ What arrived can be read: `GET /_log?model=M` lists the requests with that model
 
 import gzip
 import json
-import select
-import socket
 import sys
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import shapes
 from shapes import FACTS, Call, Turn, dump
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+import scripted  # noqa: E402: beside this folder
 
 WAIT_SECONDS_MAX = 15.0
 # A stream's bytes are cut at these lengths in turn, not where its events end.
@@ -70,10 +71,6 @@ class Log:
 
 
 LOG = Log()
-
-
-class Unclosed(Exception):
-    """The other side should have closed the connection and did not."""
 
 
 class Refused(Exception):
@@ -203,14 +200,7 @@ def script_of(scenario, is_chat, events, error_event):
 # --- serving ---
 
 
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-    timeout = 60
-
-    def log_message(self, *_):
-        pass
-
+class Handler(scripted.Handler):
     def do_GET(self):
         url = urlsplit(self.path)
         query = {key: values[0] for key, values in parse_qs(url.query).items()}
@@ -241,19 +231,7 @@ class Handler(BaseHTTPRequestHandler):
             "state": "received",
         }
         LOG.add(entry)
-        try:
-            self.answer(request)
-            state = "answered"
-        except ConnectionError:
-            state = "closed"
-            self.close_connection = True
-        except Unclosed:
-            state = "unclosed"
-            self.close_connection = True
-        except Refused as refused:
-            self.send_error_status(refused.status, str(refused))
-            state = "answered"
-        LOG.set_state(entry, state)
+        LOG.set_state(entry, self.state_after(lambda: self.answer_or_refuse(request)))
 
     def read_chunked(self):
         parts = []
@@ -276,6 +254,12 @@ class Handler(BaseHTTPRequestHandler):
         if not model.startswith(prefix):
             raise Refused(404, f"The model `{model}` does not exist")
         return model.removeprefix(prefix).split(".")[0]
+
+    def answer_or_refuse(self, request):
+        try:
+            self.answer(request)
+        except Refused as refused:
+            self.send_error_status(refused.status, str(refused))
 
     def answer(self, request):
         model = request["model"]
@@ -321,30 +305,23 @@ class Handler(BaseHTTPRequestHandler):
                 self.close_connection = True
                 return
         self.send_chunks(waiting)
-        self.wfile.write(b"0\r\n\r\n")
+        self.end()
 
     def send_chunks(self, data):
         if not self.head_is_sent:
             self.head_is_sent = True
-            self.send_response(200)
-            self.send_header("content-type", "text/event-stream; charset=utf-8")
-            self.send_header("cache-control", "no-cache")
-            self.send_header("transfer-encoding", "chunked")
-            self.end_headers()
+            self.start_chunks("text/event-stream; charset=utf-8", cache_control="no-cache")
         at = 0
         turn = 0
         while at < len(data):
             part = data[at : at + CHUNK_SIZES[turn % len(CHUNK_SIZES)]]
-            self.wfile.write(f"{len(part):x}\r\n".encode() + part + b"\r\n")
+            self.chunk(part)
             at += len(part)
             turn += 1
 
     def await_close(self):
         """Returns by an exception when the other side closes; bounded."""
-        readable, _, _ = select.select([self.connection], [], [], WAIT_SECONDS_MAX)
-        if readable and not self.connection.recv(1, socket.MSG_PEEK):
-            raise ConnectionResetError("closed")
-        raise Unclosed
+        raise scripted.Closed if self.is_closed(WAIT_SECONDS_MAX) else scripted.Unclosed
 
     def send_error_status(self, status, message):
         if self.is_chat:
@@ -356,10 +333,7 @@ class Handler(BaseHTTPRequestHandler):
     def send_json(self, status, body, scenario=""):
         data = dump(body).encode()
         if scenario == "cut":
-            self.send_response(200)
-            self.send_header("content-type", "application/json")
-            self.send_header("content-length", str(len(data)))
-            self.end_headers()
+            self.start(200, "application/json", content_length=str(len(data)))
             self.wfile.write(data[: len(data) // 2])
             self.close_connection = True
             return
@@ -367,16 +341,13 @@ class Handler(BaseHTTPRequestHandler):
         self.send_whole(status, data, "application/json", scenario == "gzip")
 
     def send_whole(self, status, data, content_type, is_gzip=False):
-        self.send_response(status)
-        self.send_header("content-type", content_type)
+        fields = {}
         if status == 429:
-            self.send_header("retry-after", FACTS["retry_after"])
+            fields["retry_after"] = FACTS["retry_after"]
         if is_gzip:
-            self.send_header("content-encoding", "gzip")
+            fields["content_encoding"] = "gzip"
             data = gzip.compress(data)
-        self.send_header("content-length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
+        self.respond(status, data, content_type, **fields)
 
     def send_models(self, name):
         """Both shapes, as the gateway's own list; for runs without a gateway."""
@@ -398,18 +369,8 @@ class Handler(BaseHTTPRequestHandler):
         self.send_json(200, rows[names.index(name)] if name else listing)
 
 
-class Server(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 128
-
-    def handle_error(self, *_):
-        """A connection that breaks between requests is no news."""
-
-
 def main():
-    server = Server(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    print(server.server_address[1], flush=True)
+    print(scripted.Server(Handler).port, flush=True)
     sys.stdin.read()
 
 

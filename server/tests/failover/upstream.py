@@ -5,15 +5,18 @@ what the fault says of it. All that arrived is kept: when, where, and how it end
 """
 
 import json
-import select
 import socket
 import struct
+import sys
 import threading
 import time
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import wire
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+import scripted  # noqa: E402: beside this folder
 
 # What should be closed by the other side and is not, is let go after this.
 SILENCE_SECONDS_MAX = 75
@@ -76,23 +79,8 @@ class Log:
             )
 
 
-class Closed(Exception):
-    """The other side closed the connection, and does not want the answer."""
-
-
-class Unclosed(Exception):
-    """It should have closed the connection and did not."""
-
-
-class Handler(BaseHTTPRequestHandler):
+class Handler(scripted.Handler):
     """One connection. What `play` of a fault may do is public."""
-
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-    timeout = 120
-
-    def log_message(self, *_):
-        pass
 
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
@@ -104,26 +92,10 @@ class Handler(BaseHTTPRequestHandler):
         self.events = wire.events(self.api, self.who, asks_usage)
         self.has_head = False
         self.entry = self.case.log.add(self.who, body)
-        try:
-            state = self.case.fault.play(self, self.entry.number) or "answered"
-        except (Closed, ConnectionError):
-            state = "closed"
-        except Unclosed:
-            state = "unclosed"
-        if state != "answered":
-            self.close_connection = True
+        state = self.state_after(lambda: self.case.fault.play(self, self.entry.number))
         self.case.log.end(self.entry, state)
 
     # --- whole messages ---
-
-    def respond(self, status, body, kind="application/json", **fields):
-        self.send_response(status)
-        self.send_header("content-type", kind)
-        self.send_header("content-length", str(len(body)))
-        for name, value in fields.items():
-            self.send_header(name.replace("_", "-"), value)
-        self.end_headers()
-        self.wfile.write(body)
 
     def refuse(self, status, message, code=None, **fields):
         body = wire.dump(wire.error(self.api, status, message, code)).encode()
@@ -143,19 +115,12 @@ class Handler(BaseHTTPRequestHandler):
 
     def head(self):
         self.has_head = True
-        self.send_response(200)
-        kind = "text/event-stream" if self.streams else "application/json"
-        self.send_header("content-type", kind)
-        self.send_header("transfer-encoding", "chunked")
-        self.end_headers()
+        self.start_chunks("text/event-stream" if self.streams else "application/json")
 
     def send(self, data):
         if not self.has_head:
             self.head()
-        self.wfile.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
-
-    def end(self):
-        self.wfile.write(b"0\r\n\r\n")
+        self.chunk(data)
 
     def begin(self, tokens):
         """The first so many tokens; of a whole answer as large a share of its bytes."""
@@ -170,42 +135,21 @@ class Handler(BaseHTTPRequestHandler):
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         return "cut"
 
-    def is_closed(self, seconds):
-        """Whether the other side closes within so long."""
-        # Not select(): there may be more files open than it can tell of.
-        waiting = select.poll()
-        waiting.register(self.connection, select.POLLIN)
-        if not waiting.poll(seconds * 1000):
-            return False
-        try:
-            return not self.connection.recv(1, socket.MSG_PEEK)
-        except ConnectionError:
-            return True
-
     def keep_silent(self, seconds=None, noise=b""):
         """Sends nothing that counts for so long; without a time the other side has to close."""
         end = time.monotonic() + (seconds or SILENCE_SECONDS_MAX)
         while (left := end - time.monotonic()) > 0:
             if self.is_closed(min(left, NOISE_SECONDS) if noise else left):
-                raise Closed
+                raise scripted.Closed
             if noise and end > time.monotonic():
                 self.send(noise)
         if seconds is None:
-            raise Unclosed
+            raise scripted.Unclosed
 
 
-class Server(ThreadingHTTPServer):
+class Server(scripted.Server):
     """Serves the cases by their names."""
 
-    request_queue_size = 1024
-    daemon_threads = True
-
     def __init__(self, cases):
-        super().__init__(("127.0.0.1", 0), Handler)
         self.cases = {case.name: case for case in cases}
-        self.port = self.server_address[1]
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-    def handle_error(self, request, client_address):
-        # Connections that the gateway closes between two requests.
-        pass
+        super().__init__(Handler)
