@@ -7,9 +7,8 @@ use tollgate_core::dialect::Dialect;
 use super::fixtures::request;
 use super::play::{FIRST, Play, SECOND, error, well};
 use super::support::DIALECTS;
-use super::support::config::loaded;
 use super::support::http::Message;
-use super::support::world::{Conn, End, World};
+use super::support::world::{Conn, End};
 
 /// One request at a time, asked by four callers.
 const NARROW: &str = r#"
@@ -485,8 +484,7 @@ fn one_that_leaves_lets_a_smaller_one_pass() {
 #[test]
 fn limits_are_divided_among_shards() {
     let config = NARROW.replace("concurrent = 1", "concurrent = 7");
-    let mut play = Play::new(&config);
-    play.world = World::one_of(3, loaded(&config));
+    let mut play = Play::nth_of(0, 3, &config);
     for _ in 0..5 {
         ask(&mut play, "one", "words");
     }

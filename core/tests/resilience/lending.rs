@@ -6,19 +6,14 @@ use tollgate_core::dialect::Dialect;
 use tollgate_core::gateway::io::Message;
 
 use super::play::{CHAIN, FIRST, Play, SECOND, alone, dialect_at, well, with_first};
-use super::support::config::loaded;
-use super::support::world::{Conn, End, World};
+use super::support::world::{Conn, End};
 
 /// Two shards of one gateway.
 struct Pair([Play; 2]);
 
 impl Pair {
     fn new(config: &str) -> Pair {
-        Pair([0, 1].map(|own| {
-            let mut play = Play::new(config);
-            play.world = World::nth_of(own, 2, loaded(config));
-            play
-        }))
+        Pair([0, 1].map(|own| Play::nth_of(own, 2, config)))
     }
 
     /// Takes letters from one to the other until nothing more is said.

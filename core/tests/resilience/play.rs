@@ -94,8 +94,13 @@ pub(crate) struct Play {
 
 impl Play {
     pub(crate) fn new(config: &str) -> Play {
+        Play::nth_of(0, 1, config)
+    }
+
+    /// At one of several shards, the others of which are not there.
+    pub(crate) fn nth_of(own: u16, shards: u16, config: &str) -> Play {
         Play {
-            world: World::new(loaded(config)),
+            world: World::nth_of(own, shards, loaded(config)),
             answered: Vec::new(),
         }
     }

@@ -6,14 +6,10 @@ use tollgate_core::dialect::Dialect;
 use tollgate_core::gateway::io::Message;
 
 use super::play::{CHAIN, FIRST, HEAD, Play, SECOND, alone, error, with_first};
-use super::support::config::loaded;
-use super::support::world::World;
 
 /// The first of two shards.
 fn of_two(config: &str) -> Play {
-    let mut play = Play::new(config);
-    play.world = World::one_of(2, loaded(config));
-    play
+    Play::nth_of(0, 2, config)
 }
 
 /// What a shard has to tell of keys and targets.

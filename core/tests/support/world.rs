@@ -108,15 +108,10 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new(snapshot: Snapshot) -> World {
-        World::one_of(1, snapshot)
+        World::nth_of(0, 1, snapshot)
     }
 
-    /// The first of several shards, the others of which are not there.
-    pub(crate) fn one_of(shards: u16, snapshot: Snapshot) -> World {
-        World::nth_of(0, shards, snapshot)
-    }
-
-    /// One of several shards.
+    /// One of several shards, the others of which are not there.
     pub(crate) fn nth_of(own: u16, shards: u16, snapshot: Snapshot) -> World {
         let own = ShardId(own);
         let options = ShardOptions {
