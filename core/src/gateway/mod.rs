@@ -9,6 +9,7 @@ mod admin;
 
 mod auth;
 mod balance;
+mod body;
 mod client;
 mod counters;
 mod ctx;

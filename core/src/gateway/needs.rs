@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::body::Body;
 use crate::config::Upstream;
 use crate::dialect::Traits;
 use crate::wire::json::Value;
@@ -40,15 +41,14 @@ pub(super) enum Lack {
 
 impl Needs {
     /// What a request with the body `root` needs, in any API.
-    pub(super) fn of(root: Value<'_>) -> Needs {
+    pub(super) fn of(root: Value<'_>, body: &Body<'_>) -> Needs {
         let mut count = Count::default();
-        for message in root.get("messages").into_iter().flat_map(Value::elements) {
+        for message in body.messages.into_iter().flat_map(Value::elements) {
             count.content(message.get("content"), 0);
         }
         let bytes = (root.raw_text().len() as u64).saturating_sub(count.data_bytes);
-        let asked = ["max_completion_tokens", "max_tokens"];
-        let asked = asked.into_iter().find_map(|name| root.get(name)?.as_u64());
-        let tools = root.get("tools").filter(|tools| !tools.is_empty());
+        let asked = body.answer_tokens();
+        let tools = body.tools.filter(|tools| !tools.is_empty());
         Needs {
             images: count.images > 0,
             tools: tools.is_some_and(|tools| tools.elements().next().is_some()),
@@ -114,7 +114,8 @@ mod tests {
     fn needs(body: &str) -> Needs {
         let body = bytes::Bytes::copy_from_slice(body.as_bytes());
         let mut tape = Tape::new();
-        Needs::of(tape.parse(&body, &JsonLimits::default()).unwrap())
+        let root = tape.parse(&body, &JsonLimits::default()).unwrap();
+        Needs::of(root, &Body::of(root))
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
+use super::body::Body;
 use super::needs::{Needs, traits_at};
 use crate::base::{JsonStr, OutBuf};
 use crate::config::{Chain, Member, Resolved, Snapshot, Step, Upstream};
@@ -15,11 +16,6 @@ use crate::ir::{Blame, Class, Failure, Message, Part, PartKind, Request, Role};
 use crate::policy::balance::{self, Session};
 use crate::wire::coding::{self, CodingError, Codings};
 use crate::wire::json::{Tape, Value};
-
-/// System messages that may come before the user's first words, and these.
-const MESSAGES_MAX: usize = 4;
-/// As much of each of a prompt's first parts tells conversations apart.
-const PREFIX_BYTES: usize = 256;
 
 /// A received request, before anything is known of it but its head.
 #[derive(Debug)]
@@ -204,11 +200,12 @@ impl Prepare {
 
     fn prepare(&self, body: &Bytes, tape: &mut Tape) -> Result<Prepared, Box<Failure>> {
         let root = parse(body, tape, &self.snapshot)?;
-        let model = model_of(root)?;
+        let asked = Body::of(root);
+        let model = asked.model(root)?;
         let name = model.unescape();
         let resolved = resolve(&self.snapshot, &name)?;
-        let session = self.session.unwrap_or_else(|| session_of(root));
-        let needs = Needs::of(root);
+        let session = self.session.unwrap_or_else(|| asked.session());
+        let needs = Needs::of(root, &asked);
         let destination = match resolved {
             Resolved::Demo => {
                 let request = self.dialect.decode_request(root)?;
@@ -240,12 +237,12 @@ impl Prepare {
             }
         };
         Ok(Prepared {
-            stream: root.get("stream").and_then(Value::as_bool).unwrap_or(false),
-            stream_usage: stream_usage(root),
+            stream: asked.is_stream(),
+            stream_usage: asked.stream_usage(),
             model,
             input_tokens_estimate: needs.prompt_tokens,
             needs,
-            asks_reasoning: asks_reasoning(root),
+            asks_reasoning: asked.asks_reasoning(),
             session,
             body_sha256: self.may_share.then(|| Sha256::digest(body).into()),
             destination,
@@ -417,90 +414,6 @@ fn resolve<'s>(snapshot: &'s Snapshot, name: &str) -> Result<Resolved<'s>, Box<F
     })
 }
 
-/// The conversation that a request belongs to: by the name that its client gives it, else by how
-/// its prompt begins, which stays the same from turn to turn.
-fn session_of(root: Value<'_>) -> Session {
-    let named = [
-        root.get("metadata").and_then(|it| it.get("user_id")),
-        root.get("prompt_cache_key"),
-        root.get("user"),
-    ];
-    let named = named.into_iter().flatten().find_map(Value::as_str);
-    if let Some(name) = named.filter(|name| !name.is_empty()) {
-        return Session::of(name.unescape().as_bytes());
-    }
-    let mut session = beginning(root.get("system"));
-    let messages = root.get("messages").into_iter().flat_map(Value::elements);
-    // Up to the user's first words: whatever follows them is not there in the first turn.
-    for message in messages.take(MESSAGES_MAX) {
-        session = session.and(beginning(message.get("content")));
-        let role = message.get("role");
-        if !role.is_some_and(|role| role.is("system") || role.is("developer")) {
-            break;
-        }
-    }
-    session
-}
-
-/// How a text begins, or the first of several: not what stands around it, for marks of what is to
-/// be cached move from turn to turn.
-fn beginning(content: Option<Value<'_>>) -> Session {
-    let first = content.and_then(|it| it.elements().next());
-    let text = first.map_or(content, |first| first.get("text").or(Some(first)));
-    let text = text.map(Value::raw_text).unwrap_or_default();
-    Session::of(text.get(..PREFIX_BYTES).unwrap_or(text))
-}
-
 fn take_parts(body: &mut OutBuf) -> Vec<Bytes> {
     body.take_parts().collect()
-}
-
-fn model_of(root: Value<'_>) -> Result<JsonStr, Box<Failure>> {
-    use crate::wire::json::Kind;
-    if root.kind() != Kind::Object {
-        let message = format!(
-            "the request body must be a JSON object, not {}",
-            root.kind()
-        );
-        return Err(Box::new(Failure::new(Class::InvalidRequest, message)));
-    }
-    let Some(model) = root.get("model") else {
-        return Err(Box::new(Failure::invalid(
-            "model",
-            "this field is required",
-        )));
-    };
-    match model.as_str() {
-        Some(name) if !name.is_empty() => Ok(name.detach()),
-        Some(_) => Err(Box::new(Failure::invalid("model", "must not be empty"))),
-        None => {
-            let message = format!("must be a string, not {}", model.kind());
-            Err(Box::new(Failure::invalid("model", message)))
-        }
-    }
-}
-
-/// Whether the model is told to think before it answers, in the words of either API.
-fn asks_reasoning(root: Value<'_>) -> bool {
-    let is_on = |value: Option<Value<'_>>, offs: &[&str]| {
-        let text = value
-            .and_then(Value::as_str)
-            .map(|text| text.unescape().into_owned());
-        text.is_some_and(|text| !offs.contains(&text.as_str()))
-    };
-    let thinking = root.get("thinking").and_then(|it| it.get("type"));
-    let effort = root.get("reasoning").and_then(|it| it.get("effort"));
-    is_on(thinking, &["disabled"])
-        || is_on(
-            root.get("reasoning_effort").or(effort),
-            &["none", "minimal"],
-        )
-}
-
-/// Whether a Chat client asked for the usage chunk.
-fn stream_usage(root: Value<'_>) -> bool {
-    root.get("stream_options")
-        .and_then(|options| options.get("include_usage"))
-        .and_then(Value::as_bool)
-        .unwrap_or(false)
 }
