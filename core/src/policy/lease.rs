@@ -266,7 +266,9 @@ impl Lease {
     pub fn gain(&mut self, from: u16, amount: u64, answer: Option<Option<Instant>>) -> bool {
         let is_gain = amount > 0;
         self.book(from, amount, true);
-        self.for_own = self.for_own.saturating_add(amount);
+        if self.kind == Kind::Places {
+            self.for_own = self.for_own.saturating_add(amount);
+        }
         match (&mut self.asked, answer) {
             (
                 Asked::Asking {
@@ -442,9 +444,17 @@ mod tests {
         assert_eq!(one.fits(40, 0, free, at(60_101)), Ok(()));
     }
 
-    /// Letters under way between shards, in order for each pair.
-    #[derive(Default)]
-    struct Post(Vec<(u16, u16, Letter)>);
+    /// Shards that lend each other places, with what is on its way between them.
+    struct Shards {
+        rng: Rng,
+        limit: u64,
+        leases: Vec<Lease>,
+        used: Vec<u64>,
+        waiting: Vec<u64>,
+        /// In order for each pair: from, to, and what.
+        post: Vec<(u16, u16, Letter)>,
+        served: u64,
+    }
 
     #[derive(Clone, Copy)]
     enum Letter {
@@ -452,83 +462,121 @@ mod tests {
         Lend(u64, bool),
     }
 
+    impl Shards {
+        fn new(seed: u64) -> Shards {
+            let mut rng = Rng::new(Seed(seed));
+            let shards = 1 + u16::try_from(rng.below(5)).unwrap();
+            let limit = 1 + rng.below(8);
+            Shards {
+                leases: leases(Kind::Places, limit, rng.below(9), shards),
+                rng,
+                limit,
+                used: vec![0; usize::from(shards)],
+                waiting: vec![0; usize::from(shards)],
+                post: Vec::new(),
+                served: 0,
+            }
+        }
+
+        fn any(&mut self, count: usize) -> usize {
+            usize::try_from(self.rng.below(count as u64)).unwrap()
+        }
+
+        /// Somebody comes or goes, or a letter arrives.
+        fn step(&mut self, now: Instant) {
+            let own = self.any(self.leases.len());
+            match self.rng.below(3) {
+                0 if self.waiting[own] < 3 => self.waiting[own] += 1,
+                1 if self.used[own] > 0 => {
+                    self.used[own] -= 1;
+                    self.served += 1;
+                }
+                _ if !self.post.is_empty() => {
+                    let any = self.any(self.post.len());
+                    let pair = |it: &(u16, u16, Letter)| (it.0, it.1);
+                    let wanted = pair(&self.post[any]);
+                    let first = self.post.iter().position(|it| pair(it) == wanted);
+                    let (from, to, letter) = self.post.remove(first.unwrap());
+                    self.deliver(from, to, letter, now);
+                }
+                _ => {}
+            }
+            for own in 0..self.leases.len() {
+                self.serve(own, now);
+            }
+        }
+
+        fn deliver(&mut self, from: u16, to: u16, letter: Letter, now: Instant) {
+            let used = self.used[usize::from(to)];
+            let lease = &mut self.leases[usize::from(to)];
+            match letter {
+                Letter::Ask(need) => {
+                    let (lent, _) = lease.lend(from, need, used, NEVER, now);
+                    self.post.push((to, from, Letter::Lend(lent, true)));
+                }
+                Letter::Lend(amount, is_answer) => {
+                    lease.gain(from, amount, is_answer.then_some(None));
+                }
+            }
+        }
+
+        /// What is free goes to those who wait.
+        fn serve(&mut self, own: usize, now: Instant) {
+            let (used, waiting) = (&mut self.used[own], &mut self.waiting[own]);
+            let shards = u16::try_from(self.leases.len()).unwrap();
+            let number = u16::try_from(own).unwrap();
+            let lease = &mut self.leases[own];
+            if *waiting == 0 {
+                lease.nobody_waits();
+            }
+            while let Some((to, amount)) = lease.pay(*used) {
+                self.post.push((number, to, Letter::Lend(amount, false)));
+            }
+            if *waiting == 0 {
+                return;
+            }
+            match lease.fits(1, *used, NEVER, now) {
+                Ok(()) => {
+                    *waiting -= 1;
+                    *used += 1;
+                    lease.used(1);
+                }
+                Err(Short::Ask) => {
+                    let (need, _) = lease.ask(1, now);
+                    let others = (0..shards).filter(|it| *it != number);
+                    self.post
+                        .extend(others.map(|to| (number, to, Letter::Ask(need))));
+                }
+                Err(Short::Asked(_) | Short::Until(_)) => {}
+            }
+        }
+
+        /// What all have, and what is on its way.
+        fn all(&self) -> u64 {
+            let lent = |it: &(u16, u16, Letter)| match it.2 {
+                Letter::Lend(amount, _) => amount,
+                Letter::Ask(_) => 0,
+            };
+            let held = self.leases.iter().map(|it| it.held);
+            held.chain(self.post.iter().map(lent)).sum()
+        }
+    }
+
     #[test]
     fn whatever_is_asked_in_whatever_order_the_limit_holds_and_nobody_starves() {
         for seed in 0..300 {
-            let mut rng = Rng::new(Seed(seed));
-            let shards = u16::try_from(1 + rng.below(5)).unwrap();
-            let limit = 1 + rng.below(8);
-            let mut leases = leases(Kind::Places, limit, rng.below(9), shards);
-            let mut used = vec![0u64; usize::from(shards)];
-            let mut waiting = vec![0u64; usize::from(shards)];
-            let mut post = Post::default();
-            let mut served = 0;
+            let mut shards = Shards::new(seed);
             let mut steps = 0u64;
-            while served < 300 {
+            while shards.served < 300 {
                 steps += 1;
                 assert!(steps < 300_000, "seed {seed}: somebody waits for ever");
-                let now = Instant::from_nanos(steps);
-                let own = usize::try_from(rng.below(u64::from(shards))).unwrap();
-                match rng.below(3) {
-                    0 if waiting[own] < 3 => waiting[own] += 1,
-                    1 if used[own] > 0 => {
-                        used[own] -= 1;
-                        served += 1;
-                    }
-                    _ if !post.0.is_empty() => {
-                        let any = usize::try_from(rng.below(post.0.len() as u64)).unwrap();
-                        let (from, to, _) = post.0[any];
-                        let is_pair = |it: &(u16, u16, Letter)| (it.0, it.1) == (from, to);
-                        let first = post.0.iter().position(is_pair).unwrap();
-                        let (from, to, letter) = post.0.remove(first);
-                        let lease = &mut leases[usize::from(to)];
-                        match letter {
-                            Letter::Ask(need) => {
-                                let used = used[usize::from(to)];
-                                let (lent, _) = lease.lend(from, need, used, NEVER, now);
-                                post.0.push((to, from, Letter::Lend(lent, true)));
-                            }
-                            Letter::Lend(amount, is_answer) => {
-                                lease.gain(from, amount, is_answer.then_some(None));
-                            }
-                        }
-                    }
-                    _ => {}
-                }
-                for (own, lease) in leases.iter_mut().enumerate() {
-                    let number = u16::try_from(own).unwrap();
-                    if waiting[own] == 0 {
-                        lease.nobody_waits();
-                    }
-                    while let Some((to, amount)) = lease.pay(used[own]) {
-                        post.0.push((number, to, Letter::Lend(amount, false)));
-                    }
-                    if waiting[own] == 0 {
-                        continue;
-                    }
-                    match lease.fits(1, used[own], NEVER, now) {
-                        Ok(()) => {
-                            waiting[own] -= 1;
-                            used[own] += 1;
-                            lease.used(1);
-                        }
-                        Err(Short::Ask) => {
-                            let (need, _) = lease.ask(1, now);
-                            for to in (0..shards).filter(|it| *it != number) {
-                                post.0.push((number, to, Letter::Ask(need)));
-                            }
-                        }
-                        Err(Short::Asked(_) | Short::Until(_)) => {}
-                    }
-                }
-                assert!(used.iter().sum::<u64>() <= limit, "seed {seed}");
-                let lent = |it: &(u16, u16, Letter)| match it.2 {
-                    Letter::Lend(amount, _) => amount,
-                    Letter::Ask(_) => 0,
-                };
-                let held = leases.iter().map(|it| it.held);
-                let all = held.chain(post.0.iter().map(lent)).sum::<u64>();
-                assert_eq!(all, limit, "seed {seed}: it is neither more nor less");
+                shards.step(Instant::from_nanos(steps));
+                assert!(
+                    shards.used.iter().sum::<u64>() <= shards.limit,
+                    "seed {seed}"
+                );
+                let all = shards.all();
+                assert_eq!(all, shards.limit, "seed {seed}: neither more nor less");
             }
         }
     }
