@@ -45,8 +45,8 @@
 //!   them while that can be used. By default the known provider's variable, which counts only for
 //!   its name or its host.
 //! - `key_limits`: a table with what the provider allows each key: the fields of
-//!   [`KeyLimits`](crate::policy::keys::KeyLimits), by name. By default what is known of it. Each
-//!   worker counts alone.
+//!   [`KeyLimits`](crate::policy::keys::KeyLimits), by name. By default what is known of it. They
+//!   hold over all workers together.
 //! - `concurrent`: requests to it at the same time, whatever the key and the model. By default any
 //!   number.
 //! - `credentials`, instead of a key: `"client"` passes on the clients' own, `"none"` sends none.
@@ -107,7 +107,7 @@
 //! `message`, which is a name's),
 //! [`BreakerLimits`](crate::policy::breaker::BreakerLimits) and
 //! [`QueueLimits`](crate::policy::queue::QueueLimits), by name. Limits of requests at the same time
-//! are divided among the workers.
+//! hold over all workers together.
 //!
 //! ## `[limits]` and `[timers]`
 //!
