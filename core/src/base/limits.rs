@@ -121,6 +121,9 @@ pub struct ShardLimits {
     pub broken_events_max: usize,
     /// Bytes of tool-call deltas held back while another block of the same answer is open.
     pub held_delta_bytes_max: usize,
+    /// Models that the config does not name, and of which is known how they fare. With more, those
+    /// that were asked least lately are forgotten.
+    pub models_max: usize,
 }
 
 impl Default for ShardLimits {
@@ -143,6 +146,7 @@ impl Default for ShardLimits {
             write_slices_max: 64,
             broken_events_max: 5,
             held_delta_bytes_max: 4 * 1024 * 1024,
+            models_max: 512,
         }
     }
 }

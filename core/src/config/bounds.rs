@@ -93,6 +93,7 @@ fn shard_limits(s: &mut Section<'_, '_>, limits: &mut ShardLimits, f: &mut Findi
         write_slices_max,
         broken_events_max,
         held_delta_bytes_max,
+        models_max,
     } = limits;
     number(s, "clients_max", 1..=MIB, clients_max, f);
     number(s, "exchanges_max", 1..=MIB, exchanges_max, f);
@@ -125,6 +126,8 @@ fn shard_limits(s: &mut Section<'_, '_>, limits: &mut ShardLimits, f: &mut Findi
         held_delta_bytes_max,
         f,
     );
+    // All are looked at when one of them must be forgotten.
+    number(s, "models_max", 0..=16 * KIB, models_max, f);
 }
 
 /// Reads `[timers]`.

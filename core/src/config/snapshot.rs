@@ -483,12 +483,7 @@ impl Snapshot {
             // A route to one model has had its traits since the config was read.
             return (Arc::clone(upstream), model.clone());
         }
-        let provider = self.providers.get(upstream.provider);
-        let own = provider
-            .filter(|_| !upstream.whole_name)
-            .and_then(|provider| name.strip_prefix(provider.name.as_ref()))
-            .and_then(|rest| rest.strip_prefix('/'))
-            .unwrap_or(name);
+        let own = self.name_at(upstream, name);
         let traits = upstream.traits_of(own);
         let upstream = match traits == upstream.traits {
             true => Arc::clone(upstream),
@@ -498,6 +493,17 @@ impl Snapshot {
             }),
         };
         (upstream, JsonStr::escape(own))
+    }
+
+    /// What a model that a client calls `name` is called at `upstream`, which leaves the name to
+    /// the client.
+    pub fn name_at<'n>(&self, upstream: &Upstream, name: &'n str) -> &'n str {
+        let provider = self.providers.get(upstream.provider);
+        provider
+            .filter(|_| !upstream.whole_name)
+            .and_then(|provider| name.strip_prefix(provider.name.as_ref()))
+            .and_then(|rest| rest.strip_prefix('/'))
+            .unwrap_or(name)
     }
 
     /// The targets of all routes.

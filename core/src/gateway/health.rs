@@ -24,7 +24,8 @@ struct Trouble<'s> {
 struct OpenTarget<'s> {
     /// The name in `[models]`, or the pattern, that leads to it.
     route: &'s str,
-    upstream: &'s Upstream,
+    /// Which model it is; `None` for those of a pattern that are kept together.
+    model: Option<&'s str>,
     /// Until one request may find out how it is; `None` while one does.
     until: Option<Instant>,
     in_flight: u32,
@@ -76,26 +77,39 @@ impl Shard {
     }
 
     fn targets_out(&self, provider: usize) -> Vec<OpenTarget<'_>> {
-        let routes = self.ctx.snapshot.routes.iter();
-        let targets = routes.flat_map(|route| {
-            let chain = match &route.target {
-                RouteTarget::Chain(chain) => Some(chain),
-                RouteTarget::Demo => None,
-            };
-            let upstreams = chain.into_iter().flat_map(|chain| chain.upstreams());
-            upstreams.map(|upstream| (&*route.pattern.0, upstream))
+        let now = self.ctx.now.mono;
+        let states = self.routed_targets().filter_map(|(route, upstream)| {
+            let state = self.targets.at(upstream.target)?;
+            Some((route, state))
         });
-        let open = targets.filter_map(|(route, upstream)| {
-            let state = self.targets.get(upstream.target)?;
-            let is_out = upstream.provider == provider && state.breaker.is_open();
-            is_out.then(|| OpenTarget {
+        let by_clients = self.targets.by_clients().filter_map(|state| {
+            let mut routed = self.routed_targets();
+            let (route, _) = routed.find(|(_, upstream)| upstream.target == state.target)?;
+            Some((route, state))
+        });
+        let open = states.chain(by_clients).filter_map(|(route, state)| {
+            let is_out = state.provider == provider && state.breaker.is_open();
+            (is_out && state.is_told(now)).then(|| OpenTarget {
                 route,
-                upstream,
+                model: state.model.as_deref(),
                 until: state.breaker.open().map(|(until, _)| until),
                 in_flight: state.in_flight,
             })
         });
         open.collect()
+    }
+
+    /// The targets of the config, each with the name, or the pattern, that leads to it.
+    pub(super) fn routed_targets(&self) -> impl Iterator<Item = (&str, &Upstream)> {
+        let routes = self.ctx.snapshot.routes.iter();
+        routes.flat_map(|route| {
+            let chain = match &route.target {
+                RouteTarget::Chain(chain) => Some(chain),
+                RouteTarget::Demo => None,
+            };
+            let upstreams = chain.into_iter().flat_map(|chain| chain.upstreams());
+            upstreams.map(|upstream| (&*route.pattern.0, &**upstream))
+        })
     }
 }
 
@@ -133,9 +147,9 @@ impl Trouble<'_> {
             json.begin_object();
             json.key("route");
             json.text(target.route);
-            if let Some(model) = &target.upstream.model {
+            if let Some(model) = target.model {
                 json.key("model");
-                json.str(model);
+                json.text(model);
             }
             json.key("is_probed");
             json.bool(target.until.is_none());

@@ -328,7 +328,7 @@ impl fmt::Display for ResolveFailure {
 }
 
 /// What one shard says to another.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Message {
     /// How many client connections the sender serves; lets a full shard hand off to an idle one.
     Load {
@@ -355,6 +355,8 @@ pub enum Message {
     Breaker {
         /// Which, by a hash that all shards of one config know.
         target: u64,
+        /// Which model of its provider, where only clients name it.
+        model: Option<Arc<str>>,
         /// Until when it is open, and for how long in all; `None` when it closed.
         open: Option<(Instant, Duration)>,
     },
@@ -362,6 +364,8 @@ pub enum Message {
     Failures {
         /// Which, by a hash that all shards of one config know.
         target: u64,
+        /// Which model of its provider, where only clients name it.
+        model: Option<Arc<str>>,
         /// Zero when it answered well after it had failed.
         in_row: u32,
     },

@@ -427,7 +427,7 @@ impl Lines {
     fn ask_others(&mut self, message: Message) {
         let Among { own, shards } = self.among;
         let others = (0..shards).filter(|it| *it != own);
-        self.letters.extend(others.map(|to| (to, message)));
+        self.letters.extend(others.zip(core::iter::repeat(message)));
     }
 
     /// Says `message` to another shard.

@@ -2,16 +2,15 @@
 //! what is under way and held, and what was counted. All of it is this shard's alone, and says so
 //! by the label `shard`: who wants the whole asks until every shard has answered.
 //!
-//! Labels are names of the config, and keys are the beginnings of their hashes: nothing that a
-//! client or an upstream says is told here.
+//! Labels are names of the config, and keys are the beginnings of their hashes. Of what clients and
+//! upstreams say there are only the names of models behind patterns: no more of them than
+//! `models_max`, none that is long, and none for long that never answered well.
 
 use core::fmt::{Display, Write as _};
-use std::collections::BTreeSet;
 
 use super::Shard;
 use super::target::TargetState;
 use crate::base::OutBuf;
-use crate::config::{RouteTarget, Upstream};
 use crate::policy::keys::KeyHealth;
 use crate::record::Ending;
 
@@ -36,7 +35,9 @@ type Label<'l> = (&'static str, &'l str);
 
 /// A target, as the config and the shard know it.
 struct Target<'s> {
-    labels: [String; 4],
+    target: String,
+    /// Route, provider and model.
+    labels: [&'s str; 3],
     state: &'s TargetState,
 }
 
@@ -168,45 +169,31 @@ impl Shard {
         }
     }
 
-    /// Each model that the config names once, whatever names lead there, and each target of which
-    /// it names only the provider.
+    /// Each model once, whatever names lead there: those that the config names, and of those that
+    /// only clients name the ones of which there is something to tell.
     fn told_targets(&self) -> Vec<Target<'_>> {
-        let mut told = BTreeSet::new();
-        let routes = self.ctx.snapshot.routes.iter();
-        let targets = routes.flat_map(|route| {
-            let chain = match &route.target {
-                RouteTarget::Chain(chain) => Some(chain),
-                RouteTarget::Demo => None,
-            };
-            let upstreams = chain.into_iter().flat_map(|chain| chain.upstreams());
-            upstreams.map(|upstream| (&*route.pattern.0, upstream))
-        });
-        let targets = targets.filter_map(|(route, upstream)| {
-            let is_new = told.insert(self.targets.place(upstream.target)?);
-            is_new.then(|| self.told_target(route, upstream)).flatten()
-        });
-        targets.collect()
+        let now = self.ctx.now.mono;
+        let states = self.targets.iter().filter(|state| state.is_told(now));
+        states.filter_map(|state| self.told_target(state)).collect()
     }
 
-    fn told_target(&self, route: &str, upstream: &Upstream) -> Option<Target<'_>> {
-        let provider = self.ctx.snapshot.provider_name(upstream)?.to_string();
-        let labels = match &upstream.model {
-            Some(model) => [
-                String::new(),
-                String::new(),
-                provider,
-                model.unescape().into_owned(),
-            ],
+    fn told_target<'s>(&'s self, state: &'s TargetState) -> Option<Target<'s>> {
+        let provider = &*self.ctx.snapshot.providers.get(state.provider)?.name;
+        let labels = match &state.model {
+            Some(model) => (String::new(), ["", provider, model]),
             // A provider may stand in a chain twice: only its number tells the two apart.
-            None => [
-                upstream.target.to_string(),
-                route.to_owned(),
-                provider,
-                String::new(),
-            ],
+            None => {
+                let mut routed = self.routed_targets();
+                let (route, _) = routed.find(|(_, it)| it.target == state.target)?;
+                (state.target.to_string(), [route, provider, ""])
+            }
         };
-        let state = self.targets.get(upstream.target)?;
-        Some(Target { labels, state })
+        let (target, labels) = labels;
+        Some(Target {
+            target,
+            labels,
+            state,
+        })
     }
 
     fn tell_counted(&self, page: &mut Page) {
@@ -310,9 +297,9 @@ impl Shard {
 
 impl Target<'_> {
     fn labels(&self) -> [Label<'_>; 4] {
-        let [target, route, provider, model] = &self.labels;
+        let [route, provider, model] = self.labels;
         [
-            ("target", target),
+            ("target", &self.target),
             ("route", route),
             ("provider", provider),
             ("model", model),

@@ -29,6 +29,7 @@ mod provider;
 pub mod pump;
 mod socket;
 mod target;
+mod targets;
 mod upstream;
 mod work;
 
@@ -46,7 +47,7 @@ use self::io::{Completion, Input, Machine, Message, Output, PEERS, WorkDone};
 use self::lines::{Lines, Resource};
 use self::outbox::Outbox;
 use self::provider::ProviderState;
-use self::target::Targets;
+use self::targets::Targets;
 use self::upstream::Upstream;
 use crate::base::timer::Timers;
 use crate::base::{Arena, ExchangeId, Instant, ListenerId, Now, Rng, Seed, ShardId};
@@ -113,7 +114,7 @@ impl Shard {
         let balance = Balance::new(options.id, options.shards);
         let among = balance.among();
         let providers = provider::states(&snapshot, (&snapshot, &[]), among);
-        let targets = Targets::new(&snapshot, (&snapshot, &Targets::default()));
+        let targets = Targets::new(&snapshot, &Targets::default());
         let lines = Lines::new(&snapshot, among);
         let counters = Counters::new(&snapshot);
         Shard {
@@ -245,7 +246,8 @@ impl Shard {
 
     /// Says something to all other shards.
     fn tell(&mut self, message: Message) {
-        for to in self.balance.others() {
+        let others = self.balance.others().zip(core::iter::repeat(message));
+        for (to, message) in others {
             self.ctx.outbox.push(Output::Send { to, message });
         }
     }
@@ -287,19 +289,27 @@ impl Shard {
                     self.lines.wake(Resource::Provider(provider));
                 }
             }
-            Message::Breaker { target, open } => {
+            Message::Breaker {
+                target,
+                model,
+                open,
+            } => {
                 let turn = self.balance.turn_after(from);
-                for state in self.targets.iter_mut() {
-                    state.heard(target, open, turn, &self.ctx.snapshot);
-                }
+                let at = (&*self.ctx.snapshot, self.ctx.now.mono);
+                let target = (target, model.as_deref());
+                self.targets.heard(target, open, turn, at);
                 if open.is_none() {
                     self.choose_all_who_wait();
                 }
             }
-            Message::Failures { target, in_row } => {
-                for state in self.targets.iter_mut() {
-                    state.heard_failures(target, in_row);
-                }
+            Message::Failures {
+                target,
+                model,
+                in_row,
+            } => {
+                let target = (target, model.as_deref());
+                let now = self.ctx.now.mono;
+                self.targets.heard_failures(target, in_row, now);
             }
             Message::Borrow { of, amount } => self.heard_borrow(from, of, amount),
             Message::Lend {
@@ -433,7 +443,7 @@ impl Shard {
         self.ctx.generation = self.ctx.generation.wrapping_add(1);
         let old = (&*self.ctx.snapshot, &*self.providers);
         self.providers = provider::states(&snapshot, old, self.balance.among());
-        self.targets = Targets::new(&snapshot, (&self.ctx.snapshot, &self.targets));
+        self.targets = Targets::new(&snapshot, &self.targets);
         self.ctx.limits = snapshot.limits.clone();
         self.ctx.counters.reload(&snapshot);
         self.ctx.snapshot = snapshot;

@@ -1,19 +1,22 @@
-//! What a shard knows of its targets beyond the config: whether they fail, and how many repetitions
-//! they can bear.
+//! What a shard knows of a target beyond the config: whether it fails, how fast it is, how many
+//! repetitions it can bear. A target here is one model of a provider; `targets` has all of them.
 
 use core::time::Duration;
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::io::Message;
 use crate::base::{Instant, Rng};
-use crate::config::{Snapshot, Upstream};
-use crate::policy::balance;
+use crate::config::Snapshot;
 use crate::policy::breaker::{Admission, Breaker, Verdict};
 use crate::policy::hedge::HedgeBudget;
 use crate::policy::latency::Latency;
 use crate::policy::retry::RetryBudget;
 
-/// One model of a provider, or the models of one pattern.
+/// A model that only clients name, and that never answered well, is told on dashboards no longer
+/// than this after it was asked last: else anybody could fill them with names.
+const TOLD_TIME: Duration = Duration::from_secs(600);
+
+/// One model of a provider.
 #[derive(Clone, Debug, Default)]
 pub(super) struct TargetState {
     pub(super) breaker: Breaker,
@@ -23,97 +26,22 @@ pub(super) struct TargetState {
     pub(super) latency: Latency,
     /// Requests that it is asked.
     pub(super) in_flight: u32,
+    /// Which model it is; `None` for those of a pattern that have no state of their own.
+    pub(super) model: Option<Arc<str>>,
+    /// The number of a target that leads here.
+    pub(super) target: usize,
     /// What it is called among shards.
-    name: u64,
+    pub(super) name: u64,
     /// The number of its provider.
-    provider: usize,
-}
-
-/// The targets of the current config. Those that are the same model of a provider are one to it,
-/// whatever names lead there, so what is known of one is known of all.
-#[derive(Debug, Default)]
-pub(super) struct Targets {
-    states: Vec<TargetState>,
-    /// Of each target by its number, where its state is.
-    places: Vec<usize>,
-}
-
-impl Targets {
-    /// What is known of each target of `snapshot`: of those that were there under the `old` config,
-    /// whether they fail.
-    pub(super) fn new(snapshot: &Snapshot, old: (&Snapshot, &Targets)) -> Targets {
-        let mut targets = Targets {
-            states: Vec::new(),
-            places: vec![usize::MAX; snapshot.targets()],
-        };
-        let mut named = BTreeMap::new();
-        for upstream in snapshot.upstreams() {
-            let place = match &upstream.model {
-                Some(model) => {
-                    let key = (upstream.provider, model.unescape());
-                    *named.entry(key).or_insert(targets.states.len())
-                }
-                // Which models a pattern leads to is not known.
-                None => targets.states.len(),
-            };
-            if place == targets.states.len() {
-                targets.states.push(state(snapshot, upstream, old));
-            }
-            if let Some(own) = targets.places.get_mut(upstream.target) {
-                *own = place;
-            }
-        }
-        targets
-    }
-
-    /// The same number for targets of which the same is known.
-    pub(super) fn place(&self, target: usize) -> Option<usize> {
-        self.places.get(target).copied()
-    }
-
-    pub(super) fn get(&self, target: usize) -> Option<&TargetState> {
-        self.states.get(*self.places.get(target)?)
-    }
-
-    pub(super) fn get_mut(&mut self, target: usize) -> Option<&mut TargetState> {
-        self.states.get_mut(*self.places.get(target)?)
-    }
-
-    /// Each state once.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &TargetState> {
-        self.states.iter()
-    }
-
-    /// The same, to be changed.
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut TargetState> {
-        self.states.iter_mut()
-    }
-}
-
-/// What is known of a target.
-fn state(snapshot: &Snapshot, upstream: &Upstream, old: (&Snapshot, &Targets)) -> TargetState {
-    let provider = snapshot.provider_name(upstream);
-    let model = upstream.model.as_ref().map(|model| model.unescape());
-    let [provider_hash, model_hash] = [provider.map(|it| &**it), model.as_deref()]
-        .map(|name| balance::hash(name.unwrap_or_default().as_bytes()));
-    let state = TargetState {
-        provider: upstream.provider,
-        name: provider_hash.rotate_left(1) ^ model_hash,
-        ..TargetState::default()
-    };
-    let mut before = old.0.upstreams();
-    let before =
-        before.find(|it| it.model == upstream.model && old.0.provider_name(it) == provider);
-    match before.and_then(|it| old.1.get(it.target)) {
-        Some(before) => TargetState {
-            breaker: before.breaker.following(),
-            budget: before.budget.clone(),
-            hedges: before.hedges.clone(),
-            latency: before.latency.clone(),
-            ..state
-        },
-        None => state,
-    }
+    pub(super) provider: usize,
+    /// Whether only clients name it, and the config leads to it by a pattern.
+    pub(super) is_by_clients: bool,
+    /// Whether it has answered well, ever.
+    pub(super) was_well: bool,
+    /// When it was asked, or heard of, last.
+    pub(super) used: Instant,
+    /// How many models had this place before.
+    pub(super) serial: u32,
 }
 
 impl TargetState {
@@ -132,6 +60,7 @@ impl TargetState {
         snapshot: &Snapshot,
     ) -> bool {
         self.in_flight += 1;
+        self.used = now;
         if is_first {
             self.budget.earn(snapshot.retry_at(self.provider));
             self.hedges.earn(hedge_percent);
@@ -161,6 +90,7 @@ impl TargetState {
         snapshot: &Snapshot,
         rng: &mut Rng,
     ) -> Option<Message> {
+        self.was_well |= verdict == Verdict::Well;
         let was_open = self.breaker.is_open();
         let failures = self.breaker.failures_in_row();
         let limits = snapshot.breaker_at(self.provider);
@@ -172,35 +102,75 @@ impl TargetState {
             None => was_open && !self.breaker.is_open(),
         };
         let target = self.name;
+        let model = || self.model.clone().filter(|_| self.is_by_clients);
         if is_news && (is_probe || !was_open) {
-            return Some(Message::Breaker { target, open });
+            let model = model();
+            return Some(Message::Breaker {
+                target,
+                model,
+                open,
+            });
         }
         let in_row = self.breaker.failures_in_row();
         let is_news = !was_open && open.is_none() && in_row != failures;
-        is_news.then_some(Message::Failures { target, in_row })
+        is_news.then(|| Message::Failures {
+            target,
+            model: model(),
+            in_row,
+        })
     }
 
-    /// Another shard says something of a target, perhaps this one. Shards probe one after the
-    /// other, this one in its `turn`: the first success closes all.
+    /// Content has come after `wait`: the target is well.
+    pub(super) fn content_came(&mut self, wait: Duration, now: Instant) {
+        self.was_well = true;
+        self.latency.observe(wait, now);
+    }
+
+    /// Another shard says whether the target is to be left alone. Shards probe one after the other,
+    /// this one in its `turn`: the first success closes all.
     pub(super) fn heard(
         &mut self,
-        target: u64,
         open: Option<(Instant, Duration)>,
         turn: u32,
         snapshot: &Snapshot,
     ) {
-        if self.name == target {
-            let limits = snapshot.breaker_at(self.provider);
-            let later = limits.recovery / 4 * turn;
-            self.breaker
-                .heard(open.map(|(until, time)| (until + later, time)));
+        let limits = snapshot.breaker_at(self.provider);
+        let later = limits.recovery / 4 * turn;
+        self.breaker
+            .heard(open.map(|(until, time)| (until + later, time)));
+    }
+
+    /// This state under another config: what was sent before is not heard of again.
+    pub(super) fn following(&self) -> TargetState {
+        TargetState {
+            breaker: self.breaker.following(),
+            in_flight: 0,
+            serial: 0,
+            ..self.clone()
         }
     }
 
-    /// Another shard has seen a target fail, perhaps this one, or no longer.
-    pub(super) fn heard_failures(&mut self, target: u64, in_row: u32) {
-        if self.name == target {
-            self.breaker.heard_failures(in_row);
-        }
+    /// Whether anything is known of it.
+    pub(super) const fn is_known(&self) -> bool {
+        self.was_well || self.breaker.is_open() || self.breaker.failures_in_row() > 0
+    }
+
+    /// Whether dashboards tell of it.
+    pub(super) fn is_told(&self, now: Instant) -> bool {
+        let is_in_config = !self.is_by_clients && self.model.is_some();
+        let is_recent = now.since(self.used) < TOLD_TIME;
+        is_in_config || self.was_well || self.breaker.is_open() && is_recent
+    }
+
+    /// How well it could be forgotten, the lowest first; not at all while requests are on their way
+    /// to it, or none may be.
+    pub(super) fn worth(&self, now: Instant) -> Option<(u8, Instant)> {
+        let rank = match self.breaker.would_admit(now) {
+            _ if self.in_flight > 0 => return None,
+            Admission::Refused { .. } => return None,
+            Admission::Probe => 2,
+            Admission::Call => u8::from(self.was_well),
+        };
+        Some((rank, self.used))
     }
 }

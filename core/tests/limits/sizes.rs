@@ -5,6 +5,7 @@ use tollgate_core::config::Snapshot;
 use tollgate_core::dialect::Dialect;
 
 use super::fixtures::{Live, chunk, frame, piece, request, whole};
+use super::support::http;
 use super::support::talk::Reply;
 use super::support::world::World;
 use super::{PROVIDER, answer, asking, live, more, notices, posting, sent, snapshot, status};
@@ -148,6 +149,17 @@ fn of_connections() {
         let is_closed = world.is_closed(upstream);
         world.finish();
         is_closed
+    });
+}
+
+#[test]
+fn of_models_that_clients_name() {
+    notices("limits.models_max = 0", [true, false], |it| {
+        let (mut world, _) = sent(it, asking(false));
+        answer(&mut world);
+        let client = more(&mut world, "GET /metrics HTTP/1.1\r\nhost: h\r\n\r\n");
+        let page = http::only(world.written(client)).text().to_owned();
+        page.contains("model=\"asked\",state=\"closed\"} 1")
     });
 }
 

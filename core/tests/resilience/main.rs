@@ -24,6 +24,7 @@ mod keys;
 mod last_resort;
 mod lending;
 mod metrics;
+mod patterns;
 mod play;
 mod providers;
 mod ready;

@@ -8,7 +8,7 @@ use tollgate_core::gateway::io::Message;
 use super::play::{CHAIN, FIRST, HEAD, Play, SECOND, alone, error, with_first};
 
 /// The first of two shards.
-fn of_two(config: &str) -> Play {
+pub(super) fn of_two(config: &str) -> Play {
     Play::nth_of(0, 2, config)
 }
 
@@ -20,7 +20,7 @@ fn news(play: &mut Play) -> Vec<Message> {
 }
 
 /// One shard's news reach another.
-fn tell(from: &mut Play, to: &mut Play) {
+pub(super) fn tell(from: &mut Play, to: &mut Play) {
     news(from).into_iter().for_each(|it| to.world.hear(it));
 }
 

@@ -47,10 +47,10 @@ pub(super) fn check(
         calls.sort_by_key(|call| call.at);
         let told: Vec<(Instant, Option<Instant>)> = heard
             .iter()
-            .filter_map(|&(at, to, message)| match message {
-                Message::Breaker { target, open } if to == shard => {
+            .filter_map(|(at, to, message)| match message {
+                Message::Breaker { target, open, .. } if *to == shard => {
                     let until = open.map(|(until, _)| until);
-                    (target == name(provider)).then_some((at, until))
+                    (*target == name(provider, model)).then_some((*at, until))
                 }
                 _ => None,
             })
@@ -69,10 +69,10 @@ pub(super) fn check(
     Ok(())
 }
 
-/// What shards call a target of the provider.
-fn name(provider: usize) -> u64 {
+/// What shards call a model of the provider.
+fn name(provider: usize, model: &str) -> u64 {
     let (name, ..) = PROVIDERS[provider];
-    balance::hash(name.as_bytes()).rotate_left(1) ^ balance::hash(b"")
+    balance::hash(name.as_bytes()).rotate_left(1) ^ balance::hash(model.as_bytes())
 }
 
 /// The calls of each target that is not alone in its chain: one that is, is asked in any case.

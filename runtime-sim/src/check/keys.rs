@@ -268,8 +268,8 @@ fn closed_by(
 /// What machines were told by others of keys that are to be left alone.
 fn heard_of(shared: &Shared, heard: &[Heard]) -> Vec<(KeyAt, Closed)> {
     let names = names(shared);
-    let closed = heard.iter().filter_map(|&(from, shard, message)| {
-        let Message::Key {
+    let closed = heard.iter().filter_map(|&(from, shard, ref message)| {
+        let &Message::Key {
             key,
             until,
             refused,
@@ -293,8 +293,8 @@ fn heard_of(shared: &Shared, heard: &[Heard]) -> Vec<(KeyAt, Closed)> {
 /// What machines were told by others of keys that work again: when, and of a request sent when.
 fn works_of(shared: &Shared, heard: &[Heard]) -> Vec<(KeyAt, Instant, Instant)> {
     let names = names(shared);
-    let works = heard.iter().filter_map(|&(at, shard, message)| {
-        let Message::KeyWorks { key, sent } = message else {
+    let works = heard.iter().filter_map(|&(at, shard, ref message)| {
+        let &Message::KeyWorks { key, sent } = message else {
             return None;
         };
         let (provider, name) = names.get(&key)?.clone();

@@ -306,7 +306,7 @@ impl<M: Observed> Observer<M> for std::rc::Rc<core::cell::RefCell<Checker>> {
     }
 
     fn message(&mut self, now: Instant, shard: usize, message: &Message) {
-        self.borrow_mut().heard.push((now, shard, *message));
+        self.borrow_mut().heard.push((now, shard, message.clone()));
     }
 
     fn reading(&mut self, reading: &Reading<'_>) -> Result<(), Violation> {

@@ -286,7 +286,8 @@ impl Shard {
         }
         upstream.flush(&mut self.ctx);
         upstream.socket.read(&mut self.ctx.outbox);
-        let target = self.targets.get(prompt.upstream.target);
+        let spot = exchange.spot(self.ctx.generation);
+        let target = spot.and_then(|spot| self.targets.get(spot));
         let latency = target.map(|target| &target.latency);
         let deadline = self.ctx.now.mono + exchange.first_content_time(latency);
         let hedge = exchange.hedge_time(latency);

@@ -25,6 +25,7 @@ use super::super::lines::{Lines, Resource};
 use super::super::prepare::{Destination, Encode, Prompt};
 use super::super::provider::ProviderState;
 use super::super::target::TargetState;
+use super::super::targets::Spot;
 use super::deadlines::Phase;
 use super::race::Race;
 use super::resume::Said;
@@ -80,6 +81,8 @@ pub(in crate::gateway) struct Plan {
 #[derive(Clone, Copy, Debug)]
 struct Seat {
     target: usize,
+    /// Where it is told how the target fares.
+    spot: Option<Spot>,
     provider: usize,
     key: Option<usize>,
     is_key_probe: bool,
@@ -124,7 +127,7 @@ enum Ask {
 
 /// What looking for a target came to.
 enum Found {
-    Seat(Arc<Upstream>, Option<usize>),
+    Seat(Arc<Upstream>, Option<Spot>, Option<usize>),
     /// None now, but one will be free.
     Wait(Wait),
     /// None, and waiting does not help, or not soon.
@@ -172,8 +175,8 @@ impl Shard {
                 return;
             }
             match self.find(id) {
-                Found::Seat(upstream, key) => {
-                    self.sit(id, &upstream, key);
+                Found::Seat(upstream, spot, key) => {
+                    self.sit(id, &upstream, spot, key);
                     self.stick(id);
                     if self.encoded_for(id, &upstream) {
                         return;
@@ -220,21 +223,29 @@ impl Shard {
             asks: None,
             refused: None,
         };
+        let snapshot = &exchange.snapshot;
+        let model = prepared.model.unescape();
         let placing = Placing {
+            snapshot,
             targets: &self.targets,
             affinity: &self.affinity,
+            model: &model,
             now: search.now,
         };
         let placing = search.is_current.then_some(placing);
         let candidates = Candidates::of(prepared, routed, &exchange.plan, placing);
         for &upstream in &candidates.targets {
-            let Some(provider) = exchange.snapshot.providers.get(upstream.provider) else {
+            let Some(provider) = snapshot.providers.get(upstream.provider) else {
                 continue;
             };
-            let target = self.targets.get(upstream.target);
+            let spot = match search.is_current {
+                true => self.targets.find(snapshot, upstream, &model, search.now),
+                false => None,
+            };
+            let target = spot.and_then(|spot| self.targets.get(spot));
             let state = self.providers.get_mut(upstream.provider);
             if let Some(key) = search.look(upstream, provider, target, state, &self.lines) {
-                return Found::Seat(Arc::clone(upstream), key);
+                return Found::Seat(Arc::clone(upstream), spot, key);
             }
             if search.waits.answers_by.is_some() {
                 // Whether this one can be asked is worth knowing before the next one is.
@@ -252,7 +263,7 @@ impl Shard {
             }
             None => {}
         }
-        let failure = search.failure(&exchange.snapshot);
+        let failure = search.failure(snapshot);
         let failure = failure.or_else(|| candidates.failure());
         let closed = search.closed.map(|(until, _)| until);
         search.waits.probe_at = closed.filter(|&until| until < Instant::FAR);
@@ -263,7 +274,13 @@ impl Shard {
     }
 
     /// The request takes its place at a target.
-    fn sit(&mut self, id: ExchangeId, upstream: &Arc<Upstream>, key: Option<usize>) {
+    fn sit(
+        &mut self,
+        id: ExchangeId,
+        upstream: &Arc<Upstream>,
+        spot: Option<Spot>,
+        key: Option<usize>,
+    ) {
         let now = self.ctx.now.mono;
         let Some(exchange) = self.exchanges.get_mut(id) else {
             return;
@@ -273,6 +290,7 @@ impl Shard {
         let tokens = prepared.map_or(0, |prepared| prepared.input_tokens_estimate);
         let mut seat = Seat {
             target: upstream.target,
+            spot,
             provider: upstream.provider,
             key,
             is_key_probe: false,
@@ -286,7 +304,11 @@ impl Shard {
             for resource in seat.resources() {
                 self.lines.occupy(resource);
             }
-            if let Some(state) = self.targets.get_mut(upstream.target) {
+            if let (None, Some(prepared)) = (spot, prepared) {
+                let (snapshot, model) = (&exchange.snapshot, prepared.model.unescape());
+                seat.spot = self.targets.find_or_add(snapshot, upstream, &model, now);
+            }
+            if let Some(state) = seat.spot.and_then(|spot| self.targets.get_mut(spot)) {
                 let is_first = exchange.plan.repeats == 0;
                 let percent = exchange.manner().map_or(0, |manner| manner.hedge_percent);
                 seat.is_probe = state.begun(is_first, percent, now, &exchange.snapshot);
@@ -317,7 +339,7 @@ impl Shard {
         if seat.generation != Some(self.ctx.generation) {
             return;
         }
-        if let Some(state) = self.targets.get_mut(seat.target) {
+        if let Some(state) = seat.spot.and_then(|spot| self.targets.get_mut(spot)) {
             let (snapshot, rng) = (&self.ctx.snapshot, &mut self.ctx.rng);
             let news = state.ended(seat.is_probe, verdict, now, snapshot, rng);
             self.tell_of_target(news);
@@ -371,12 +393,11 @@ impl Shard {
             return;
         };
         let is_probe = core::mem::take(&mut seat.is_probe);
-        let state = self.targets.get_mut(seat.target);
-        let state = state.filter(|_| seat.generation == Some(self.ctx.generation));
-        let Some(state) = state else {
+        let spot = seat.spot_at(self.ctx.generation);
+        let Some(state) = spot.and_then(|spot| self.targets.get_mut(spot)) else {
             return;
         };
-        state.latency.observe(now.since(seat.since), now);
+        state.content_came(now.since(seat.since), now);
         if is_probe {
             let (snapshot, rng) = (&self.ctx.snapshot, &mut self.ctx.rng);
             let news = state.judged(true, Verdict::Well, now, snapshot, rng);
@@ -550,7 +571,7 @@ impl Shard {
                 }
             }
             Next::Here => {
-                if self.repeat(id, target, retry_after) {
+                if self.repeat(id, seat, retry_after) {
                     return;
                 }
             }
@@ -560,8 +581,10 @@ impl Shard {
 
     /// Prepares a repetition on the same target, if it may have one; else rules the target out.
     /// Says whether it has to be waited for.
-    fn repeat(&mut self, id: ExchangeId, target: Option<usize>, asked: Option<Duration>) -> bool {
+    fn repeat(&mut self, id: ExchangeId, seat: Option<Seat>, asked: Option<Duration>) -> bool {
         let now = self.ctx.now.mono;
+        let target = seat.map(|seat| seat.target);
+        let spot = seat.and_then(|seat| seat.spot_at(self.ctx.generation));
         let Some(exchange) = self.exchanges.get_mut(id) else {
             return true;
         };
@@ -578,8 +601,8 @@ impl Shard {
         let may_repeat = !is_long
             && plan.repeats < retry.repeats_max
             && plan.attempts < retry.attempts_max
-            && target
-                .and_then(|target| self.targets.get_mut(target))
+            && spot
+                .and_then(|spot| self.targets.get_mut(spot))
                 .is_none_or(|state| state.budget.spend(now));
         if !may_repeat {
             plan.rule_out(target);
@@ -760,6 +783,11 @@ impl Search {
 }
 
 impl Seat {
+    /// Where it is told how the target fares, under the config of `generation`.
+    fn spot_at(&self, generation: u32) -> Option<Spot> {
+        self.spot.filter(|_| self.generation == Some(generation))
+    }
+
     /// What it is counted under.
     const fn resources(&self) -> [Resource; 2] {
         let target = Resource::Target(self.target);

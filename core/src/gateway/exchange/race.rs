@@ -43,7 +43,8 @@ impl Shard {
         let is_waiting = matches!(exchange.state, State::Attempting | State::Relaying);
         let is_alone = matches!(exchange.race, Race::Alone);
         let target = exchange.target();
-        let state = target.and_then(|target| self.targets.get(target));
+        let spot = exchange.spot(self.ctx.generation);
+        let state = spot.and_then(|spot| self.targets.get(spot));
         let is_allowed = state.is_some_and(|state| state.hedges.is_enough());
         let has_room = self.exchanges.len() < self.ctx.limits.shard.exchanges_max;
         if !(is_waiting && is_alone && is_allowed && has_room && exchange.has_other_target()) {
@@ -64,7 +65,7 @@ impl Shard {
         if let (Some(attempts), Some(exchange)) = (attempts, self.exchanges.get_mut(id)) {
             exchange.plan.attempts = attempts;
             self.ctx.counters.hedges += 1;
-            if let Some(state) = target.and_then(|target| self.targets.get_mut(target)) {
+            if let Some(state) = spot.and_then(|spot| self.targets.get_mut(spot)) {
                 state.hedges.spend();
             }
         }

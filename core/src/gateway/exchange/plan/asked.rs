@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::super::super::Shard;
 use super::super::super::ctx::Ctx;
 use super::super::super::prepare::{Destination, Prompt, Routed};
+use super::super::super::targets::Spot;
 use super::super::deadlines::Phase;
 use super::super::{Answer, Exchange};
 use super::{Found, provider_name};
@@ -81,6 +82,11 @@ impl Exchange {
     /// The number of the target that is asked.
     pub(in crate::gateway::exchange) fn target(&self) -> Option<usize> {
         self.plan.seat.map(|seat| seat.target)
+    }
+
+    /// Where it is told how the target fares that is asked, under the config of `generation`.
+    pub(in crate::gateway::exchange) fn spot(&self, generation: u32) -> Option<Spot> {
+        self.plan.seat?.spot_at(generation)
     }
 
     /// The target that is asked, for people: `provider/model`.

@@ -15,9 +15,9 @@ impl Shard {
     pub(in crate::gateway::exchange) fn waited_in_vain(&mut self, id: ExchangeId) {
         let now = self.ctx.now.mono;
         let seat = self.exchanges.get(id).and_then(|it| it.plan.seat);
-        let seat = seat.filter(|seat| seat.generation == Some(self.ctx.generation));
         if let Some(seat) = seat
-            && let Some(state) = self.targets.get_mut(seat.target)
+            && let Some(spot) = seat.spot_at(self.ctx.generation)
+            && let Some(state) = self.targets.get_mut(spot)
         {
             state.latency.observe(now.since(seat.since), now);
         }

@@ -5,18 +5,21 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use super::super::super::Shard;
-use super::super::super::target::{TargetState, Targets};
+use super::super::super::targets::Targets;
 use super::super::race::Race;
 use crate::base::{ExchangeId, Instant};
-use crate::config::{Member, Step};
+use crate::config::{Member, Snapshot, Step};
 use crate::policy::affinity::Affinity;
 use crate::policy::balance::{self, Load, Session, Strategy};
 
 /// What a shard knows of the targets among which a request is placed.
 #[derive(Clone, Copy)]
 pub(super) struct Placing<'s> {
+    pub(super) snapshot: &'s Snapshot,
     pub(super) targets: &'s Targets,
     pub(super) affinity: &'s Affinity,
+    /// What the client calls the model.
+    pub(super) model: &'s str,
     pub(super) now: Instant,
 }
 
@@ -28,9 +31,12 @@ impl Placing<'_> {
         step: &'r Step,
         session: Session,
     ) -> impl Iterator<Item = &'r Member> {
-        let state = |member: &Member| self.targets.get(member.upstream.target);
         let load = |member: &'r Member| {
-            let state = state(member);
+            let upstream = &member.upstream;
+            let spot = self
+                .targets
+                .find(self.snapshot, upstream, self.model, self.now);
+            let state = spot.and_then(|spot| self.targets.get(spot));
             let load = Load {
                 rank: balance::rank(session, member.upstream.target as u64, member.weight),
                 weight: member.weight,
@@ -41,9 +47,13 @@ impl Placing<'_> {
         };
         let mut members: Vec<_> = step.members.iter().map(load).collect();
         balance::arrange(step.strategy, &mut members);
-        let own = place(step, session, self.targets);
+        let name = |member: &Member| {
+            self.targets
+                .name(self.snapshot, &member.upstream, self.model)
+        };
+        let own = place(step, session, name);
         let own = own.and_then(|place| self.affinity.target(place, self.now));
-        let is_own = |member: &Member| state(member).map(TargetState::name) == own;
+        let is_own = |member: &Member| name(member) == own;
         let at = own.and_then(|_| members.iter().position(|(_, member)| is_own(member)));
         if let Some(before) = at.and_then(|at| members.get_mut(..=at)) {
             before.rotate_right(1);
@@ -74,9 +84,14 @@ impl Shard {
             is_placed(step) && members.any(|it| it.upstream.target == target)
         };
         let step = routed.chain.steps.iter().find(is_here);
-        let place = step.and_then(|step| place(step, prepared.session, &self.targets));
-        if let (Some(place), Some(state)) = (place, self.targets.get(target)) {
-            self.affinity.keep(place, state.name(), self.ctx.now.mono);
+        let model = prepared.model.unescape();
+        let snapshot = &exchange.snapshot;
+        let name = |member: &Member| self.targets.name(snapshot, &member.upstream, &model);
+        let place = step.and_then(|step| place(step, prepared.session, name));
+        let mut members = step.into_iter().flat_map(|step| &step.members);
+        let member = members.find(|it| it.upstream.target == target);
+        if let (Some(place), Some(name)) = (place, member.and_then(name)) {
+            self.affinity.keep(place, name, self.ctx.now.mono);
         }
     }
 }
@@ -86,8 +101,8 @@ pub(super) fn is_placed(step: &Step) -> bool {
     step.strategy != Strategy::Sessions && step.members.len() > 1
 }
 
-/// What a session is called in a step.
-fn place(step: &Step, session: Session, targets: &Targets) -> Option<u64> {
-    let first = targets.get(step.members.first()?.upstream.target)?;
-    Some(session.and(Session(first.name())).0)
+/// What a session is called in a step, whose members have names among shards.
+fn place(step: &Step, session: Session, name: impl Fn(&Member) -> Option<u64>) -> Option<u64> {
+    let first = name(step.members.first()?)?;
+    Some(session.and(Session(first)).0)
 }

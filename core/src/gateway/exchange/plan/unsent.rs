@@ -27,7 +27,8 @@ impl Shard {
             let is_needed = is_alone && keys.is_last_resort(key, now);
             !is_needed && !keys.may_send(key, seat.is_key_probe, now)
         });
-        let target = self.targets.get(seat.target).filter(|_| !is_alone);
+        let target = seat.spot.and_then(|spot| self.targets.get(spot));
+        let target = target.filter(|_| !is_alone);
         is_key_lost
             || target.is_some_and(|state| {
                 !seat.is_probe && state.breaker.would_admit(now) != Admission::Call
