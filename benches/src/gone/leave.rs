@@ -120,7 +120,9 @@ fn config(upstream: SocketAddr, full: SocketAddr) -> String {
         )
     };
     let names = ["silence", "begin", "text", "busy", "half"];
+    // The target that fails is to be asked each time, and its requests are to wait for another try.
     let mut text = String::from("retry.budget_percent = 100\n");
+    text += "breaker = { failures_in_row = 1000, calls_min = 1000000 }\n";
     for name in names {
         text += &provider(name, &format!("http://{upstream}/{name}"), "");
     }

@@ -106,8 +106,9 @@
 //! The fields of [`RetryLimits`](crate::policy::retry::RetryLimits) and of [`Manner`] (but for
 //! `message`, which is a name's),
 //! [`BreakerLimits`](crate::policy::breaker::BreakerLimits) and
-//! [`QueueLimits`](crate::policy::queue::QueueLimits), by name. Limits of requests at the same time
-//! hold over all workers together.
+//! [`QueueLimits`](crate::policy::queue::QueueLimits), by name. A breaker holds for a target that
+//! is alone, too: what it refuses is answered at once, with the time until the next probe. Limits
+//! of requests at the same time hold over all workers together.
 //!
 //! ## `[limits]` and `[timers]`
 //!

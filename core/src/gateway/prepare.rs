@@ -115,13 +115,6 @@ impl Prepared {
     }
 }
 
-impl Routed {
-    /// Whether there is only one target.
-    pub(super) fn is_alone(&self) -> bool {
-        self.chain.upstreams().nth(1).is_none()
-    }
-}
-
 impl Prompt {
     /// Writes the body anew without earlier reasoning. Says whether there was any.
     pub(super) fn strip_reasoning(&mut self, snapshot: &Snapshot, tape: &mut Tape) -> bool {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::io::Message;
 use crate::base::{Instant, Rng};
 use crate::config::Snapshot;
+use crate::ir::Class;
 use crate::policy::breaker::{Admission, Breaker, Verdict};
 use crate::policy::hedge::HedgeBudget;
 use crate::policy::latency::Latency;
@@ -24,6 +25,8 @@ pub(super) struct TargetState {
     pub(super) hedges: HedgeBudget,
     /// How long its first content takes, from when a request took its place here.
     pub(super) latency: Latency,
+    /// What its last failure here was.
+    pub(super) failed_by: Option<Class>,
     /// Requests that it is asked.
     pub(super) in_flight: u32,
     /// Which model it is; `None` for those of a pattern that have no state of their own.
@@ -48,6 +51,16 @@ impl TargetState {
     /// What the target is called among shards, and from one config to the next.
     pub(super) const fn name(&self) -> u64 {
         self.name
+    }
+
+    /// What people call it: `provider/model`.
+    pub(super) fn title(&self, snapshot: &Snapshot) -> String {
+        let provider = snapshot.providers.get(self.provider);
+        let provider = provider.map_or("?", |provider| &*provider.name);
+        match &self.model {
+            Some(model) => format!("{provider}/{model}"),
+            None => provider.to_owned(),
+        }
     }
 
     /// A request goes out. Says whether it is the breaker's probe. [`TargetState::ended`] must

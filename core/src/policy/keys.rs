@@ -30,9 +30,12 @@ pub enum KeyLimit {
     Concurrent,
 }
 
-/// For how long a key is left alone that its provider refused. Long enough to do no harm, short
-/// enough that an account which was paid works again without a restart.
-const REFUSED_TIME: Duration = Duration::from_secs(600);
+/// For how long a key is left alone that its provider refused; doubled each time that the request
+/// which finds out is refused too. Short at first: the refusal may have been a mishap.
+const REFUSED_TIME: Duration = Duration::from_secs(10);
+/// It does not grow beyond this. Long enough to do no harm, short enough that an account which was
+/// paid works again without a restart.
+const REFUSED_TIME_MAX: Duration = Duration::from_secs(600);
 /// For how long a key is left alone that has met a limit, where the provider does not say; doubled
 /// each time in a row.
 const COOLING_TIME: Duration = Duration::from_secs(1);
@@ -47,6 +50,8 @@ struct Key {
     heard_until: Instant,
     /// Why the provider refused it, if it did, and until when it is left alone for that.
     refused: Option<(Class, Instant)>,
+    /// For how long it was left alone at its last refusal, if none was accepted since.
+    refused_for: Duration,
     /// It met a limit or was refused, and nothing has been accepted since: one request at a time
     /// finds out.
     is_suspect: bool,
@@ -354,11 +359,19 @@ impl KeyRing {
         Some(key.cooling_until)
     }
 
-    /// The provider refused the key itself (401, 402, 403): it is taken out. Says until when.
+    /// The provider refused the key itself (401, 402, 403): it is taken out, for a time that grows.
+    /// Says until when.
     pub fn refuse(&mut self, index: usize, class: Class, now: Instant) -> Option<Instant> {
         let key = self.keys.get_mut(index)?;
-        let before = key.refused.map_or(now, |(_, before)| before);
-        let until = before.max(now + REFUSED_TIME);
+        let until = match key.refused {
+            // It went out before the key was refused, and tells nothing new.
+            Some((_, before)) if now < before => before,
+            _ => {
+                let longer = key.refused_for.saturating_mul(2);
+                key.refused_for = longer.clamp(REFUSED_TIME, REFUSED_TIME_MAX);
+                now + key.refused_for
+            }
+        };
         key.refused = Some((class, until));
         key.is_suspect = true;
         key.suspect_since = now;
@@ -376,6 +389,8 @@ impl KeyRing {
             Some(class) => {
                 // News of several shards come in any order.
                 let before = key.refused.map_or(Instant::ZERO, |(_, before)| before);
+                let time = until.since(now).min(REFUSED_TIME_MAX);
+                key.refused_for = key.refused_for.max(time);
                 key.refused = Some((class, until.max(before)));
             }
             None => key.heard_until = key.heard_until.max(until),
@@ -406,17 +421,9 @@ impl KeyRing {
             return false;
         }
         key.refused = None;
+        key.refused_for = Duration::ZERO;
         key.strikes = 0;
         core::mem::take(&mut key.is_suspect)
-    }
-
-    /// Whether the key is refused, and the only one, and not to be left alone for another reason.
-    pub fn is_last_resort(&self, index: usize, now: Instant) -> bool {
-        let key = self.keys.get(index);
-        self.keys.len() == 1
-            && key.is_some_and(|key| {
-                key.refused.is_some() && now >= key.cooling_until.max(key.heard_until)
-            })
     }
 
     /// How each key fares, in the order of the config.
@@ -634,26 +641,46 @@ mod tests {
     fn late_news_of_a_refusal_do_not_shorten_it() {
         let mut ring = KeyRing::new(1);
         ring.refuse(0, Class::Billing, at(1_000));
-        ring.heard(0, at(500_000), Some(Class::Billing), at(2_000));
+        ring.heard(0, at(5_000), Some(Class::Billing), at(2_000));
         let refused = Err(NoKey::Refused(Class::Billing));
-        assert_eq!(choose(&mut ring, 1, at(600_999)), refused);
-        assert_eq!(choose(&mut ring, 1, at(601_000)), Ok(0));
+        assert_eq!(choose(&mut ring, 1, at(10_999)), refused);
+        assert_eq!(choose(&mut ring, 1, at(11_000)), Ok(0));
     }
 
     #[test]
     fn refused_keys_are_out_and_come_back_one_request_at_a_time() {
         let mut ring = KeyRing::new(1);
-        assert_eq!(ring.refuse(0, Class::Billing, at(0)), Some(at(600_000)));
-        ring.refuse(0, Class::Authentication, at(1));
+        assert_eq!(ring.refuse(0, Class::Billing, at(0)), Some(at(10_000)));
+        // What was refused together was refused once.
+        let again = ring.refuse(0, Class::Authentication, at(1));
+        assert_eq!(again, Some(at(10_000)));
         let refused = Err(NoKey::Refused(Class::Authentication));
-        assert_eq!(choose(&mut ring, 1, at(599_000)), refused);
-        assert_eq!(choose(&mut ring, 1, at(601_000)), Ok(0));
-        assert!(ring.take(0, 0, at(601_000)));
-        assert_eq!(choose(&mut ring, 1, at(601_000)), Err(NoKey::Busy(None)));
-        ring.accept(0, true, at(601_000));
-        assert_eq!(choose(&mut ring, 1, at(601_000)), Ok(0));
-        ring.release(0, true, 0, None, at(601_000), at(601_000));
+        assert_eq!(choose(&mut ring, 1, at(9_999)), refused);
+        assert_eq!(choose(&mut ring, 1, at(10_000)), Ok(0));
+        assert!(ring.take(0, 0, at(10_000)));
+        assert_eq!(choose(&mut ring, 1, at(10_000)), Err(NoKey::Busy(None)));
+        ring.accept(0, true, at(10_000));
+        assert_eq!(choose(&mut ring, 1, at(10_000)), Ok(0));
+        ring.release(0, true, 0, None, at(10_000), at(10_000));
         assert_eq!(ring.in_flight(), 0);
+    }
+
+    #[test]
+    fn each_refusal_in_a_row_takes_a_key_out_for_twice_the_time() {
+        let mut ring = KeyRing::new(1);
+        let mut now = at(0);
+        for seconds in [10, 20, 40, 80, 160, 320, 600, 600] {
+            let until = ring.refuse(0, Class::Authentication, now).unwrap();
+            assert_eq!(until, now + Duration::from_secs(seconds));
+            now = until;
+        }
+        ring.accept(0, false, now + Duration::from_nanos(1));
+        let until = ring.refuse(0, Class::Authentication, now).unwrap();
+        assert_eq!(until, now + Duration::from_secs(10));
+        // What others found out counts.
+        ring.heard(0, at(900_000_000), Some(Class::Billing), at(899_960_000));
+        let until = ring.refuse(0, Class::Billing, at(900_000_000)).unwrap();
+        assert_eq!(until, at(900_080_000));
     }
 
     #[test]

@@ -73,20 +73,87 @@ fn when_all_are_open_that_is_told_at_once_with_the_time_until_the_next_probe() {
 }
 
 #[test]
-fn a_target_that_is_alone_is_asked_all_the_same() {
-    let mut play = Play::new(&alone());
-    for status in [500, 503, 401, 500, 529, 403, 502] {
-        let client = play.ask(Dialect::Anthropic, false);
-        play.reply(&error(status));
-        play.back_off();
-        if !play.pending().is_empty() {
-            play.reply(&error(status));
+fn a_target_that_is_alone_is_left_alone_like_others() {
+    for (dialect, status) in [(Dialect::Anthropic, 529), (Dialect::OpenAiChat, 503)] {
+        let mut play = Play::new(&alone());
+        // What fails is told as it is; three attempts in all, the repetition included.
+        for failures in [2, 1] {
+            let client = play.ask(dialect, false);
+            for _ in 0..failures {
+                play.reply(&error(502));
+                play.back_off();
+            }
+            assert!(play.pending().is_empty());
+            let answer = play.answer(client);
+            assert_eq!(answer.status(), 502);
+            assert!(answer.text().contains("told by the upstream"));
         }
-        assert_eq!(play.answer(client).status(), status);
+        // From then on nobody asks it, and each is told so at once, and until when.
+        for is_stream in [false, true] {
+            let client = play.ask(dialect, is_stream);
+            assert!(play.pending().is_empty());
+            let answer = play.answer(client);
+            assert_eq!(answer.status(), status);
+            let wait: u64 = answer.field("retry-after").unwrap().parse().unwrap();
+            assert!((4..=6).contains(&wait), "{wait}");
+            let message = format!(
+                "`first/one` has failed repeatedly, the last time with `bad_gateway`: it is left \
+                 alone, and asked again in {wait} s"
+            );
+            assert!(answer.text().contains(&message), "{}", answer.text());
+        }
+        // Who comes back as late as that finds out, and nobody else meanwhile.
+        play.world.pass(Duration::from_secs(6));
+        let probe = play.ask(dialect, false);
+        let other = play.ask(dialect, false);
+        assert_eq!(play.pending().len(), 1);
+        let answer = play.answer(other);
+        assert_eq!(answer.status(), status);
+        assert!(answer.text().contains("finds out at this moment"));
+        play.reply_well(false);
+        play.answered_well(dialect, probe);
+        let client = play.ask(dialect, false);
+        play.reply_well(false);
+        play.answered_well(dialect, client);
+        play.world.finish();
     }
-    let client = play.ask(Dialect::Anthropic, false);
-    play.reply_well(false);
-    assert_eq!(play.answer(client).status(), 200);
+}
+
+#[test]
+fn in_an_outage_of_all_there_is_one_probe_goes_out_for_each_time() {
+    let mut play = Play::new(&alone());
+    let mut asked = 0;
+    // A minute in which everybody comes back at once.
+    for _ in 0..600 {
+        let client = play.ask(Dialect::Anthropic, false);
+        play.world.pass(Duration::from_millis(100));
+        while !play.pending().is_empty() {
+            asked += 1;
+            play.reply(&error(500));
+            play.back_off();
+        }
+        assert!(matches!(play.answer(client).status(), 500 | 529));
+    }
+    // Three, and then after 5, 10, 20 and 40 seconds at the earliest.
+    assert!((5..=7).contains(&asked), "{asked}");
+}
+
+#[test]
+fn requests_that_were_not_sent_yet_when_it_opens_are_not_sent() {
+    let config = alone().replace("127.0.0.1:9001", "first.test:9001");
+    let mut play = Play::new(&format!(
+        "breaker.failures_in_row = 1\nretry.repeats_max = 0\n{config}"
+    ));
+    let first = play.ask(Dialect::Anthropic, false);
+    play.world.resolves = false;
+    play.world.pass(Duration::from_secs(90));
+    let late = play.ask(Dialect::Anthropic, false);
+    play.reply(&error(500));
+    assert_eq!(play.answer(first).status(), 500);
+    play.world.resolve(FIRST);
+    assert!(play.pending().is_empty(), "the breaker is open");
+    assert_eq!(play.answer(late).status(), 529);
+    play.world.finish();
 }
 
 #[test]

@@ -303,10 +303,11 @@ fn a_request_that_was_mended_connects_in_time() {
 #[test]
 fn a_slow_target_is_waited_for_while_nobody_else_can_answer() {
     let mut play = Play::new(CHAIN);
-    // The second target's only key is out.
+    // The second target's only key is out, for long.
     let client = play.ask(Dialect::Anthropic, true);
     assert_eq!(play.reply(&error(404)), FIRST);
-    assert_eq!(play.reply(&error(401)), SECOND);
+    let limited = error(429).field("retry-after", "3600");
+    assert_eq!(play.reply(&limited), SECOND);
     play.answer(client);
     let client = play.ask(Dialect::Anthropic, true);
     let (conn, ..) = play.asked();

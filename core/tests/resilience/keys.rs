@@ -1,12 +1,14 @@
 //! Many keys of one provider: rotation, cool-downs, keys that are refused, limits.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tollgate_core::dialect::Dialect;
 use tollgate_core::ir::Class;
 
 use super::fixtures::{request, whole};
-use super::play::{HEAD, Play, TWO_KEYS, error, well};
+use super::play::{FIRST, HEAD, Play, TWO_KEYS, alone, error, well};
+use super::support::config::loaded;
 use super::support::world::End;
 
 /// Only one key.
@@ -63,11 +65,66 @@ fn a_refused_key_is_out_and_when_all_are_the_refusal_is_told() {
         assert!(play.pending().is_empty());
         assert_eq!(play.answer(client).status(), status);
         // After a while one request finds out.
-        play.world.pass(Duration::from_secs(601));
+        play.world.pass(Duration::from_secs(11));
         let client = play.ask(Dialect::OpenAiChat, false);
         assert_eq!(play.reply_to_key(&well(Dialect::OpenAiChat, false)), first);
         assert_eq!(play.answer(client).status(), 200);
     }
+}
+
+#[test]
+fn an_only_key_that_is_refused_is_left_alone_too_and_longer_each_time() {
+    for status in [401, 402, 403] {
+        let mut play = Play::new(&alone());
+        for seconds in [10, 20, 40, 80, 160, 320, 600, 600] {
+            let client = play.ask(Dialect::Anthropic, false);
+            play.reply(&error(status));
+            assert_eq!(play.answer(client).status(), status);
+            // Each is told the same at once, by the gateway.
+            for is_last in [false, true] {
+                let left = if is_last { 1 } else { seconds };
+                play.world
+                    .pass(Duration::from_secs((seconds - 1) * u64::from(is_last)));
+                let client = play.ask(Dialect::Anthropic, is_last);
+                assert!(play.pending().is_empty());
+                let answer = play.answer(client);
+                assert_eq!(answer.status(), status);
+                let message = format!(
+                    "the provider `first` refuses its keys: they are left alone, and tried again \
+                     in {left} s"
+                );
+                assert!(answer.text().contains(&message), "{}", answer.text());
+            }
+            play.world.pass(Duration::from_secs(1));
+        }
+        // One request finds out, and others wait for what comes of it.
+        let clients = [0; 5].map(|_| play.ask(Dialect::Anthropic, false));
+        assert_eq!(play.pending().len(), 1);
+        while !play.pending().is_empty() {
+            play.reply_well_to_all(false);
+        }
+        for client in clients {
+            play.answered_well(Dialect::Anthropic, client);
+        }
+        play.world.finish();
+    }
+}
+
+#[test]
+fn a_new_key_is_not_left_alone_for_the_old_one() {
+    let mut play = Play::new(&alone());
+    play.ask(Dialect::Anthropic, false);
+    play.reply(&error(401));
+    // The config is read again: the same key is as it was.
+    play.world.reload(Arc::new(loaded(&alone())));
+    let client = play.ask(Dialect::Anthropic, false);
+    assert!(play.pending().is_empty());
+    assert_eq!(play.answer(client).status(), 401);
+    let replaced = alone().replace("\"key-1\"", "\"key-9\"");
+    play.world.reload(Arc::new(loaded(&replaced)));
+    let client = play.ask(Dialect::Anthropic, false);
+    assert_eq!(play.reply_well(false), FIRST);
+    play.answered_well(Dialect::Anthropic, client);
 }
 
 #[test]

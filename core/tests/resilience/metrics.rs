@@ -60,7 +60,7 @@ fn each_key_is_told_with_why_it_is_out_and_how_long() {
     let mut play = Play::new(&config);
     play.ask(Dialect::Anthropic, false);
     for (reply, why, seconds) in [
-        (error(402), "billing", 600.0),
+        (error(402), "billing", 10.0),
         (error(429).field("retry-after", "60"), "limit", 60.0),
     ] {
         let (conn, _, request) = play.asked();

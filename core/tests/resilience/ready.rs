@@ -22,7 +22,7 @@ fn each_key_that_is_out_is_told() {
     play.ask(Dialect::Anthropic, false);
     let mut expected = Vec::new();
     for (reply, why, seconds) in [
-        (error(403), "permission", 599),
+        (error(403), "permission", 9),
         (error(429).field("retry-after", "60"), "limit", 59),
     ] {
         let (conn, _, request) = play.asked();

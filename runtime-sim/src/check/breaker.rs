@@ -5,7 +5,6 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 
 use tollgate_core::base::Instant;
-use tollgate_core::config::RouteTarget;
 use tollgate_core::gateway::io::Message;
 use tollgate_core::policy::balance;
 use tollgate_core::record::Access;
@@ -75,7 +74,7 @@ fn name(provider: usize, model: &str) -> u64 {
     balance::hash(name.as_bytes()).rotate_left(1) ^ balance::hash(model.as_bytes())
 }
 
-/// The calls of each target that is not alone in its chain: one that is, is asked in any case.
+/// The calls of each target.
 fn targets<'j>(
     shared: &Shared,
     records: &'j BTreeMap<String, (Instant, Access)>,
@@ -89,9 +88,6 @@ fn targets<'j>(
         else {
             continue;
         };
-        if is_alone(shared, asked.model) {
-            continue;
-        }
         for sent in attempts.iter().filter(|sent| !is_spare(sent, &delivered)) {
             let target = (sent.asked.shard, asked.model, sent.asked.provider);
             let noted = is_noted(sent, attempts, record);
@@ -109,15 +105,6 @@ fn targets<'j>(
         }
     }
     targets
-}
-
-fn is_alone(shared: &Shared, model: &str) -> bool {
-    let mut routes = shared.snapshot.routes.iter();
-    let route = routes.find(|route| &*route.pattern.0 == model);
-    !route.is_some_and(|route| match &route.target {
-        RouteTarget::Chain(chain) => chain.upstreams().count() > 1,
-        RouteTarget::Demo => false,
-    })
 }
 
 /// Whether the attempt failed by its upstream's fault, and the record says so.

@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tollgate_core::base::Instant;
-use tollgate_core::config::{Route, RouteTarget};
 use tollgate_core::gateway::io::Message;
 use tollgate_core::ir::Class;
 use tollgate_core::policy::balance;
@@ -79,13 +78,8 @@ pub(super) fn check(
             let message = format!("{name} of provider {provider}, shard {shard}: {message}");
             Err(Violation::new("key", message))
         };
-        let is_alone = is_all_there_is(shared, *provider);
-        if let Some(message) = used.while_closed(is_alone) {
+        if let Some(message) = used.while_closed() {
             return fail(message);
-        }
-        if is_alone && used.closed.iter().any(|closed| closed.is_refused) {
-            // A key that is refused and needed all the same is bound to nothing.
-            continue;
         }
         if let Some(message) = used.while_in_doubt() {
             return fail(message);
@@ -111,19 +105,14 @@ pub(super) fn check(
 
 impl Use<'_> {
     /// A call while the key was to be left alone.
-    fn while_closed(&self, is_alone: bool) -> Option<String> {
+    fn while_closed(&self) -> Option<String> {
         self.calls.iter().find_map(|call| {
             let mut closed = self.closed.iter();
             let closed = closed.find(|closed| {
-                let is_bound = !closed.is_refused || !is_alone;
                 let is_over = (closed.is_heard || closed.is_refused) && self.works(closed, call);
                 // What went out before the key cooled tells nothing of how long it must.
                 let is_nothing = closed.is_guess && self.is_closed_at(closed.from);
-                is_bound
-                    && !is_over
-                    && !is_nothing
-                    && closed.from < call.at
-                    && call.at < closed.until
+                !is_over && !is_nothing && closed.from < call.at && call.at < closed.until
             })?;
             Some(format!(
                 "used by {} at {}: {closed:?}",
@@ -313,15 +302,4 @@ fn names(shared: &Shared) -> BTreeMap<u64, (usize, Arc<str>)> {
         (hash, (provider, Arc::clone(&key.fingerprint)))
     });
     names.collect()
-}
-
-/// Whether a provider has one key, and a route that leads nowhere else: then its key is used though
-/// it was refused, and is well again for all once it is accepted.
-fn is_all_there_is(shared: &Shared, provider: usize) -> bool {
-    let is_alone = |route: &Route| match &route.target {
-        RouteTarget::Chain(chain) => chain.upstreams().all(|it| it.provider == provider),
-        RouteTarget::Demo => false,
-    };
-    let keys = shared.snapshot.providers.get(provider);
-    keys.is_some_and(|it| it.keys().len() == 1) && shared.snapshot.routes.iter().any(is_alone)
 }

@@ -243,7 +243,7 @@ impl Planner<'_> {
 
     /// A status that says something of the key.
     fn limit(&mut self) {
-        let refused = Duration::from_secs(600);
+        let refused = Duration::from_secs(10);
         let second = Duration::from_secs(1);
         let date = outage::date(self.now + 5 * second);
         let by_date = format!("429 Too Many Requests\r\nretry-after: {}", date.text);
@@ -267,9 +267,9 @@ impl Planner<'_> {
                 Wait::For(second * 7 / 10),
             ),
             (&by_date, until_date),
-            ("401 Unauthorized", Wait::For(refused)),
-            ("402 Payment Required", Wait::For(refused)),
-            ("403 Forbidden\r\nretry-after: 1", Wait::For(refused)),
+            ("401 Unauthorized", Wait::Untold(refused)),
+            ("402 Payment Required", Wait::Untold(refused)),
+            ("403 Forbidden\r\nretry-after: 1", Wait::Untold(refused)),
         ][self.below(8)];
         let body: &[u8] = match self.below(4) {
             0 => b"<html>no</html>",

@@ -8,6 +8,7 @@ mod asked;
 mod candidates;
 mod learn;
 mod placing;
+mod search;
 mod unsent;
 mod wait;
 
@@ -16,28 +17,21 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use self::candidates::Candidates;
-use self::placing::Placing;
-use self::wait::Wait;
+use self::search::Found;
 use super::super::Shard;
 use super::super::io::{Message, Work};
-use super::super::lines::{Lines, Resource};
+use super::super::lines::Resource;
 use super::super::prepare::{Destination, Encode, Prompt};
-use super::super::provider::ProviderState;
-use super::super::target::TargetState;
 use super::super::targets::Spot;
 use super::deadlines::Phase;
 use super::race::Race;
 use super::resume::Said;
 use super::state::{State, Step};
 use crate::base::{ExchangeId, Instant};
-use crate::config::{Provider, Snapshot, Upstream};
+use crate::config::{Snapshot, Upstream};
 use crate::ir::{Blame, Class, Failure, Usage};
-use crate::policy::balance::Session;
-use crate::policy::breaker::{Admission, Verdict};
-use crate::policy::keys::{KeyAsk, NoKey};
-use crate::policy::lease::Short;
-use crate::policy::queue::{Place, Priority};
+use crate::policy::breaker::Verdict;
+use crate::policy::queue::Place;
 use crate::policy::retry::{self, Next};
 use crate::record::Ending;
 use crate::wire::http1::Fields;
@@ -116,24 +110,6 @@ pub(in crate::gateway) struct ErrorAnswer {
     pub(in crate::gateway) is_passed: bool,
 }
 
-/// What other shards are asked for.
-#[derive(Clone, Copy, Debug)]
-enum Ask {
-    /// Some of a limit of a provider's key.
-    Key(usize, KeyAsk),
-    /// A place.
-    Place(Resource),
-}
-
-/// What looking for a target came to.
-enum Found {
-    Seat(Arc<Upstream>, Option<Spot>, Option<usize>),
-    /// None now, but one will be free.
-    Wait(Wait),
-    /// None, and waiting does not help, or not soon.
-    None(Option<Box<Failure>>),
-}
-
 impl Told {
     pub(in crate::gateway) fn new(failure: Failure) -> Told {
         Told {
@@ -196,80 +172,6 @@ impl Shard {
                     return;
                 }
             }
-        }
-    }
-
-    /// Looks through the chain, in order.
-    fn find(&mut self, id: ExchangeId) -> Found {
-        let Some(exchange) = self.exchanges.get(id) else {
-            return Found::None(None);
-        };
-        let Some(prepared) = exchange.prepared.as_deref() else {
-            return Found::None(None);
-        };
-        let Destination::Chain(routed) = &prepared.destination else {
-            return Found::None(None);
-        };
-        let mut search = Search {
-            now: self.ctx.now.mono,
-            session: prepared.session,
-            tokens: prepared.input_tokens_estimate,
-            is_current: Arc::ptr_eq(&exchange.snapshot, &self.ctx.snapshot),
-            is_alone: routed.is_alone(),
-            priority: exchange.claim.standing.priority,
-            next_in: exchange.plan.next_in,
-            closed: None,
-            waits: Wait::default(),
-            asks: None,
-            refused: None,
-        };
-        let snapshot = &exchange.snapshot;
-        let model = prepared.model.unescape();
-        let placing = Placing {
-            snapshot,
-            targets: &self.targets,
-            affinity: &self.affinity,
-            model: &model,
-            now: search.now,
-        };
-        let placing = search.is_current.then_some(placing);
-        let candidates = Candidates::of(prepared, routed, &exchange.plan, placing);
-        for &upstream in &candidates.targets {
-            let Some(provider) = snapshot.providers.get(upstream.provider) else {
-                continue;
-            };
-            let spot = match search.is_current {
-                true => self.targets.find(snapshot, upstream, &model, search.now),
-                false => None,
-            };
-            let target = spot.and_then(|spot| self.targets.get(spot));
-            let state = self.providers.get_mut(upstream.provider);
-            if let Some(key) = search.look(upstream, provider, target, state, &self.lines) {
-                return Found::Seat(Arc::clone(upstream), spot, key);
-            }
-            if search.waits.answers_by.is_some() {
-                // Whether this one can be asked is worth knowing before the next one is.
-                break;
-            }
-        }
-        match search.asks.take() {
-            Some(Ask::Key(provider, ask)) => {
-                if let Some(state) = self.providers.get(provider) {
-                    self.lines.ask_for_key(provider, state, ask);
-                }
-            }
-            Some(Ask::Place(resource)) => {
-                search.waits.answers_by = self.lines.ask(resource, search.now);
-            }
-            None => {}
-        }
-        let failure = search.failure(snapshot);
-        let failure = failure.or_else(|| candidates.failure());
-        let closed = search.closed.map(|(until, _)| until);
-        search.waits.probe_at = closed.filter(|&until| until < Instant::FAR);
-        match search.waits {
-            wait if wait.is_some() => Found::Wait(wait),
-            _ => Found::None(failure.map(Box::new)),
         }
     }
 
@@ -341,6 +243,10 @@ impl Shard {
         }
         if let Some(state) = seat.spot.and_then(|spot| self.targets.get_mut(spot)) {
             let (snapshot, rng) = (&self.ctx.snapshot, &mut self.ctx.rng);
+            let ending = exchange.access.attempts.last().map(|it| it.ending);
+            if let (Verdict::Failed, Some(Ending::Failed(class))) = (verdict, ending) {
+                state.failed_by = Some(class);
+            }
             let news = state.ended(seat.is_probe, verdict, now, snapshot, rng);
             self.tell_of_target(news);
         }
@@ -676,109 +582,6 @@ impl Shard {
                 self.answer_failure(id, failure);
             }
         }
-    }
-}
-
-/// A look through the targets of a chain, and what stood in the way.
-struct Search {
-    now: Instant,
-    session: Session,
-    tokens: u64,
-    /// Whether what is known of targets and keys is of the request's own config.
-    is_current: bool,
-    /// Whether there is only one target. Then it is asked although it fails, and with a key that
-    /// was refused if it has no other: nothing is gained by sparing it, and the client learns at
-    /// first hand how it fares.
-    is_alone: bool,
-    /// Of those whose breaker is open, the target that is asked again first.
-    closed: Option<(Instant, usize)>,
-    priority: Priority,
-    /// The line in which nobody else comes before it.
-    next_in: Option<Resource>,
-    waits: Wait,
-    /// What other shards must be asked for, to know whether a target can be.
-    asks: Option<Ask>,
-    refused: Option<(Class, usize)>,
-}
-
-impl Search {
-    /// Whether the target can be asked, and with which key.
-    fn look(
-        &mut self,
-        upstream: &Upstream,
-        provider: &Provider,
-        target: Option<&TargetState>,
-        state: Option<&mut ProviderState>,
-        lines: &Lines,
-    ) -> Option<Option<usize>> {
-        let count = provider.keys().len();
-        if !self.is_current {
-            let any = usize::try_from(self.session.0).unwrap_or(0);
-            return Some(any.checked_rem(count));
-        }
-        if !self.is_alone
-            && let Some(target) = target
-            && let Admission::Refused { until } = target.breaker.would_admit(self.now)
-        {
-            if self.closed.is_none_or(|(at, _)| until < at) {
-                self.closed = Some((until, upstream.provider));
-            }
-            return None;
-        }
-        let key = match count {
-            0 => None,
-            _ => Some(self.key(upstream.provider, state?)?),
-        };
-        if let Some(it) = lines.obstacle(upstream, self.priority, self.next_in, self.now) {
-            self.waits.add(upstream.provider, it.resource, None, true);
-            match it.short {
-                Some(Short::Ask) => {
-                    self.asks = Some(Ask::Place(it.resource));
-                    self.waits.answers_by = Some(self.now);
-                }
-                Some(Short::Asked(until)) => self.waits.answers_by = Some(until),
-                Some(Short::Until(_)) | None => {}
-            }
-            return None;
-        }
-        Some(key)
-    }
-
-    /// The key with which the provider can be asked.
-    fn key(&mut self, provider: usize, state: &mut ProviderState) -> Option<usize> {
-        if self.is_alone && state.keys.is_last_resort(0, self.now) {
-            return Some(0);
-        }
-        let line = Resource::Provider(provider);
-        match state.keys.choose(self.session, self.tokens, self.now) {
-            Ok(key) => return Some(key),
-            Err(NoKey::Refused(class)) => self.refused = Some((class, provider)),
-            Err(NoKey::Busy(until)) => self.waits.add(provider, line, until, true),
-            Err(NoKey::Until(at)) => self.waits.add(provider, line, Some(at), false),
-            Err(NoKey::Elsewhere(until, ask)) => {
-                self.waits.add(provider, line, None, true);
-                self.waits.answers_by = Some(until);
-                self.asks = ask.map(|ask| Ask::Key(provider, ask));
-            }
-        }
-        None
-    }
-
-    /// Why no target can be asked, as far as that is not the request's own doing.
-    fn failure(&self, snapshot: &Snapshot) -> Option<Failure> {
-        let name = |index| provider_name(snapshot, index);
-        if let Some((until, provider)) = self.closed {
-            let message = format!(
-                "the provider `{}` has failed repeatedly and is left alone for now",
-                name(provider)
-            );
-            let mut failure = Failure::new(Class::Overloaded, message);
-            failure.retry_after = (until < Instant::FAR).then(|| until.since(self.now));
-            return Some(failure);
-        }
-        let (class, provider) = self.refused?;
-        let message = format!("the provider `{}` refuses its keys", name(provider));
-        Some(Failure::new(class, message))
     }
 }
 

@@ -2,7 +2,6 @@
 //! the connection was made, or since the target has no place for what is asked.
 
 use super::super::super::Shard;
-use super::super::super::prepare::Routed;
 use super::super::state::Step;
 use crate::base::ExchangeId;
 use crate::ir::Class;
@@ -21,14 +20,12 @@ impl Shard {
         let Some(seat) = seat.filter(|it| it.generation == Some(self.ctx.generation)) else {
             return false;
         };
-        let is_alone = exchange.routed().is_some_and(Routed::is_alone);
         let keys = self.providers.get(seat.provider).map(|state| &state.keys);
-        let is_key_lost = seat.key.zip(keys).is_some_and(|(key, keys)| {
-            let is_needed = is_alone && keys.is_last_resort(key, now);
-            !is_needed && !keys.may_send(key, seat.is_key_probe, now)
-        });
+        let is_key_lost = seat
+            .key
+            .zip(keys)
+            .is_some_and(|(key, keys)| !keys.may_send(key, seat.is_key_probe, now));
         let target = seat.spot.and_then(|spot| self.targets.get(spot));
-        let target = target.filter(|_| !is_alone);
         is_key_lost
             || target.is_some_and(|state| {
                 !seat.is_probe && state.breaker.would_admit(now) != Admission::Call
