@@ -333,6 +333,16 @@ class Outage(Fault):
         return up.well()
 
 
+class OutageAlone(Outage):
+    name = "the same without a fallback"
+    has_fallback = False
+    # What the gateway says of it.
+    told = "has failed repeatedly"
+
+    def verdicts(self, streams, is_held):
+        return (PASS, SAFE)
+
+
 class Named(Fault):
     number, name = 16, "begins and fails: model, usage, record are the second's"
 
@@ -426,6 +436,7 @@ ALL = [
     Filtered(),
     NoPrefill(),
     Outage(),
+    OutageAlone(),
     Named(),
     Page(),
     Empty(),
