@@ -236,6 +236,15 @@ impl Lines {
         self.tidy(resource);
     }
 
+    /// What providers and targets are called, by number.
+    pub(super) fn names(&self) -> LineNames {
+        let names = |lines: &[Line]| lines.iter().map(|line| line.name).collect();
+        LineNames {
+            providers: names(&self.providers),
+            targets: names(&self.targets),
+        }
+    }
+
     /// Whoever is next in line for `resource` should look.
     pub(super) fn wake(&mut self, resource: Resource) {
         let is_waited_for = self.line(resource).is_some_and(|it| !it.queue.is_empty());
@@ -571,6 +580,27 @@ pub(super) fn lend(of: Limited, amount: u64) -> Message {
         amount,
         is_answer: false,
         until: None,
+    }
+}
+
+/// What providers and targets are called, under one config as under the next.
+#[derive(Debug)]
+pub(super) struct LineNames {
+    providers: Vec<u64>,
+    targets: Vec<u64>,
+}
+
+impl LineNames {
+    /// The number that the provider has in `other`.
+    pub(super) fn provider_in(&self, provider: usize, other: &LineNames) -> Option<usize> {
+        let name = self.providers.get(provider)?;
+        other.providers.iter().position(|it| it == name)
+    }
+
+    /// The number that the target has in `other`.
+    pub(super) fn target_in(&self, target: usize, other: &LineNames) -> Option<usize> {
+        let name = self.targets.get(target)?;
+        other.targets.iter().position(|it| it == name)
     }
 }
 

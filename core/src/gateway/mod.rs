@@ -42,6 +42,7 @@ use self::client::Client;
 use self::counters::Counters;
 use self::ctx::{Alarm, ClientId, Ctx, Side, Ticket, UpstreamId};
 use self::exchange::Exchange;
+use self::exchange::plan::Before;
 use self::exchange::share::Flights;
 use self::io::{Completion, Input, Machine, Message, Output, PEERS, WorkDone};
 use self::lines::{Lines, Resource};
@@ -430,7 +431,7 @@ impl Shard {
         }
     }
 
-    /// Takes a new config. Exchanges in progress keep theirs, but for those that wait; kept
+    /// Takes a new config. Exchanges in progress keep theirs until they choose a target again; kept
     /// connections are given up, since the provider behind an index may be another now.
     fn reload(&mut self, snapshot: Arc<Snapshot>) {
         // Those who wait for a lookup under the old config get one of their own.
@@ -442,12 +443,18 @@ impl Shard {
         self.close_idle_upstreams();
         self.ctx.generation = self.ctx.generation.wrapping_add(1);
         let old = (&*self.ctx.snapshot, &*self.providers);
-        self.providers = provider::states(&snapshot, old, self.balance.among());
-        self.targets = Targets::new(&snapshot, &self.targets);
+        let providers = provider::states(&snapshot, old, self.balance.among());
+        let targets = Targets::new(&snapshot, &self.targets);
+        let before = Before {
+            providers: core::mem::replace(&mut self.providers, providers),
+            targets: core::mem::replace(&mut self.targets, targets),
+            lines: self.lines.names(),
+        };
         self.ctx.limits = snapshot.limits.clone();
         self.ctx.counters.reload(&snapshot);
         self.ctx.snapshot = snapshot;
         self.line_up_anew();
+        self.keep_seats(&before);
         for id in waiting {
             self.attempt(id);
         }

@@ -183,6 +183,19 @@ impl Targets {
         self.spot(place)
     }
 
+    /// Where the state is by now that was at `spot` among the `old` ones.
+    pub(super) fn found_again(&self, old: &Targets, spot: Spot) -> Option<Spot> {
+        let before = old.get(spot)?;
+        let model = before.model.as_deref();
+        let is_it =
+            |state: &TargetState| state.name == before.name && state.model.as_deref() == model;
+        match model {
+            Some(_) => self.spot(*self.places.get(&before.name)?),
+            None => self.spot(self.states.iter().position(is_it)?),
+        }
+        .filter(|&spot| self.get(spot).is_some_and(is_it))
+    }
+
     /// What the model that a client calls `model` is called among shards.
     pub(super) fn name(
         &self,

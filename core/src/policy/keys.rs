@@ -292,6 +292,14 @@ impl KeyRing {
         is_probe
     }
 
+    /// A request that took the key in another ring goes on in this one.
+    pub fn go_on(&mut self, index: usize, is_probe: bool) {
+        if let Some(key) = self.keys.get_mut(index) {
+            key.in_flight += 1;
+            key.is_probing |= is_probe && key.is_suspect;
+        }
+    }
+
     /// Whether a request may still be sent that has taken the key, as its probe or not: by what was
     /// learnt of the key since.
     pub fn may_send(&self, index: usize, is_probe: bool, now: Instant) -> bool {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tollgate_core::dialect::Dialect;
 use tollgate_core::gateway::io::Message;
 
-use super::play::{CHAIN, FIRST, Play, SECOND, alone, dialect_at, well, with_first};
+use super::play::{CHAIN, FIRST, Play, SECOND, alone, dialect_at, error, well, with_first};
 use super::support::world::{Conn, End};
 
 /// Two shards of one gateway.
@@ -203,5 +203,54 @@ fn what_was_lent_remains_so_over_a_reload() {
     }
     for client in clients {
         assert_eq!(pair.0[1].answer(client).status(), 200);
+    }
+}
+
+#[test]
+fn what_is_in_use_is_counted_over_a_reload() {
+    let one_place = "[{ target = \"first/one\", concurrent = 1 }]";
+    for config in [
+        with_first(&alone(), "key_limits = { concurrent = 1 }"),
+        with_first(&alone(), "concurrent = 1"),
+        alone().replace("[\"first/one\"]", one_place),
+    ] {
+        let mut pair = Pair::new(&config);
+        let held = pair.ask(0);
+        // Another provider comes first in the new config.
+        let settings = "dialect = \"anthropic\"\nbase_url = \"http://127.0.0.1:9\"";
+        let other = format!("{config}\n[providers.aaa]\n{settings}\n");
+        for play in &mut pair.0 {
+            play.reload(&other);
+        }
+        pair.post();
+        let waits = [0, 1].map(|shard| (shard, pair.ask(shard)));
+        assert_eq!(pair.asked(), [1, 0], "{config}");
+        pair.reply(0);
+        assert_eq!(pair.0[0].answer(held).status(), 200);
+        for _ in waits {
+            let shard = usize::from(pair.asked()[1] == 1);
+            assert_eq!(pair.asked().iter().sum::<usize>(), 1, "{config}");
+            pair.reply(shard);
+        }
+        for (shard, client) in waits {
+            assert_eq!(pair.0[shard].answer(client).status(), 200);
+        }
+    }
+}
+
+#[test]
+fn a_failure_is_told_of_a_target_over_a_reload() {
+    let config = format!("breaker.failures_in_row = 1\nretry.repeats_max = 0\n{CHAIN}");
+    let mut pair = Pair::new(&config);
+    pair.ask(0);
+    pair.0[0].reload(&config);
+    assert_eq!(pair.0[0].reply(&error(500)), FIRST);
+    pair.post();
+    assert_eq!(pair.port(0), SECOND);
+    pair.reply(0);
+    for shard in [0, 1] {
+        pair.ask(shard);
+        assert_eq!(pair.port(shard), SECOND, "it is left alone");
+        pair.reply(shard);
     }
 }

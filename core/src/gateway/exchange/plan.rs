@@ -6,6 +6,7 @@
 
 mod asked;
 mod candidates;
+mod keep;
 mod learn;
 mod placing;
 mod search;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+pub(in crate::gateway) use self::keep::Before;
 use self::search::Found;
 use super::super::Shard;
 use super::super::io::{Message, Work};
@@ -128,6 +130,14 @@ impl Shard {
             };
             if exchange.state != State::Choosing {
                 return;
+            }
+            if !Arc::ptr_eq(&exchange.snapshot, &self.ctx.snapshot) {
+                // What is known of targets and keys is of the present config.
+                if exchange.is_rival() {
+                    self.call_off(id);
+                    return;
+                }
+                exchange.adopt(&self.ctx.snapshot);
             }
             exchange.deadlines.clear(Phase::Backoff);
             exchange

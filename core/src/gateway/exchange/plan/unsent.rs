@@ -3,8 +3,9 @@
 
 use super::super::super::Shard;
 use super::super::state::Step;
+use super::Told;
 use crate::base::ExchangeId;
-use crate::ir::Class;
+use crate::ir::{Blame, Class, Failure};
 use crate::policy::breaker::{Admission, Verdict};
 use crate::record::Ending;
 
@@ -44,6 +45,9 @@ impl Shard {
         if was_sent {
             // On a connection that turned out dead.
             exchange.note_attempt(&mut self.ctx, Ending::Failed(Class::BadGateway));
+            let message = "the upstream closed the connection before it answered";
+            let failure = Failure::new(Class::BadGateway, message).blame(Blame::Upstream);
+            exchange.plan.remember(Told::new(failure));
             self.leave(id, Verdict::Nothing);
         } else {
             exchange.plan.attempts -= 1;

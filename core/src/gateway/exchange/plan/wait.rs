@@ -12,7 +12,7 @@ use super::super::deadlines::Phase;
 use super::super::state::State;
 use super::provider_name;
 use crate::base::{ExchangeId, Instant};
-use crate::config::{Resolved, Snapshot};
+use crate::config::{Resolved, Snapshot, Upstream};
 use crate::ir::{Blame, Class, Failure};
 use crate::policy::lease::Short;
 
@@ -320,10 +320,10 @@ impl Exchange {
         }
     }
 
-    /// Goes on under another config, as far as that knows the model. Targets count from the
-    /// beginning; attempts that were made still do.
+    /// Goes on under another config, as far as that knows the model. Attempts that were made still
+    /// count, and targets that failed are not asked again where they are the same.
     pub(in crate::gateway::exchange) fn adopt(&mut self, snapshot: &Arc<Snapshot>) {
-        debug_assert!(self.state == State::Choosing, "only those who wait");
+        debug_assert!(self.state == State::Choosing, "only those with no place");
         let Some(prepared) = self.prepared.as_deref() else {
             return;
         };
@@ -332,12 +332,22 @@ impl Exchange {
             return;
         };
         let chain = Arc::clone(chain);
+        let old = Arc::clone(&self.snapshot);
         let Some(routed) = self.routed_mut() else {
             return;
         };
-        routed.chain = chain;
+        let before = core::mem::replace(&mut routed.chain, Arc::clone(&chain));
         routed.prompt = None;
-        self.plan.out.clear();
+        let is_same = |it: &Upstream, other: &Upstream| {
+            it.model == other.model && snapshot.provider_name(it) == old.provider_name(other)
+        };
+        let out = core::mem::take(&mut self.plan.out);
+        let failed = |it: &&Arc<Upstream>| {
+            let mut before = before.upstreams().filter(|it| out.contains(&it.target));
+            before.any(|other| is_same(it, other))
+        };
+        let failed = chain.upstreams().filter(failed);
+        self.plan.out = failed.map(|it| it.target).collect();
         self.plan.repeats = 0;
         let name = self.access.caller.as_deref();
         let caller = snapshot.callers.iter().find(|it| Some(&*it.name) == name);
