@@ -245,3 +245,18 @@ fn who_waits_for_another_target_finds_out_whether_the_broken_one_is_well() {
     assert_eq!(play.reply_well(false), FIRST);
     assert_eq!(play.answer(later).status(), 200);
 }
+
+#[test]
+fn a_target_that_will_be_left_alone_is_not_waited_for() {
+    let mut play = Play::new(&format!("breaker.failures_in_row = 1\n{CHAIN}"));
+    let client = play.ask(Dialect::Anthropic, false);
+    assert_eq!(play.reply(&error(500)), FIRST);
+    assert_eq!(play.reply_well(false), SECOND, "in the same instant");
+    assert_eq!(play.answer(client).status(), 200);
+    // Nor after the probe that fails.
+    play.world.pass(Duration::from_secs(6));
+    let client = play.ask(Dialect::Anthropic, false);
+    assert_eq!(play.reply(&error(500)), FIRST);
+    assert_eq!(play.reply_well(false), SECOND, "in the same instant");
+    assert_eq!(play.answer(client).status(), 200);
+}

@@ -32,7 +32,7 @@ use super::state::{State, Step};
 use crate::base::{ExchangeId, Instant};
 use crate::config::{Snapshot, Upstream};
 use crate::ir::{Blame, Class, Failure, Usage};
-use crate::policy::breaker::Verdict;
+use crate::policy::breaker::{Admission, Verdict};
 use crate::policy::queue::Place;
 use crate::policy::retry::{self, Next};
 use crate::record::Ending;
@@ -514,12 +514,16 @@ impl Shard {
         let is_long = wait > retry.wait_max
             || now + wait >= exchange.due
             || (has_others && asked > Some(retry.backoff_max));
+        let mut state = spot.and_then(|spot| self.targets.get_mut(spot));
+        let is_left_alone = state.as_ref().is_some_and(|state| {
+            let admission = state.breaker.would_admit(now + wait);
+            matches!(admission, Admission::Refused { .. })
+        });
         let may_repeat = !is_long
+            && !is_left_alone
             && plan.repeats < retry.repeats_max
             && plan.attempts < retry.attempts_max
-            && spot
-                .and_then(|spot| self.targets.get_mut(spot))
-                .is_none_or(|state| state.budget.spend(now));
+            && state.as_mut().is_none_or(|state| state.budget.spend(now));
         if !may_repeat {
             plan.rule_out(target);
             return false;
