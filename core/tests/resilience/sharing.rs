@@ -98,13 +98,17 @@ fn each_gets_the_whole_answer_of_the_only_call_and_usage_counts_once() {
     assert_eq!(play.pending().len(), 1);
     let reply = well(Dialect::Anthropic, false).field("request-id", "req_up");
     play.reply(&reply);
-    let mut ids = Vec::new();
+    let (mut ids, mut attempts) = (Vec::new(), Vec::new());
     for &client in &clients {
         is_well(&play, client);
         let answer = play.answer(client);
         assert_eq!(answer.field("request-id"), Some("req_up"));
         ids.push(answer.field("x-request-id").unwrap().to_owned());
+        assert_eq!(answer.field("x-tollgate-target"), Some("first/one"));
+        attempts.extend(answer.field("x-tollgate-attempts").map(str::to_owned));
     }
+    attempts.sort();
+    assert_eq!(attempts, ["0", "0", "0", "0", "1"], "each tells of its own");
     ids.sort();
     ids.dedup();
     assert_eq!(ids.len(), 5, "each has its own id");

@@ -103,6 +103,8 @@ pub(super) struct Inbound {
     pub(super) request_id: Bytes,
     /// What a failed answer says about when to come back.
     pub(super) retry_after: Option<core::time::Duration>,
+    /// The target whose answer to another request it shares.
+    pub(super) shared_target: Option<String>,
 }
 
 /// The way to the upstream.

@@ -169,6 +169,7 @@ impl Exchange {
             charged: 0,
             request_id: self.request.request_id.clone(),
             retry_after: None,
+            shared_target: None,
         };
         let mut access = self.access.clone();
         access.attempts = Vec::new();

@@ -427,6 +427,7 @@ fn new_exchange(id: ExchangeId, client: &Client, head: RequestHead, ctx: &mut Ct
             charged: 0,
             request_id,
             retry_after: None,
+            shared_target: None,
         },
         prepared: None,
         attempt: Attempt::default(),

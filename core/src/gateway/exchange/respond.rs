@@ -450,10 +450,13 @@ impl<'a> ResponseFields<'a> {
         if let Some(allow) = exchange.request.allow {
             owned.push(("allow", Bytes::from_static(allow.as_bytes())));
         }
-        if exchange.plan.attempts > 0 && exchange.snapshot.target_headers {
+        let shared = exchange.request.shared_target.as_ref();
+        let is_asked = exchange.plan.attempts > 0 || shared.is_some();
+        if is_asked && exchange.snapshot.target_headers {
             let attempts = exchange.plan.attempts.to_string();
             owned.push(("x-tollgate-attempts", Bytes::from(attempts)));
-            let target = exchange.target_name().filter(|target| is_plain(target));
+            let target = exchange.target_name().or_else(|| shared.cloned());
+            let target = target.filter(|target| is_plain(target));
             owned.extend(target.map(|target| ("x-tollgate-target", Bytes::from(target))));
         }
         if !exchange.access.dropped.is_empty() {

@@ -111,6 +111,7 @@ impl Shard {
         }
         let access = exchange.access.clone();
         let retry_after = exchange.request.retry_after;
+        let target = exchange.target_name();
         let parts: Vec<Bytes> = body.take_parts().collect();
         let copy = || {
             let mut body = OutBuf::new();
@@ -124,6 +125,7 @@ impl Shard {
             };
             exchange.flight = Flight::Alone;
             exchange.request.retry_after = retry_after;
+            exchange.request.shared_target.clone_from(&target);
             let own = &mut exchange.access;
             own.shared_with = Some(access.request_id.clone());
             own.provider.clone_from(&access.provider);
