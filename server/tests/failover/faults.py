@@ -33,6 +33,8 @@ class Fault:
     is_heavy = False
     # Whether most of its time is silence.
     is_long = False
+    # What the config says of the first beyond its address.
+    settings = ""
 
     def label(self):
         """Its number, with a letter behind the first of that number."""
@@ -415,6 +417,24 @@ class Storm(Fault):
         return up.well()
 
 
+class Crowd(Fault):
+    """Many requests come at once, on connections to all workers, and few may be asked. `run` sends
+    them."""
+
+    number, name = 21, "the only key takes 3 requests at a time, and 60 come at once"
+    modes = (False,)
+    has_fallback = False
+    is_heavy = True
+    settings = "key_limits = { concurrent = 3 }"
+    limit = 3
+    requests = 60
+    seconds = 0.1
+
+    def first(self, up, n):
+        up.keep_silent(self.seconds)
+        return up.well()
+
+
 ALL = [
     RateLimitOnce(),
     RateLimitAlone(),
@@ -442,4 +462,5 @@ ALL = [
     Empty(),
     FinishAlone(),
     Storm(),
+    Crowd(),
 ]
