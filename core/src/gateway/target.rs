@@ -25,6 +25,8 @@ pub(super) struct TargetState {
     pub(super) hedges: HedgeBudget,
     /// How long its first content takes, from when a request took its place here.
     pub(super) latency: Latency,
+    /// The same, of answers that are not streamed: how long they take whole.
+    pub(super) wholes: Latency,
     /// What its last failure here was.
     pub(super) failed_by: Option<Class>,
     /// Requests that it is asked.
@@ -131,6 +133,14 @@ impl TargetState {
             model: model(),
             in_row,
         })
+    }
+
+    /// How long what is asked of it takes until something can be told.
+    pub(super) const fn pace(&mut self, is_stream: bool) -> &mut Latency {
+        match is_stream {
+            true => &mut self.latency,
+            false => &mut self.wholes,
+        }
     }
 
     /// Content has come after `wait`: the target is well.

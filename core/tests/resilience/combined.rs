@@ -67,7 +67,7 @@ fn a_rival_that_finds_nobody_tells_no_message() {
     let table = "retry.hedge_percent = 100\n".to_owned()
         + &chain_of("{ target = [\"first/one\", \"second/two\"], message = \"Out.\" }");
     let mut play = Play::new(&table);
-    play.teach();
+    play.teach(true);
     // The second target's breaker opens.
     for _ in 0..2 {
         let client = play.ask(Dialect::Anthropic, true);
@@ -445,7 +445,7 @@ fn a_continuation_goes_on_after_it_broke_too_whoever_raced_before() {
     let prefill = |request: &Message| request.json()["messages"][1]["content"].to_string();
     for dialect in DIALECTS {
         let mut play = Play::new(&config);
-        play.teach();
+        play.teach(true);
         let (client, first, second) = play.race(dialect);
         // The head goes out before any content.
         play.world.pass(Duration::from_secs(9));

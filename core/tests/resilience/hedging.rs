@@ -56,6 +56,37 @@ fn the_first_to_have_content_answers_and_the_other_is_closed_at_once() {
 }
 
 #[test]
+fn an_answer_that_is_not_streamed_is_late_by_what_such_answers_take() {
+    for dialect in DIALECTS {
+        for winner in [FIRST, SECOND] {
+            let mut play = Play::hedging(100, "");
+            // How long streams take to begin says nothing of it.
+            let client = play.ask(dialect, false);
+            let conn = play.asked_at(FIRST);
+            play.world.pass(LATE * 3);
+            assert!(play.pending().is_empty());
+            play.send(conn, &well(dialect_at(FIRST), false));
+            assert_eq!(play.answer(client).status(), 200);
+            play.teach(false);
+            let client = play.ask(dialect, false);
+            let first = play.asked_at(FIRST);
+            play.world.pass(LATE * 4);
+            let second = play.asked_at(SECOND);
+            let (won, lost) = match winner {
+                FIRST => (first, second),
+                _ => (second, first),
+            };
+            play.send(won, &well(dialect_at(winner), false));
+            assert!(play.world.is_closed(lost) && !play.world.is_closed(won));
+            is_answered(&play, client, dialect);
+            let record = play.record();
+            assert_eq!(endings(&record), [Ending::CalledOff, Ending::Answered]);
+            assert!(record.usage.output.is_some());
+        }
+    }
+}
+
+#[test]
 fn when_one_of_two_fails_the_other_answers() {
     for dialect in DIALECTS {
         for failing in [FIRST, SECOND] {

@@ -110,16 +110,16 @@ impl Play {
     pub(crate) fn hedging(percent: u32, settings: &str) -> Play {
         let hedge = format!("retry.hedge_percent = {percent}");
         let mut play = Play::new(&format!("{hedge}\n{settings}\n{CHAIN}"));
-        play.teach();
+        play.teach(true);
         play
     }
 
     /// The first target answers many requests in a second each.
-    pub(crate) fn teach(&mut self) {
+    pub(crate) fn teach(&mut self, is_stream: bool) {
         for _ in 0..40 {
-            let client = self.ask(Dialect::Anthropic, true);
+            let client = self.ask(Dialect::Anthropic, is_stream);
             self.world.pass(Duration::from_secs(1));
-            assert_eq!(self.reply_well(true), FIRST);
+            assert_eq!(self.reply_well(is_stream), FIRST);
             self.answer(client);
         }
     }

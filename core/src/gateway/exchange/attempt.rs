@@ -290,7 +290,7 @@ impl Shard {
         let target = spot.and_then(|spot| self.targets.get(spot));
         let latency = target.map(|target| &target.latency);
         let deadline = self.ctx.now.mono + exchange.first_content_time(latency);
-        let hedge = exchange.hedge_time(latency);
+        let hedge = exchange.hedge_time(target);
         exchange.deadlines.clear(Phase::Connect);
         exchange.deadlines.clear(Phase::Tls);
         exchange.deadlines.set(Phase::FirstContent, deadline);

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::super::Shard;
 use super::super::ctx::AlarmClock;
+use super::super::target::TargetState;
 use super::deadlines::{Deadlines, Phase};
 use super::gather::Gather;
 use super::share::Flight;
@@ -15,7 +16,6 @@ use super::state::{State, Step};
 use super::{Answer, Attempt, Exchange, Inbound};
 use crate::base::ExchangeId;
 use crate::policy::breaker::Verdict;
-use crate::policy::latency::Latency;
 use crate::record::Ending;
 use crate::wire::coding::Codings;
 
@@ -145,14 +145,20 @@ impl Shard {
 
 impl Exchange {
     /// When another target is asked as well, if the route wants that and this one's pace is known.
-    pub(super) fn hedge_time(&self, latency: Option<&Latency>) -> Option<core::time::Duration> {
+    pub(super) fn hedge_time(&self, target: Option<&TargetState>) -> Option<core::time::Duration> {
         let is_wanted = self.manner().is_some_and(|manner| manner.hedge_percent > 0);
         let is_alone = matches!(self.race, Race::Alone);
         let is_begun = self.plan.said.is_some();
-        if !is_wanted || is_begun || !is_alone || !self.access.stream || !self.has_other_target() {
+        // Who waits for another's answer waits for this one's.
+        let is_shared = !matches!(self.flight, Flight::Alone);
+        if !is_wanted || is_begun || is_shared || !is_alone || !self.has_other_target() {
             return None;
         }
-        latency?.quantile(LATE_PERCENT)
+        let pace = match self.access.stream {
+            true => &target?.latency,
+            false => &target?.wholes,
+        };
+        pace.quantile(LATE_PERCENT)
     }
 
     /// The same request once more, for another target than `target`.

@@ -450,6 +450,7 @@ impl Shard {
                 return;
             }
         };
+        self.whole_came(id);
         self.race_won(id);
         let Some(exchange) = self.exchanges.get_mut(id) else {
             return;

@@ -14,12 +14,27 @@ impl Shard {
     /// The target took too long: that is how long it takes, at least.
     pub(in crate::gateway::exchange) fn waited_in_vain(&mut self, id: ExchangeId) {
         let now = self.ctx.now.mono;
-        let seat = self.exchanges.get(id).and_then(|it| it.plan.seat);
+        let exchange = self.exchanges.get(id);
+        let is_stream = exchange.is_some_and(|it| it.access.stream);
+        let seat = exchange.and_then(|it| it.plan.seat);
         if let Some(seat) = seat
             && let Some(spot) = seat.spot_at(self.ctx.generation)
             && let Some(state) = self.targets.get_mut(spot)
         {
-            state.latency.observe(now.since(seat.since), now);
+            state.pace(is_stream).observe(now.since(seat.since), now);
+        }
+    }
+
+    /// An answer that was not to be streamed is there.
+    pub(in crate::gateway::exchange) fn whole_came(&mut self, id: ExchangeId) {
+        let now = self.ctx.now.mono;
+        let exchange = self.exchanges.get(id).filter(|it| !it.access.stream);
+        let Some(seat) = exchange.and_then(|it| it.plan.seat) else {
+            return;
+        };
+        let spot = seat.spot_at(self.ctx.generation);
+        if let Some(state) = spot.and_then(|spot| self.targets.get_mut(spot)) {
+            state.wholes.observe(now.since(seat.since), now);
         }
     }
 
