@@ -106,6 +106,8 @@ faults! {
     Outage = "outage",
     /// The upstream falls silent, at any phase.
     Silence = "silence",
+    /// The upstream falls silent at the border of an event.
+    SilenceAtEvent = "silence-at-event",
     /// A long time passes between two events.
     SlowTokens = "slow-tokens",
     /// The upstream takes its request slowly.
@@ -138,7 +140,34 @@ faults! {
     Reload = "reload",
     /// The shards are told to drain while they work.
     EarlyDrain = "early-drain",
+    // Settings: what the config says, or clients do, that is no fault. They are drawn apart.
+    /// Clients are known by keys, and have priorities and weights.
+    Callers = "callers",
+    /// Some callers share the answers to what they ask at the same time.
+    Coalesce = "coalesce",
+    /// Providers, targets and callers may have so many requests at once.
+    Concurrent = "concurrent",
+    /// Clients say in what time they want their answer.
+    Deadlines = "deadlines",
+    /// Routes have a message for when no target can answer.
+    Message = "message",
+    /// Answers that broke are continued by other targets.
+    Resume = "resume",
+    /// Keys bear so many tokens a minute.
+    TokenLimits = "token-limits",
 }
+
+/// Those that are no faults.
+const SETTINGS: FaultSet = FaultSet::NONE
+    .with(Fault::Callers)
+    .with(Fault::Coalesce)
+    .with(Fault::Concurrent)
+    .with(Fault::Deadlines)
+    .with(Fault::Message)
+    .with(Fault::Resume)
+    .with(Fault::TokenLimits);
+/// One run in so many has a setting.
+const SETTING_RARITY: u64 = 4;
 
 /// Those in spite of which every request gets its whole answer.
 const HARMLESS: FaultSet = FaultSet::NONE
@@ -160,12 +189,21 @@ const HARMLESS: FaultSet = FaultSet::NONE
     .with(Fault::BadRequest)
     .with(Fault::LargeBody)
     .with(Fault::Pipelining)
-    .with(Fault::Reload);
+    .with(Fault::Reload)
+    .with(Fault::Callers)
+    .with(Fault::Coalesce)
+    .with(Fault::Message)
+    .with(Fault::Resume);
 
 impl Fault {
     /// Whether every request gets its whole answer in spite of it.
     pub const fn is_harmless(self) -> bool {
         HARMLESS.contains(self)
+    }
+
+    /// Whether it is no fault, but something that the config says or clients do.
+    pub const fn is_setting(self) -> bool {
+        SETTINGS.contains(self)
     }
 }
 
@@ -220,14 +258,17 @@ impl Faults {
         // One run in eight has none, and one only such as do no harm, so that what must work is
         // seen to work.
         let (share, allowed) = match rng.below(8) {
-            0 => (0, allowed),
+            0 => (0, FaultSet(allowed.0 & HARMLESS.0)),
             1 => (5, FaultSet(allowed.0 & HARMLESS.0)),
             _ => (rng.below(10), allowed),
         };
         let mut enabled = certain;
         let mut rates = Vec::with_capacity(Fault::ALL.len());
         for &fault in Fault::ALL {
-            let is_drawn = rng.chance(share, 10);
+            let is_drawn = match fault.is_setting() {
+                true => rng.chance(1, SETTING_RARITY),
+                false => rng.chance(share, 10),
+            };
             rates.push([2, 4, 16, 40][rng.below(4) as usize]);
             if is_drawn && allowed.contains(fault) {
                 enabled = enabled.with(fault);

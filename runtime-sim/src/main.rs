@@ -15,7 +15,9 @@ use tollgate_sim::shrink::{replay, shrink};
 const USAGE: &str = "\
 usage: tollgate-sim [--seeds COUNT] [--start SEED] [--threads COUNT] [--failures COUNT] [PART]
        tollgate-sim --seed SEED [--trace] [--shrink] [PART]
-PART:  [--clients BITS] [--requests COUNT] [--only FAULT,… | --without FAULT,…]";
+PART:  [--clients BITS] [--requests COUNT] [--only FAULT,… | --without FAULT,…]
+       [--certain FAULT,…]
+The faults include the settings that a seed switches on.";
 
 /// The end of a shrunk trace that is shown, and the start of each line.
 const TRACE_LINES_MAX: usize = 80;
@@ -96,6 +98,9 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
             "--trace" => arguments.options.keeps_trace = true,
             "--shrink" => arguments.shrinks = true,
             "--only" => arguments.options.faults = set(&words.next().unwrap_or_default())?,
+            "--certain" => {
+                arguments.options.certain = set(&words.next().unwrap_or_default())?;
+            }
             "--without" => {
                 let without = set(&words.next().unwrap_or_default())?;
                 let left = Fault::ALL.iter().filter(|&&fault| !without.contains(fault));
@@ -307,8 +312,8 @@ fn report(totals: &Totals, started: Instant, threads: usize) -> ExitCode {
     }
     if totals.failed.is_empty() {
         println!(
-            "checks: affinity, answers, attempts, breakers, contract, gone, keys, leaks, liveness, \
-             memory, pool, records, rescues, silence, upstream requests: all held"
+            "checks: affinity, answers, attempts, breakers, contract, fairness, gone, keys, leaks, \
+             limits, liveness, memory, pool, records, rescues, silence, upstream requests: all held"
         );
         return ExitCode::SUCCESS;
     }

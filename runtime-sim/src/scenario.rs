@@ -140,10 +140,15 @@ pub fn run_with<M: Observed>(
     let faults = Faults::draw(&mut rng.fork(), options.faults, options.certain);
     let faults = Rc::new(RefCell::new(faults));
     let limits = draw_limits(&mut faults.borrow_mut(), &mut rng.fork());
-    let targets = Setup::draw(options.seed, options.resilience, &mut faults.borrow_mut());
-    let snapshot = Arc::new(targets.snapshot(&limits));
     let mut setup = rng.fork();
     let shards = [1, 2, 3, 4][setup.below(4) as usize];
+    let targets = Setup::draw(
+        options.seed,
+        options.resilience,
+        shards as u16,
+        &mut faults.borrow_mut(),
+    );
+    let snapshot = Arc::new(targets.snapshot(&limits));
     let config = Config {
         setup: targets,
         limits: limits.clone(),

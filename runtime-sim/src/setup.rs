@@ -4,16 +4,17 @@ use std::sync::Arc;
 
 use tollgate_core::base::{Limits, Rng, Seed};
 use tollgate_core::config::{
-    Authorization, BaseUrl, Chain, Credentials, Key, ListedModel, Manner, Member, Pattern,
-    Provider, Route, RouteTarget, Snapshot, Step, Upstream,
+    Authorization, BaseUrl, Caller, Chain, Credentials, Key, ListedModel, Manner, Member, Pattern,
+    Provider, Route, RouteTarget, Snapshot, Step, Terms, Upstream,
 };
 use tollgate_core::dialect::{Dialect, Traits};
 use tollgate_core::policy::balance::Strategy;
 use tollgate_core::policy::breaker::BreakerLimits;
 use tollgate_core::policy::keys::KeyLimits;
+use tollgate_core::policy::queue::Priority;
 use tollgate_core::policy::retry::RetryLimits;
 
-use crate::faults::{Fault, Faults};
+use crate::faults::{Fault, FaultSet, Faults};
 
 /// Name, dialect, host, and the path before the API's own.
 pub(crate) const PROVIDERS: [(&str, Dialect, &str, &str); 4] = [
@@ -23,8 +24,20 @@ pub(crate) const PROVIDERS: [(&str, Dialect, &str, &str); 4] = [
     ("o-named", Dialect::OpenAiChat, "chat.test", "/v1"),
 ];
 
+/// Name and key of those who may call, where that is not everybody.
+pub(crate) const CALLERS: [(&str, &str); 3] = [
+    ("caller-0", "key-of-caller-0"),
+    ("caller-1", "key-of-caller-1"),
+    ("caller-2", "key-of-caller-2"),
+];
+
 /// Tells the draws of a setup apart from all others of its seed.
 const SALT: u64 = 0x7265_7369_6C69_656E;
+/// The same for the settings that a seed switches on.
+const SETTINGS_SALT: u64 = 0x7365_7474_696E_6773;
+/// Whether a limit of requests at once is at least one for each shard. Limits are divided among
+/// the shards, each of which takes at least one.
+const LIMITS_REACH_ALL_SHARDS: bool = true;
 
 /// What kind of config a run has. It is drawn apart from all else, so that a seed is otherwise the
 /// same with either kind.
@@ -35,13 +48,26 @@ pub(crate) struct Setup {
     pub(crate) is_resilient: bool,
     /// Whether keys bear little.
     is_limited: bool,
+    /// What is switched on.
+    settings: FaultSet,
+    shards: u16,
     seed: u64,
 }
 
 impl Setup {
-    pub(crate) fn draw(seed: u64, is_resilient: Option<bool>, faults: &mut Faults) -> Setup {
+    pub(crate) fn draw(
+        seed: u64,
+        is_resilient: Option<bool>,
+        shards: u16,
+        faults: &mut Faults,
+    ) -> Setup {
         let mut rng = Rng::new(Seed(seed ^ SALT));
         let drawn = rng.chance(3, 4);
+        for &setting in Fault::ALL.iter().filter(|it| it.is_setting()) {
+            if faults.enabled().contains(setting) {
+                faults.count(setting);
+            }
+        }
         let is_limited = faults.enabled().contains(Fault::KeyLimits);
         if is_limited {
             faults.count(Fault::KeyLimits);
@@ -49,7 +75,93 @@ impl Setup {
         Setup {
             is_resilient: is_resilient.unwrap_or(drawn),
             is_limited,
+            settings: faults.enabled(),
+            shards,
             seed: rng.next_u64(),
+        }
+    }
+
+    /// Whether this setting is switched on.
+    pub(crate) const fn has(self, setting: Fault) -> bool {
+        self.settings.contains(setting)
+    }
+
+    /// Whether clients are known by keys.
+    pub(crate) const fn has_callers(self) -> bool {
+        self.has(Fault::Callers) || self.has(Fault::Coalesce)
+    }
+
+    /// What a client does where settings are concerned.
+    pub(crate) fn rng_of_client(self, number: usize) -> Rng {
+        Rng::new(Seed(self.seed ^ SETTINGS_SALT ^ ((number as u64 + 1) << 32)))
+    }
+
+    /// How many requests something may have at once, if that is limited.
+    fn concurrent(self, rng: &mut Rng) -> Option<u32> {
+        let least = match LIMITS_REACH_ALL_SHARDS {
+            true => u32::from(self.shards),
+            false => 1,
+        };
+        let limit = least + rng.below(4) as u32;
+        let is_limited = rng.chance(1, 2);
+        (is_limited && self.has(Fault::Concurrent)).then_some(limit)
+    }
+
+    fn callers(self, rng: &mut Rng) -> Vec<Caller> {
+        let callers = CALLERS.iter().map(|(name, key)| {
+            let (_, priority) = Priority::NAMES[rng.below(3) as usize];
+            let weight = 1 + rng.below(3) as u32;
+            let is_sharing = rng.chance(2, 3);
+            let terms = Terms {
+                weight: if self.has(Fault::Callers) { weight } else { 1 },
+                priority: if self.has(Fault::Callers) {
+                    priority
+                } else {
+                    Priority::default()
+                },
+                concurrent: self.concurrent(rng),
+                coalesce: is_sharing && self.has(Fault::Coalesce),
+            };
+            Caller {
+                terms,
+                ..Caller::new(name, key)
+            }
+        });
+        callers.collect()
+    }
+
+    /// Sets what is switched on, over a config without it.
+    fn set(self, snapshot: &mut Snapshot) {
+        let mut rng = Rng::new(Seed(self.seed ^ SETTINGS_SALT));
+        let mut callers = rng.fork();
+        if self.has_callers() {
+            snapshot.callers = self.callers(&mut callers);
+        }
+        let mut limits = rng.fork();
+        for (index, provider) in snapshot.providers.iter_mut().enumerate() {
+            let concurrent = self.concurrent(&mut limits);
+            // One that is always well is never full.
+            if self.healthy() != Some(index) {
+                provider.concurrent = concurrent;
+            }
+        }
+        for route in &mut snapshot.routes {
+            if let RouteTarget::Chain(chain) = &mut route.target {
+                let mut own = Chain::clone(chain);
+                self.set_targets(&mut own, &mut limits);
+                *chain = Arc::new(own);
+            }
+        }
+    }
+
+    fn set_targets(self, chain: &mut Chain, limits: &mut Rng) {
+        for member in chain.steps.iter_mut().flat_map(|step| &mut step.members) {
+            let mut upstream = Upstream::clone(&member.upstream);
+            let concurrent = self.concurrent(limits);
+            if self.healthy() != Some(upstream.provider) {
+                upstream.concurrent = concurrent;
+            }
+            member.upstream = Arc::new(upstream);
         }
     }
 
@@ -128,6 +240,7 @@ impl Setup {
             id: "demo".into(),
             owner: "tollgate".into(),
         });
+        self.set(&mut snapshot);
         snapshot
     }
 }

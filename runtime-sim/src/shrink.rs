@@ -1,6 +1,6 @@
 //! Takes away what a failure does not need: clients, their later requests, faults.
 
-use crate::faults::Fault;
+use crate::faults::{Fault, FaultSet};
 use crate::scenario::{Options, Report};
 
 /// The least of a run that `run` still finds broken by the same check, as `report` tells of it.
@@ -11,6 +11,8 @@ pub fn shrink(options: &Options, report: &Report, run: impl Fn(&Options) -> Repo
     let mut best = Options {
         keeps_trace: false,
         faults: report.enabled,
+        // What is certain is among those, and may turn out not to be needed.
+        certain: FaultSet::NONE,
         ..*options
     };
     best.clients &= u64::MAX
@@ -68,6 +70,9 @@ pub fn replay(options: &Options) -> String {
     let names = options.faults.names().join(",");
     if Fault::ALL.iter().any(|&it| !options.faults.contains(it)) {
         command += &format!(" --only '{names}'");
+    }
+    if options.certain != FaultSet::NONE {
+        command += &format!(" --certain '{}'", options.certain.names().join(","));
     }
     command
 }

@@ -183,10 +183,7 @@ impl Response {
         }
         let journal = shared.journal.borrow();
         let delivered = shared.delivered.borrow();
-        let attempts = journal
-            .sent
-            .get(&self.marker)
-            .map_or(&[][..], Vec::as_slice);
+        let attempts = journal.sent_to(&self.marker);
         let is_calm = shared.faults.borrow().is_calm();
         let fits = |sent: &Sent| {
             let all = &sent.told;
@@ -236,7 +233,7 @@ fn has_broken(shared: &Shared, marker: &str, dialect: Dialect) -> bool {
 
 fn sent_in(shared: &Shared, marker: &str, dialect: Dialect, is: impl Fn(&Sent) -> bool) -> bool {
     let journal = shared.journal.borrow();
-    let mut attempts = journal.sent.get(marker).into_iter().flatten();
+    let mut attempts = journal.sent_to(marker).iter();
     attempts.any(|sent| sent.asked.dialect == dialect && is(sent))
 }
 

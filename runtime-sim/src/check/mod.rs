@@ -7,6 +7,7 @@ mod breaker;
 pub(crate) mod contract;
 pub(crate) mod http;
 mod keys;
+mod limits;
 pub(crate) mod memory;
 mod rescue;
 pub(crate) mod run;

@@ -20,6 +20,13 @@ pub(super) fn check(shared: &Shared, marker: &str, record: &Access) -> Result<()
         Err(Violation::new("rescue", message))
     };
     let attempts = &record.attempts;
+    // Nobody else can be asked for one who may not have more at once.
+    let caller = record.caller.as_deref();
+    let mut callers = shared.snapshot.callers.iter();
+    let has_limit = callers.any(|it| Some(&*it.name) == caller && it.terms.concurrent.is_some());
+    if has_limit && attempts.is_empty() && (*class, *blame) == (Class::RateLimit, Blame::Client) {
+        return Ok(());
+    }
     // Content commits, and what the gateway itself refuses has nothing to do with targets.
     if record.first_content.is_some() || *blame == Blame::Gateway {
         return Ok(());

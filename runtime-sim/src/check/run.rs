@@ -9,7 +9,7 @@ use tollgate_core::gateway::io::Message;
 use tollgate_core::policy::balance::Strategy;
 use tollgate_core::record::{Access, Outcome, Record};
 
-use super::{affinity, attempts, breaker, keys, memory, rescue};
+use super::{affinity, attempts, breaker, keys, limits, memory, rescue};
 use crate::faults::Fault;
 use crate::peer::LinkId;
 use crate::scenario::Observed;
@@ -102,6 +102,7 @@ impl Checker {
         if self.shared.setup.is_resilient {
             self.is_resilient(shards)?;
         }
+        limits::check(&self.shared, &self.records)?;
         let journal = self.shared.journal.borrow();
         let delivered = self.shared.delivered.borrow();
         let is_calm = self.shared.faults.borrow().is_calm();
@@ -165,10 +166,9 @@ impl Checker {
         let is_unready = is_complete && record.path == "/ready" && seen.status == 503;
         let is_seen_complete = seen.is_complete || is_unready;
         let journal = self.shared.journal.borrow();
-        let id = String::from_utf8_lossy(&record.request_id);
         let is_calm = self.shared.faults.borrow().is_calm();
         let delivered = self.shared.delivered.borrow();
-        let attempts = journal.sent.get(id.as_ref());
+        let attempts = Some(journal.sent_for(asked));
         let attempts = attempts.filter(|_| is_complete && seen.is_complete);
         // Of two that ran at once the first may have answered.
         let by = record.attempts.last();
@@ -191,6 +191,7 @@ impl Checker {
             && is_complete == is_seen_complete
             && record.response_bytes == seen.body_bytes
             && (record.stream == asked.is_stream || !is_complete)
+            && is_callers(asked, record)
             && is_counted;
         if is_true {
             return Ok(());
@@ -234,10 +235,12 @@ impl Checker {
             // Each attempt has its time, and a wait before it.
             let retry = &self.shared.snapshot.retry;
             answering = retry.attempts_max * (answering + retry.wait_max);
+        } else {
+            answering += self.shared.snapshot.retry.wait_max;
         }
         let delivered = self.shared.delivered.borrow();
         let journal = self.shared.journal.borrow();
-        let attempts = journal.sent.get(marker).into_iter().flatten();
+        let attempts = journal.sent_to(marker).iter();
         let read = attempts.filter_map(|sent| {
             let read = delivered.get(sent.link)?;
             // Signs of life are no reason to wait.
@@ -268,6 +271,17 @@ impl Checker {
             is_reached &= journal.seen.get(marker).is_some_and(|seen| seen.is_over);
         }
         is_reached
+    }
+}
+
+/// Whether the record names the one who asked. Whoever is answered by the gateway itself need not
+/// be known.
+fn is_callers(asked: &Asked, record: &Access) -> bool {
+    let is_answered = record.outcome == Outcome::Complete || !record.attempts.is_empty();
+    let is_asked = matches!(asked.kind, Kind::Generate(_) | Kind::Demo) && is_answered;
+    match record.caller.as_deref() {
+        None => !is_asked || asked.caller.is_none(),
+        name => name == asked.caller_name(),
     }
 }
 

@@ -5,7 +5,7 @@ use core::time::Duration;
 use tollgate_core::base::{Instant, Rng};
 
 use super::journal::{Asked, Seen, Shared};
-use super::request::Ask;
+use super::request::{Ask, Asker};
 use crate::check::answer::Response;
 use crate::check::http::{Part, Reader};
 use crate::faults::Fault;
@@ -73,8 +73,9 @@ impl ClientPeer {
         let count = (1 + rng.below(5)).min(asks_max);
         let session = format!("session-{}", rng.below(6));
         let session = rng.chance(1, 2).then_some(session.as_str());
+        let mut asker = Asker::draw(&shared, session, number);
         let asks: Vec<Ask> = (0..count)
-            .map(|index| Ask::draw(format!("{name}-{index}"), session, &mut faults, &mut rng))
+            .map(|index| asker.ask(format!("{name}-{index}"), &mut faults, &mut rng))
             .collect();
         let total: usize = asks.iter().map(|ask| ask.bytes.len()).sum();
         let is_slow = faults.strikes(Fault::SlowSender, &mut rng);
@@ -129,6 +130,8 @@ impl ClientPeer {
         let begin = io.sent + self.outgoing.len() as u64;
         let asked = Asked {
             link: io.link,
+            topic: ask.topic.clone(),
+            caller: ask.caller,
             dialect: ask.dialect,
             is_stream: ask.is_stream,
             kind: ask.kind,
@@ -136,8 +139,12 @@ impl ClientPeer {
             model: ask.model,
             session: ask.session.clone(),
             head_end: begin + ask.head_len as u64,
+            end: begin + ask.bytes.len() as u64,
             before: self.asked,
         };
+        if let Some(read) = self.shared.delivered.borrow_mut().get_mut(io.link) {
+            read.mark(asked.end);
+        }
         self.shared
             .journal
             .borrow_mut()
@@ -202,7 +209,10 @@ impl ClientPeer {
             Some(response) if response.is_stream() => timers.keep_alive + Duration::from_secs(2),
             // Work at the host comes before; and a connection may have to be made a second time.
             None if asked.is_some_and(|ask| ask.is_stream) && is_held => {
-                2 * (timers.upstream.connect + timers.commit_hold) + Duration::from_secs(10)
+                let wait_max = self.shared.snapshot.retry.wait_max;
+                2 * (timers.upstream.connect + timers.commit_hold)
+                    + wait_max
+                    + Duration::from_secs(10)
             }
             _ => PATIENCE,
         }
@@ -324,8 +334,14 @@ impl Peer for ClientPeer {
         io.wake(PATIENCE, TOKEN_PATIENCE);
         let mut faults = self.shared.faults.borrow_mut();
         let is_slow = faults.strikes(Fault::SlowReader, &mut self.rng);
+        // Whoever is slow takes the longest answer within its patience all the same.
+        let least = if faults.has(&[Fault::LongAnswer]) {
+            80
+        } else {
+            1
+        };
         drop(faults);
-        let count = 1 + self.rng.below(512) as usize;
+        let count = least.max(1 + self.rng.below(512) as usize);
         let pause = Duration::from_millis(1 + self.rng.below(500));
         if is_slow {
             io.read_slowly(Some((count, pause)));

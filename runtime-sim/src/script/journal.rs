@@ -14,7 +14,7 @@ use tollgate_core::dialect::Dialect;
 use super::outage::{How, Outage};
 use crate::faults::{Fault, Faults};
 use crate::peer::LinkId;
-use crate::setup::Setup;
+use crate::setup::{CALLERS, Setup};
 use crate::world::Violation;
 
 /// What all peers of a run share.
@@ -152,6 +152,11 @@ pub(crate) enum Kind {
 #[derive(Clone, Debug)]
 pub(crate) struct Asked {
     pub(crate) link: LinkId,
+    /// How it is known to upstreams: by its marker, or if others ask the same, by what all of them
+    /// ask.
+    pub(crate) topic: String,
+    /// Who asks, as a number in [`CALLERS`], where clients are known.
+    pub(crate) caller: Option<usize>,
     pub(crate) dialect: Dialect,
     pub(crate) is_stream: bool,
     pub(crate) kind: Kind,
@@ -163,8 +168,27 @@ pub(crate) struct Asked {
     pub(crate) session: Option<String>,
     /// Where on its link its head ends.
     pub(crate) head_end: u64,
+    /// Where on its link all of it ends.
+    pub(crate) end: u64,
     /// Requests before it on its connection.
     pub(crate) before: usize,
+}
+
+impl Asked {
+    /// Whether others may ask the same.
+    pub(crate) fn is_shared(&self) -> bool {
+        is_shared(&self.topic)
+    }
+
+    /// What the one who asks is called in records.
+    pub(crate) fn caller_name(&self) -> Option<&'static str> {
+        Some(CALLERS.get(self.caller?)?.0)
+    }
+}
+
+/// Whether several may ask what is known to upstreams as `topic`.
+pub(crate) fn is_shared(topic: &str) -> bool {
+    topic.starts_with('s')
 }
 
 /// An answer of an upstream.
@@ -186,6 +210,8 @@ pub(crate) struct Sent {
     pub(crate) whole_at: Option<u64>,
     /// From where on nothing comes but signs of life.
     pub(crate) pings_at: Option<u64>,
+    /// Where on its link it is over, whatever it is.
+    pub(crate) over_at: Option<u64>,
 }
 
 /// With what an upstream was asked.
@@ -252,6 +278,7 @@ pub(crate) struct Seen {
 #[derive(Debug, Default)]
 pub(crate) struct Journal {
     pub(crate) asked: BTreeMap<String, Asked>,
+    /// By the topic of the request.
     pub(crate) sent: BTreeMap<String, Vec<Sent>>,
     pub(crate) seen: BTreeMap<String, Seen>,
     pub(crate) violation: Option<Violation>,
@@ -262,6 +289,26 @@ impl Journal {
         if self.violation.is_none() {
             self.violation = Some(violation);
         }
+    }
+
+    /// The requests that are known to upstreams as `topic`.
+    pub(crate) fn asked_about(&self, topic: &str) -> impl Iterator<Item = &Asked> {
+        let is_one = !is_shared(topic);
+        let one = self.asked.get(topic).filter(|_| is_one);
+        let all = self.asked.values().filter(move |_| !is_one);
+        let all = all.filter(move |asked| asked.topic == topic);
+        one.into_iter().chain(all)
+    }
+
+    /// What upstreams sent for a request, or for one like it.
+    pub(crate) fn sent_for(&self, asked: &Asked) -> &[Sent] {
+        self.sent.get(&asked.topic).map_or(&[][..], Vec::as_slice)
+    }
+
+    /// The same for the request of a marker.
+    pub(crate) fn sent_to(&self, marker: &str) -> &[Sent] {
+        let asked = self.asked.get(marker);
+        asked.map_or(&[][..], |asked| self.sent_for(asked))
     }
 }
 
@@ -317,10 +364,8 @@ impl Shared {
     pub(crate) fn is_finished(&self, marker: &str) -> bool {
         let journal = self.journal.borrow();
         let delivered = self.delivered.borrow();
-        journal
-            .sent
-            .get(marker)
-            .is_some_and(|attempts| attempts.iter().any(|sent| is_delivered(sent, &delivered)))
+        let mut attempts = journal.sent_to(marker).iter();
+        attempts.any(|sent| is_delivered(sent, &delivered))
     }
 }
 

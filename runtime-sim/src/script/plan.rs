@@ -28,6 +28,8 @@ pub(super) struct Step {
 pub(super) enum Mark {
     /// Whoever has read as far may take the answer for complete.
     Finish,
+    /// It is over, whatever it was.
+    Over,
     /// From here on nothing comes but signs of life.
     Pings,
     /// What it says ([`Says`]) is said.
@@ -161,6 +163,7 @@ impl Planner<'_> {
         .into_bytes();
         bytes.extend_from_slice(body);
         self.push(bytes, end);
+        self.mark_end(Mark::Over);
     }
 
     /// What a provider says while it fails for all.

@@ -4,13 +4,18 @@ use serde_json::json;
 use tollgate_core::base::Rng;
 use tollgate_core::dialect::Dialect;
 
-use super::journal::Kind;
+use super::journal::{Kind, Shared};
 use crate::faults::{Fault, Faults};
+use crate::setup::CALLERS;
 
 /// A request before it is sent.
 #[derive(Clone, Debug)]
 pub(crate) struct Ask {
     pub(crate) marker: String,
+    /// How it is known to upstreams.
+    pub(crate) topic: String,
+    /// Who asks, as a number in [`CALLERS`].
+    pub(crate) caller: Option<usize>,
     pub(crate) bytes: Vec<u8>,
     /// What its user says.
     pub(crate) content: String,
@@ -34,8 +39,53 @@ const MODELS: [(&str, Kind); 5] = [
     ("demo", Kind::Demo),
 ];
 
+/// One who asks.
+pub(crate) struct Asker<'s> {
+    session: Option<&'s str>,
+    caller: Option<usize>,
+    rng: Rng,
+}
+
+impl<'s> Asker<'s> {
+    /// The client of this number.
+    pub(crate) fn draw(shared: &Shared, session: Option<&'s str>, number: usize) -> Asker<'s> {
+        let setup = shared.setup;
+        let mut rng = setup.rng_of_client(number);
+        let caller = rng.below(CALLERS.len() as u64) as usize;
+        Asker {
+            session,
+            caller: setup.has_callers().then_some(caller),
+            rng,
+        }
+    }
+
+    /// Its next request.
+    pub(crate) fn ask(&mut self, marker: String, faults: &mut Faults, rng: &mut Rng) -> Ask {
+        let mut ask = Ask::draw(marker, self.session, faults, rng);
+        if let Some(caller) = self.caller {
+            let (_, key) = CALLERS[caller];
+            ask.caller = Some(caller);
+            ask.put_field(&match self.rng.chance(1, 2) {
+                true => format!("x-api-key: {key}"),
+                false => format!("authorization: Bearer {key}"),
+            });
+        }
+        ask
+    }
+}
+
 impl Ask {
-    pub(crate) fn draw(
+    /// Adds a field line; not to what is no HTTP.
+    fn put_field(&mut self, line: &str) {
+        let start = self.bytes.windows(2).position(|at| at == b"\r\n");
+        if let (Some(start), true) = (start, self.kind != Kind::Malformed) {
+            let line = format!("\r\n{line}");
+            self.bytes.splice(start..start, line.bytes());
+            self.head_len += line.len();
+        }
+    }
+
+    fn draw(
         marker: String,
         session: Option<&str>,
         faults: &mut Faults,
@@ -74,7 +124,9 @@ impl Ask {
             bytes.extend_from_slice(&body);
         }
         Ask {
+            topic: marker.clone(),
             marker,
+            caller: None,
             bytes,
             content,
             model,
@@ -168,7 +220,9 @@ fn admin(marker: String, rng: &mut Rng) -> Ask {
             .into_bytes();
     let (head_len, dialect) = (bytes.len(), Dialect::OpenAiChat);
     Ask {
+        topic: marker.clone(),
         marker,
+        caller: None,
         bytes,
         content: String::new(),
         model: "",
@@ -238,7 +292,9 @@ fn bad(marker: String, rng: &mut Rng) -> Ask {
     };
     let head_len = end.map_or(bytes.len(), |at| at + 4);
     Ask {
+        topic: marker.clone(),
         marker,
+        caller: None,
         bytes,
         content: String::new(),
         model: "",

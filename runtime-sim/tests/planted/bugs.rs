@@ -28,6 +28,8 @@ pub(crate) enum Bug {
     KeepsPermit,
     /// Whom a request belongs to changes from one to the next.
     LosesSession,
+    /// One caller is taken for another.
+    MixesCallers,
     /// A refusal of what is asked is taken for a failure of whoever says it.
     MistakesRefusal,
     /// The completion of a write is lost.
@@ -218,6 +220,9 @@ impl Buggy {
         match (self.bug, &mut input) {
             (Bug::OverhearsWait, Input::Complete(Completion::Read { buf, .. })) => {
                 put(buf, b"retry-after: 30", b"retry-after: 00");
+            }
+            (Bug::MixesCallers, Input::Complete(Completion::Read { buf, .. })) => {
+                put(buf, b"key-of-caller-1", b"key-of-caller-0");
             }
             (Bug::MistakesRefusal, Input::Complete(Completion::Read { buf, .. })) => {
                 put(buf, b"HTTP/1.1 400 ", b"HTTP/1.1 500 ");

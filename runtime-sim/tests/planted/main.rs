@@ -7,7 +7,7 @@ mod hoard;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use tollgate_core::config::{RouteTarget, Snapshot};
+use tollgate_core::config::{Chain, RouteTarget, Snapshot, Upstream};
 use tollgate_core::policy::keys::KeyLimits;
 use tollgate_sim::faults::{Fault, FaultSet};
 use tollgate_sim::scenario::{Options, Report, run_with};
@@ -166,6 +166,32 @@ fn a_shard_that_ignores_its_policies_is_found() {
 }
 
 #[test]
+fn a_shard_that_ignores_what_may_go_on_at_once_is_found() {
+    type Change = fn(&mut Snapshot);
+    let certain = FaultSet::NONE
+        .with(Fault::Callers)
+        .with(Fault::Concurrent);
+    let cases: [(&str, Change, &str); 4] = [
+        (
+            "a provider's limit",
+            |it| it.providers.iter_mut().for_each(|it| it.concurrent = None),
+            "limits",
+        ),
+        ("a target's limit", lift_target_limits, "limits"),
+        (
+            "a caller's limit",
+            |it| it.callers.iter_mut().for_each(|it| it.terms.concurrent = None),
+            "limits",
+        ),
+        ("waits", |it| it.retry.wait_max = HOUR, "fairness"),
+    ];
+    for (name, change, check) in cases {
+        is_found(name, Bug::Misreads(change), true, certain, check);
+    }
+    is_found("MixesCallers", Bug::MixesCallers, true, certain, "record");
+}
+
+#[test]
 fn a_failing_seed_is_shrunk_and_replayed() {
     let bug = Bug::RepeatsRecord;
     let whole = Options::new(0);
@@ -192,30 +218,40 @@ fn lift_key_limits(snapshot: &mut Snapshot) {
 
 /// Each chain has its first target only.
 fn forget_targets(snapshot: &mut Snapshot) {
-    for route in &mut snapshot.routes {
-        if let RouteTarget::Chain(chain) = &mut route.target {
-            let mut first = (**chain).clone();
-            first.steps.truncate(1);
-            *chain = first.into();
-        }
-    }
+    change_chains(snapshot, |chain| chain.steps.truncate(1));
+}
+
+fn lift_target_limits(snapshot: &mut Snapshot) {
+    change_targets(snapshot, |upstream| upstream.concurrent = None);
 }
 
 /// Whatever comes first may come as late as it likes.
 fn wait_for_content(snapshot: &mut Snapshot) {
+    change_targets(snapshot, |upstream| {
+        upstream.timers.first_content = 2 * HOUR;
+        upstream.timers.first_content_min = 2 * HOUR;
+        upstream.timers.idle = 2 * HOUR;
+        upstream.timers.total = 2 * HOUR;
+    });
+}
+
+fn change_targets(snapshot: &mut Snapshot, change: impl Fn(&mut Upstream)) {
+    change_chains(snapshot, |chain| {
+        let steps = chain.steps.iter_mut();
+        for member in steps.flat_map(|step| &mut step.members) {
+            let mut upstream = (*member.upstream).clone();
+            change(&mut upstream);
+            member.upstream = upstream.into();
+        }
+    });
+}
+
+fn change_chains(snapshot: &mut Snapshot, change: impl Fn(&mut Chain)) {
     for route in &mut snapshot.routes {
         if let RouteTarget::Chain(chain) = &mut route.target {
-            let mut patient = (**chain).clone();
-            let steps = patient.steps.iter_mut();
-            for member in steps.flat_map(|step| &mut step.members) {
-                let mut upstream = (*member.upstream).clone();
-                upstream.timers.first_content = 2 * HOUR;
-                upstream.timers.first_content_min = 2 * HOUR;
-                upstream.timers.idle = 2 * HOUR;
-                upstream.timers.total = 2 * HOUR;
-                member.upstream = upstream.into();
-            }
-            *chain = patient.into();
+            let mut own = (**chain).clone();
+            change(&mut own);
+            *chain = own.into();
         }
     }
 }
