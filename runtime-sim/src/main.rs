@@ -312,8 +312,9 @@ fn report(totals: &Totals, started: Instant, threads: usize) -> ExitCode {
     }
     if totals.failed.is_empty() {
         println!(
-            "checks: affinity, answers, attempts, breakers, contract, fairness, gone, keys, leaks, \
-             limits, liveness, memory, pool, records, rescues, silence, upstream requests: all held"
+            "checks: affinity, answers, attempts, breakers, continuations, contract, fairness, gone, \
+             keys, leaks, limits, liveness, memory, pool, records, rescues, silence, \
+             upstream requests: all held"
         );
         return ExitCode::SUCCESS;
     }

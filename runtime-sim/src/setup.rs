@@ -93,7 +93,9 @@ impl Setup {
 
     /// What a client does where settings are concerned.
     pub(crate) fn rng_of_client(self, number: usize) -> Rng {
-        Rng::new(Seed(self.seed ^ SETTINGS_SALT ^ ((number as u64 + 1) << 32)))
+        Rng::new(Seed(
+            self.seed ^ SETTINGS_SALT ^ ((number as u64 + 1) << 32),
+        ))
     }
 
     /// How many requests something may have at once, if that is limited.
@@ -145,12 +147,27 @@ impl Setup {
                 provider.concurrent = concurrent;
             }
         }
+        let mut manners = rng.fork();
         for route in &mut snapshot.routes {
             if let RouteTarget::Chain(chain) = &mut route.target {
                 let mut own = Chain::clone(chain);
                 self.set_targets(&mut own, &mut limits);
+                if self.is_resilient {
+                    self.set_manner(&mut own, &mut manners);
+                }
                 *chain = Arc::new(own);
             }
+        }
+    }
+
+    fn set_manner(self, chain: &mut Chain, rng: &mut Rng) {
+        let resumes = rng.chance(3, 4);
+        chain.manner.resume = resumes && self.has(Fault::Resume);
+        for member in chain.steps.iter_mut().flat_map(|step| &mut step.members) {
+            let mut upstream = Upstream::clone(&member.upstream);
+            let can = rng.chance(3, 4);
+            upstream.traits.prefill = can && self.has(Fault::Resume);
+            member.upstream = Arc::new(upstream);
         }
     }
 
@@ -270,6 +287,15 @@ fn provider(index: usize) -> Provider {
         client_headers: vec!["anthropic-*".into()],
         tls: None,
         proxy: None,
+    }
+}
+
+/// How the requests for a model are answered, unless the gateway does it itself.
+pub(crate) fn chain_of<'s>(snapshot: &'s Snapshot, model: &str) -> Option<&'s Chain> {
+    let route = snapshot.routes.iter().find(|it| &*it.pattern.0 == model)?;
+    match &route.target {
+        RouteTarget::Chain(chain) => Some(chain),
+        RouteTarget::Demo => None,
     }
 }
 

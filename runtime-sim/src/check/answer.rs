@@ -1,10 +1,13 @@
 //! What a client is told, held against what upstreams said: no answer is made up, mixed, cut and
 //! shown as whole.
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 use tollgate_core::dialect::Dialect;
 
 use super::http::Head;
+use super::resume;
 use super::stream::{State, Stream, ends_in_call};
 use crate::script::journal::{Kind, Sent, Shared, Told, is_delivered};
 
@@ -87,6 +90,11 @@ impl Response {
     pub(crate) fn has_content(&self) -> bool {
         let told = self.stream.as_ref().map(|stream| &stream.told);
         told.is_some_and(|told| !told.text.is_empty() || !told.arguments.is_empty())
+    }
+
+    /// Whether nobody can go on from where it is.
+    pub(crate) fn is_beyond(&self) -> bool {
+        self.stream.as_ref().is_none_or(Stream::is_beyond)
     }
 
     pub(crate) const fn body_bytes(&self) -> u64 {
@@ -185,11 +193,12 @@ impl Response {
         let delivered = shared.delivered.borrow();
         let attempts = journal.sent_to(&self.marker);
         let is_calm = shared.faults.borrow().is_calm();
-        let fits = |sent: &Sent| {
+        let said = resume::texts(attempts);
+        let fits = |(text, number): &(Cow<'_, str>, usize)| {
+            let sent = &attempts[*number];
             let all = &sent.told;
             if !is_complete {
-                return all.text.starts_with(&told.text)
-                    && all.arguments.starts_with(&told.arguments);
+                return text.starts_with(&told.text) && all.arguments.starts_with(&told.arguments);
             }
             // Elsewhere the upstream may have ended without them.
             let is_usage = told
@@ -198,14 +207,14 @@ impl Response {
                 && told
                     .output_tokens
                     .is_none_or(|_| told.output_tokens == all.output_tokens);
-            all.text == told.text
+            **text == told.text
                 && same_json(&all.arguments, &told.arguments)
                 && all.ends_in_call == told.ends_in_call
                 && (is_usage || !is_calm)
                 && is_delivered(sent, &delivered)
         };
         let is_nothing = told.text.is_empty() && told.arguments.is_empty() && !is_complete;
-        if is_nothing || attempts.iter().any(fits) {
+        if is_nothing || said.iter().any(fits) {
             return Ok(());
         }
         let how = if is_complete { "complete" } else { "part" };

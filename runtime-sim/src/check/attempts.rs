@@ -90,7 +90,9 @@ impl Asked<'_> {
         let Some(content_at) = seen.and_then(|seen| seen.content_at) else {
             return Ok(());
         };
-        if self.sent.iter().any(|sent| sent.asked.at > content_at) {
+        // What continues the content is looked at apart.
+        let mut others = self.sent.iter().filter(|sent| sent.prefill.is_none());
+        if others.any(|sent| sent.asked.at > content_at) {
             return self.fail(&format!(
                 "an attempt after the client's content {content_at}"
             ));

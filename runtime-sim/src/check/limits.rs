@@ -6,12 +6,12 @@ use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
 use tollgate_core::base::Instant;
-use tollgate_core::config::{RouteTarget, Snapshot, Upstream};
+use tollgate_core::config::Snapshot;
 use tollgate_core::record::Access;
 
 use crate::faults::Fault;
 use crate::script::journal::{Asked, Delivered, Journal, Kind, Sent, Shared};
-use crate::setup::CALLERS;
+use crate::setup::{CALLERS, chain_of};
 use crate::world::Violation;
 
 /// Late ticks, late completions.
@@ -59,10 +59,7 @@ pub(super) fn check(
     Ok(())
 }
 
-fn spans<'j>(
-    journal: &'j Journal,
-    delivered: &[Delivered],
-) -> BTreeMap<Whose, Vec<Span<'j>>> {
+fn spans<'j>(journal: &'j Journal, delivered: &[Delivered]) -> BTreeMap<Whose, Vec<Span<'j>>> {
     let mut spans: BTreeMap<Whose, Vec<Span<'_>>> = BTreeMap::new();
     for (topic, attempts) in &journal.sent {
         let own = journal.asked.get(topic);
@@ -90,7 +87,10 @@ pub(super) fn over_at(sent: &Sent, delivered: &[Delivered]) -> Instant {
         return Instant::FAR;
     };
     let places = [sent.finish_at, sent.said_at, sent.whole_at, sent.over_at];
-    let reached = places.into_iter().flatten().filter_map(|at| read.reached(at));
+    let reached = places
+        .into_iter()
+        .flatten()
+        .filter_map(|at| read.reached(at));
     reached.chain(read.closed_at).min().unwrap_or(Instant::FAR)
 }
 
@@ -98,25 +98,18 @@ fn limit(snapshot: &Snapshot, whose: &Whose) -> Option<u32> {
     match *whose {
         Whose::Provider(index) => snapshot.providers.get(index)?.concurrent,
         Whose::Target(model, provider) => {
-            upstreams(snapshot, model).find(|it| it.provider == provider)?.concurrent
+            let mut upstreams = chain_of(snapshot, model)?.upstreams();
+            upstreams.find(|it| it.provider == provider)?.concurrent
         }
         Whose::Caller(index) => {
             let (name, _) = CALLERS.get(index)?;
             let caller = snapshot.callers.iter().find(|it| *it.name == **name)?;
-            caller.terms.concurrent.or(snapshot.queue.concurrent_per_client)
+            caller
+                .terms
+                .concurrent
+                .or(snapshot.queue.concurrent_per_client)
         }
     }
-}
-
-/// The targets of a model.
-fn upstreams<'s>(snapshot: &'s Snapshot, model: &str) -> impl Iterator<Item = &'s Upstream> {
-    let route = snapshot.routes.iter().find(|it| &*it.pattern.0 == model);
-    let chain = route.and_then(|route| match &route.target {
-        RouteTarget::Chain(chain) => Some(chain),
-        RouteTarget::Demo => None,
-    });
-    let upstreams = chain.into_iter().flat_map(|chain| chain.upstreams());
-    upstreams.map(|upstream| &**upstream)
 }
 
 /// What is wrong with so many requests at once.

@@ -10,5 +10,6 @@ mod keys;
 mod limits;
 pub(crate) mod memory;
 mod rescue;
+mod resume;
 pub(crate) mod run;
 pub(crate) mod stream;

@@ -81,7 +81,7 @@ pub(super) fn check(shared: &Shared, marker: &str, record: &Access) -> Result<()
 }
 
 /// Whether a request that failed so is not tried elsewhere.
-const fn ends_all(class: Class) -> bool {
+pub(super) const fn ends_all(class: Class) -> bool {
     matches!(
         class,
         Class::ContentFilter

@@ -9,7 +9,7 @@ use tollgate_core::gateway::io::Message;
 use tollgate_core::policy::balance::Strategy;
 use tollgate_core::record::{Access, Outcome, Record};
 
-use super::{affinity, attempts, breaker, keys, limits, memory, rescue};
+use super::{affinity, attempts, breaker, keys, limits, memory, rescue, resume};
 use crate::faults::Fault;
 use crate::peer::LinkId;
 use crate::scenario::Observed;
@@ -143,6 +143,7 @@ impl Checker {
         attempts::check(&self.shared, &self.records)?;
         for (marker, (_, record)) in &self.records {
             rescue::check(&self.shared, marker, record)?;
+            resume::check(&self.shared, marker, record)?;
         }
         // A request that came before a reload goes on with the targets and keys of its own config.
         if self.shared.faults.borrow().injected()[Fault::Reload as usize] > 0 {

@@ -20,6 +20,10 @@ pub(crate) struct Stream {
     state: State,
     blocks: BTreeMap<u64, String>,
     open: Option<u64>,
+    /// The speaker was named.
+    is_started: bool,
+    /// A call has begun.
+    has_call: bool,
     pub(crate) told: Told,
 }
 
@@ -48,8 +52,15 @@ impl Stream {
             state: State::Empty,
             blocks: BTreeMap::new(),
             open: None,
+            is_started: false,
+            has_call: false,
             told: Told::default(),
         }
+    }
+
+    /// Whether more than text has come, or all of it.
+    pub(crate) const fn is_beyond(&self) -> bool {
+        self.has_call || self.told.ends_in_call.is_some()
     }
 
     /// Whether events that cannot be read may come from here on.
@@ -196,6 +207,7 @@ impl Stream {
             return Err("blocks overlap, or are numbered wrongly".to_owned());
         }
         let kind = value["content_block"]["type"].as_str().unwrap_or_default();
+        self.has_call |= kind == "tool_use";
         self.blocks.insert(index, kind.to_owned());
         self.open = Some(index);
         Ok(())
@@ -252,6 +264,10 @@ impl Stream {
             }
             self.state = State::Open;
             let delta = &choice["delta"];
+            if delta["role"].is_string() && core::mem::replace(&mut self.is_started, true) {
+                return Err("a second start".to_owned());
+            }
+            self.has_call |= delta["tool_calls"].is_array();
             self.told.text += delta["content"].as_str().unwrap_or_default();
             for call in delta["tool_calls"].as_array().into_iter().flatten() {
                 let arguments = call["function"]["arguments"].as_str();

@@ -41,13 +41,23 @@ const WORDS: [&str; 12] = [
 ];
 
 impl Answer {
-    pub(crate) fn draw(marker: &str, attempt: usize, is_long: bool, rng: &mut Rng) -> Answer {
+    /// What is said at this attempt; with `is_continued`, behind what was said before.
+    pub(crate) fn draw(
+        marker: &str,
+        attempt: usize,
+        (is_long, is_continued): (bool, bool),
+        rng: &mut Rng,
+    ) -> Answer {
         let count = match rng.below(10) {
             0 => 0,
             1 => 100 + rng.below(100),
             _ => 1 + rng.below(12),
         };
-        let mut pieces = vec![format!("{marker}/{attempt}: ")];
+        let white = match is_continued {
+            true => ["", " ", "\n", "\t", " \n"][rng.below(5) as usize],
+            false => "",
+        };
+        let mut pieces = vec![format!("{white}{marker}/{attempt}: ")];
         for _ in 0..count {
             let words = 1 + rng.below(4);
             let draw = |_| WORDS[rng.below(WORDS.len() as u64) as usize];

@@ -311,6 +311,7 @@ impl ClientPeer {
             seen.is_ended = true;
             seen.body_bytes = response.body_bytes();
             seen.is_over = !response.closes();
+            seen.is_beyond = response.is_beyond();
         }
         self.answered += 1;
         let pause = [0, 10, 2000, 30_000][self.rng.below(4) as usize];

@@ -196,6 +196,8 @@ pub(crate) fn is_shared(topic: &str) -> bool {
 pub(crate) struct Sent {
     pub(crate) link: LinkId,
     pub(crate) told: Told,
+    /// What was to be continued.
+    pub(crate) prefill: Option<String>,
     /// Where on its link it begins.
     pub(crate) begin_at: u64,
     /// Where on its link the answer is complete for whoever reads it.
@@ -270,6 +272,8 @@ pub(crate) struct Seen {
     pub(crate) is_complete: bool,
     /// The connection may go on.
     pub(crate) is_over: bool,
+    /// More than text has come, or text and its end: nobody can go on from there.
+    pub(crate) is_beyond: bool,
     /// When the first of the model's own words came.
     pub(crate) content_at: Option<Instant>,
 }

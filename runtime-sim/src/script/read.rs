@@ -9,6 +9,8 @@ pub(super) struct Request {
     /// The key that it came with.
     pub(super) key: Option<String>,
     pub(super) content: String,
+    /// How the answer is to begin: what the model is taken to have said already.
+    pub(super) prefill: Option<String>,
     pub(super) stream: bool,
     pub(super) with_usage: bool,
 }
@@ -60,7 +62,7 @@ pub(super) fn take_request(
     let body: Value = serde_json::from_slice(&input[begin..begin + length])
         .map_err(|error| format!("the body: {error}"))?;
     input.drain(..begin + length);
-    let content = content_of(&body).ok_or_else(|| format!("no content in {body}"))?;
+    let (content, prefill) = content_of(&body).ok_or_else(|| format!("no content in {body}"))?;
     let (marker, _) = content.split_once(' ').ok_or("no marker")?;
     let marker = marker.to_owned();
     let stream = body["stream"].as_bool().unwrap_or(false);
@@ -71,14 +73,25 @@ pub(super) fn take_request(
         marker,
         key,
         content,
+        prefill,
         stream,
         with_usage,
     }))
 }
 
-/// The last message, as text or as a part.
-fn content_of(body: &Value) -> Option<String> {
-    let content = &body["messages"].as_array()?.last()?["content"];
-    let text = content.as_str().or_else(|| content[0]["text"].as_str())?;
-    Some(text.to_owned())
+/// What the user says, and behind it perhaps the model.
+fn content_of(body: &Value) -> Option<(String, Option<String>)> {
+    let messages = body["messages"].as_array()?;
+    let text = |message: &Value| {
+        let content = &message["content"];
+        let text = content.as_str().or_else(|| content[0]["text"].as_str())?;
+        Some(text.to_owned())
+    };
+    match messages.as_slice() {
+        [.., user, model] if model["role"] == "assistant" => {
+            Some((text(user)?, Some(text(model)?)))
+        }
+        [.., user] => Some((text(user)?, None)),
+        [] => None,
+    }
 }

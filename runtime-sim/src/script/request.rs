@@ -85,12 +85,7 @@ impl Ask {
         }
     }
 
-    fn draw(
-        marker: String,
-        session: Option<&str>,
-        faults: &mut Faults,
-        rng: &mut Rng,
-    ) -> Ask {
+    fn draw(marker: String, session: Option<&str>, faults: &mut Faults, rng: &mut Rng) -> Ask {
         let is_bad = faults.strikes(Fault::BadRequest, rng);
         let is_large = faults.strikes(Fault::LargeBody, rng);
         let padding = if is_large {

@@ -114,7 +114,8 @@ impl ServerPeer {
         }
         self.rng = Rng::new(Seed(hash));
         let is_long = self.strikes(Fault::LongAnswer);
-        let answer = Answer::draw(&request.marker, attempt, is_long, &mut self.rng);
+        let kind = (is_long, request.prefill.is_some());
+        let answer = Answer::draw(&request.marker, attempt, kind, &mut self.rng);
         let asked = self.asked(io, request);
         let planner = Planner {
             shared: &self.shared,
@@ -130,6 +131,7 @@ impl ServerPeer {
         let sent = Sent {
             link: io.link,
             told: answer.told(),
+            prefill: request.prefill.clone(),
             begin_at: io.sent,
             finish_at: None,
             is_broken: plan.is_broken,
@@ -217,9 +219,9 @@ impl ServerPeer {
     fn check(&self, request: &Request) -> Result<(), String> {
         let journal = self.shared.journal.borrow();
         let marker = &request.marker;
-        let is_same = journal.asked_about(marker).any(|asked| {
-            asked.content == request.content && asked.is_stream == request.stream
-        });
+        let is_same = journal
+            .asked_about(marker)
+            .any(|asked| asked.content == request.content && asked.is_stream == request.stream);
         if !is_same {
             return Err(format!("{marker}: not what the client asked for"));
         }

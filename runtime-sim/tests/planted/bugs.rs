@@ -62,6 +62,10 @@ pub(crate) enum Bug {
     InventsAttempts,
     /// Another key is sent than was chosen.
     SwapsKeys,
+    /// What an upstream is to continue is not what the client was told.
+    SpoilsPrefill,
+    /// White space is lost where an answer is continued.
+    SpoilsJoint,
 }
 
 pub(crate) struct Buggy {
@@ -177,6 +181,22 @@ impl Buggy {
                 let mut bytes = batch.slices().concat();
                 // The second key of the second provider becomes the first.
                 put(&mut bytes, b"key-1-1", b"key-1-0");
+                let batch = WriteBatch::from_bytes(Bytes::from(bytes));
+                Some(Output::Op(Op::Write { conn, batch }))
+            }
+            (Bug::SpoilsPrefill, Output::Op(Op::Write { conn, batch })) => {
+                let mut bytes = batch.slices().concat();
+                if is_upstream(conn) && contains(&bytes, b"\"assistant\"") {
+                    put(&mut bytes, b"/0:", b"/0;");
+                }
+                let batch = WriteBatch::from_bytes(Bytes::from(bytes));
+                Some(Output::Op(Op::Write { conn, batch }))
+            }
+            (Bug::SpoilsJoint, Output::Op(Op::Write { conn, batch })) => {
+                let mut bytes = batch.slices().concat();
+                if !is_upstream(conn) {
+                    put(&mut bytes, b"\"\\nc", b"\"\\tc");
+                }
                 let batch = WriteBatch::from_bytes(Bytes::from(bytes));
                 Some(Output::Op(Op::Write { conn, batch }))
             }

@@ -168,9 +168,7 @@ fn a_shard_that_ignores_its_policies_is_found() {
 #[test]
 fn a_shard_that_ignores_what_may_go_on_at_once_is_found() {
     type Change = fn(&mut Snapshot);
-    let certain = FaultSet::NONE
-        .with(Fault::Callers)
-        .with(Fault::Concurrent);
+    let certain = FaultSet::NONE.with(Fault::Callers).with(Fault::Concurrent);
     let cases: [(&str, Change, &str); 4] = [
         (
             "a provider's limit",
@@ -180,7 +178,11 @@ fn a_shard_that_ignores_what_may_go_on_at_once_is_found() {
         ("a target's limit", lift_target_limits, "limits"),
         (
             "a caller's limit",
-            |it| it.callers.iter_mut().for_each(|it| it.terms.concurrent = None),
+            |it| {
+                it.callers
+                    .iter_mut()
+                    .for_each(|it| it.terms.concurrent = None)
+            },
             "limits",
         ),
         ("waits", |it| it.retry.wait_max = HOUR, "fairness"),
@@ -189,6 +191,23 @@ fn a_shard_that_ignores_what_may_go_on_at_once_is_found() {
         is_found(name, Bug::Misreads(change), true, certain, check);
     }
     is_found("MixesCallers", Bug::MixesCallers, true, certain, "record");
+}
+
+#[test]
+fn a_shard_that_continues_wrongly_is_found() {
+    type Change = fn(&mut Snapshot);
+    let certain = FaultSet::NONE.with(Fault::Resume).with(Fault::ErrorEvent);
+    let cases: [(&str, Change, &str); 3] = [
+        ("continues nothing", |it| resume(it, false), "resume"),
+        ("continues all", |it| resume(it, true), "resume"),
+        ("continues anywhere", prefill_anywhere, "resume"),
+    ];
+    for (name, change, check) in cases {
+        is_found(name, Bug::Misreads(change), true, certain, check);
+    }
+    for (bug, check) in [(Bug::SpoilsPrefill, "resume"), (Bug::SpoilsJoint, "answer")] {
+        is_found(&format!("{bug:?}"), bug, true, certain, check);
+    }
 }
 
 #[test]
@@ -219,6 +238,14 @@ fn lift_key_limits(snapshot: &mut Snapshot) {
 /// Each chain has its first target only.
 fn forget_targets(snapshot: &mut Snapshot) {
     change_chains(snapshot, |chain| chain.steps.truncate(1));
+}
+
+fn resume(snapshot: &mut Snapshot, resumes: bool) {
+    change_chains(snapshot, |chain| chain.manner.resume = resumes);
+}
+
+fn prefill_anywhere(snapshot: &mut Snapshot) {
+    change_targets(snapshot, |upstream| upstream.traits.prefill = true);
 }
 
 fn lift_target_limits(snapshot: &mut Snapshot) {
