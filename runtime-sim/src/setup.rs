@@ -147,6 +147,14 @@ impl Setup {
                 provider.concurrent = concurrent;
             }
         }
+        let mut tokens = rng.fork();
+        for (index, provider) in snapshot.providers.iter_mut().enumerate() {
+            // Most requests fit into the share of one shard.
+            let limit = u64::from(self.shards) * (150 + tokens.below(1500));
+            if self.is_resilient && self.has(Fault::TokenLimits) && self.healthy() != Some(index) {
+                provider.key_limits.tokens_per_minute = Some(limit);
+            }
+        }
         let mut manners = rng.fork();
         for route in &mut snapshot.routes {
             if let RouteTarget::Chain(chain) = &mut route.target {

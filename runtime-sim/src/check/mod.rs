@@ -13,3 +13,4 @@ mod rescue;
 mod resume;
 pub(crate) mod run;
 pub(crate) mod stream;
+mod tokens;

@@ -9,7 +9,7 @@ use tollgate_core::gateway::io::Message;
 use tollgate_core::policy::balance::Strategy;
 use tollgate_core::record::{Access, Outcome, Record};
 
-use super::{affinity, attempts, breaker, keys, limits, memory, rescue, resume};
+use super::{affinity, attempts, breaker, keys, limits, memory, rescue, resume, tokens};
 use crate::faults::Fault;
 use crate::peer::LinkId;
 use crate::scenario::Observed;
@@ -150,6 +150,7 @@ impl Checker {
             return Ok(());
         }
         keys::check(&self.shared, &self.records, &self.heard)?;
+        tokens::check(&self.shared, shards as u16)?;
         breaker::check(&self.shared, &self.records, &self.heard)?;
         // Where it is not told by their hash, each shard decides alone where sessions are.
         let is_shared = shards > 1 && self.shared.setup.strategy() != Strategy::Sessions;

@@ -140,6 +140,7 @@ impl ClientPeer {
             session: ask.session.clone(),
             head_end: begin + ask.head_len as u64,
             end: begin + ask.bytes.len() as u64,
+            body_bytes: ask.body_len as u64,
             before: self.asked,
         };
         if let Some(read) = self.shared.delivered.borrow_mut().get_mut(io.link) {

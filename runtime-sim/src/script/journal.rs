@@ -170,6 +170,8 @@ pub(crate) struct Asked {
     pub(crate) head_end: u64,
     /// Where on its link all of it ends.
     pub(crate) end: u64,
+    /// How long its body is, its framing left out.
+    pub(crate) body_bytes: u64,
     /// Requests before it on its connection.
     pub(crate) before: usize,
 }
@@ -178,6 +180,11 @@ impl Asked {
     /// Whether others may ask the same.
     pub(crate) fn is_shared(&self) -> bool {
         is_shared(&self.topic)
+    }
+
+    /// How many tokens the gateway takes its prompt for.
+    pub(crate) fn tokens_estimate(&self) -> u64 {
+        (self.body_bytes / 4).max(1)
     }
 
     /// What the one who asks is called in records.

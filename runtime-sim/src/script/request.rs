@@ -24,6 +24,8 @@ pub(crate) struct Ask {
     /// The session that it belongs to.
     pub(crate) session: Option<String>,
     pub(crate) head_len: usize,
+    /// Of its body, the framing left out.
+    pub(crate) body_len: usize,
     pub(crate) dialect: Dialect,
     pub(crate) is_stream: bool,
     pub(crate) is_head: bool,
@@ -127,6 +129,7 @@ impl Ask {
             model,
             session: session.map(str::to_owned),
             head_len,
+            body_len: body.len(),
             dialect,
             is_stream,
             is_head: false,
@@ -223,6 +226,7 @@ fn admin(marker: String, rng: &mut Rng) -> Ask {
         model: "",
         session: None,
         head_len,
+        body_len: 0,
         dialect,
         is_stream: false,
         is_head,
@@ -295,6 +299,7 @@ fn bad(marker: String, rng: &mut Rng) -> Ask {
         model: "",
         session: None,
         head_len,
+        body_len: 0,
         dialect,
         is_stream: false,
         is_head: false,

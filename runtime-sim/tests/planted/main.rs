@@ -190,6 +190,9 @@ fn a_shard_that_ignores_what_may_go_on_at_once_is_found() {
     for (name, change, check) in cases {
         is_found(name, Bug::Misreads(change), true, certain, check);
     }
+    let tokens = FaultSet::NONE.with(Fault::TokenLimits);
+    let bug = Bug::Misreads(lift_key_limits);
+    is_found("tokens of keys", bug, true, tokens, "tokens");
     is_found("MixesCallers", Bug::MixesCallers, true, certain, "record");
 }
 
