@@ -314,7 +314,7 @@ fn report(totals: &Totals, started: Instant, threads: usize) -> ExitCode {
         println!(
             "checks: affinity, answers, attempts, breakers, continuations, contract, fairness, gone, \
              keys, leaks, limits, liveness, memory, pool, records, rescues, silence, \
-             tokens, upstream requests: all held"
+             tokens, upstream requests, usage: all held"
         );
         return ExitCode::SUCCESS;
     }

@@ -14,3 +14,4 @@ mod resume;
 pub(crate) mod run;
 pub(crate) mod stream;
 mod tokens;
+mod usage;

@@ -18,11 +18,15 @@ pub(crate) struct Answer {
 }
 
 /// One event of a stream.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Event {
     pub(crate) bytes: Vec<u8>,
     /// With it the answer is complete, if no more comes.
     pub(crate) is_finish: bool,
+    /// It cannot be read.
+    pub(crate) is_broken: bool,
+    /// What it tells of tokens, of the prompt and of the answer.
+    pub(crate) tokens: Option<[u64; 2]>,
 }
 
 const WORDS: [&str; 12] = [
@@ -90,6 +94,11 @@ impl Answer {
             input_tokens: Some(self.input_tokens),
             output_tokens: Some(self.output_tokens),
         }
+    }
+
+    /// Of the prompt, and of what is said.
+    pub(crate) const fn tokens(&self) -> [u64; 2] {
+        [self.input_tokens, self.output_tokens]
     }
 
     fn arguments(&self) -> Option<String> {
@@ -177,6 +186,12 @@ impl Answer {
             events.push(Event {
                 bytes: format!("event: {name}\ndata: {data}\n\n").into_bytes(),
                 is_finish,
+                is_broken: false,
+                tokens: match name.as_str() {
+                    "message_start" => Some([self.input_tokens, 1]),
+                    "message_delta" => Some(self.tokens()),
+                    _ => None,
+                },
             });
         };
         push(json!({ "type": "message_start", "message": {
@@ -220,6 +235,7 @@ impl Answer {
             events.push(Event {
                 bytes,
                 is_finish: finish.is_some(),
+                ..Event::default()
             });
         };
         push(json!({ "role": "assistant", "content": "" }), None);
@@ -243,11 +259,14 @@ impl Answer {
             events.push(Event {
                 bytes,
                 is_finish: true,
+                is_broken: false,
+                tokens: Some(self.tokens()),
             });
         }
         events.push(Event {
             bytes: b"data: [DONE]\n\n".to_vec(),
             is_finish: true,
+            ..Event::default()
         });
         events
     }

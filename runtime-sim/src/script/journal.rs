@@ -221,6 +221,19 @@ pub(crate) struct Sent {
     pub(crate) pings_at: Option<u64>,
     /// Where on its link it is over, whatever it is.
     pub(crate) over_at: Option<u64>,
+    /// What it tells of tokens.
+    pub(crate) used: Vec<Used>,
+}
+
+/// What an answer tells of tokens, at some place.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Used {
+    /// Where on its link.
+    pub(crate) at: u64,
+    /// Of the prompt and of the answer, so far.
+    pub(crate) tokens: [u64; 2],
+    /// Whoever has read as far has understood it.
+    pub(crate) is_certain: bool,
 }
 
 /// With what an upstream was asked.

@@ -36,6 +36,8 @@ pub(super) enum Mark {
     Said,
     /// All that it should hold has come, unspoilt.
     Whole,
+    /// Tokens of prompt and answer are told; with `true` so that it is understood.
+    Used([u64; 2], bool),
 }
 
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -108,6 +110,7 @@ impl Planner<'_> {
             let body = answer.whole(self.dialect);
             self.whole("200 OK", "application/json", &body, Some(Mark::Finish));
             self.mark_end(Mark::Whole);
+            self.mark_end(Mark::Used(answer.tokens(), false));
         }
         if let Some(first) = self.plan.steps.front_mut() {
             first.after = pause;
@@ -296,6 +299,7 @@ impl Planner<'_> {
             format!("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n{framing}\r\n\r\n");
         self.push(head.into_bytes(), None);
         let mut pauses_left = 8;
+        let mut is_clear = true;
         let pings_at = self.pings_at(events.len());
         let mut rest = events
             .into_iter()
@@ -303,7 +307,7 @@ impl Planner<'_> {
             .peekable();
         while rest.peek().is_some() {
             let count = 1 + self.below(4);
-            let mut step = one_chunk(rest.by_ref().take(count), is_chunked);
+            let mut step = one_chunk(rest.by_ref().take(count), is_chunked, &mut is_clear);
             step.after = Duration::from_micros(self.rng.below(40_000));
             if self.strikes(Fault::SlowTokens) && pauses_left > 0 {
                 pauses_left -= 1;
@@ -312,6 +316,7 @@ impl Planner<'_> {
             if self.strikes(Fault::BrokenChunk) && is_chunked {
                 step.bytes.extend_from_slice(b"xyz\r\n");
                 is_spoilt = true;
+                is_clear = false;
             }
             self.plan.steps.push_back(step);
         }
@@ -344,9 +349,9 @@ impl Planner<'_> {
             let bytes = ping(self.dialect, number);
             let event = Event {
                 bytes,
-                is_finish: false,
+                ..Event::default()
             };
-            let mut step = one_chunk([event].into_iter(), is_chunked);
+            let mut step = one_chunk([event].into_iter(), is_chunked, &mut true);
             step.after = pause;
             self.plan.steps.push_back(step);
         }
@@ -367,7 +372,7 @@ impl Planner<'_> {
             events.truncate(at);
             events.push(Event {
                 bytes: error_event(self.dialect),
-                is_finish: false,
+                ..Event::default()
             });
             is_spoilt = true;
         }
@@ -380,7 +385,8 @@ impl Planner<'_> {
                     at,
                     Event {
                         bytes,
-                        is_finish: false,
+                        is_broken: true,
+                        ..Event::default()
                     },
                 );
             }
@@ -472,26 +478,36 @@ impl Planner<'_> {
     }
 }
 
-fn one_chunk(events: impl Iterator<Item = Event>, is_chunked: bool) -> Step {
+/// Some events together; `is_clear` says whether what they tell is understood, and from which on it
+/// may be not.
+fn one_chunk(events: impl Iterator<Item = Event>, is_chunked: bool, is_clear: &mut bool) -> Step {
     let mut data = Vec::new();
-    let mut finish_at = None;
+    let mut marks = Vec::new();
+    let mut has_finish = false;
     for event in events {
         data.extend_from_slice(&event.bytes);
-        if event.is_finish && finish_at.is_none() {
-            // Its data is there before the blank line behind it is.
-            finish_at = Some(data.len() - 2);
+        *is_clear &= !event.is_broken;
+        // Its data is there before the blank line behind it is.
+        let known = data.len().saturating_sub(2);
+        if event.is_finish && !core::mem::replace(&mut has_finish, true) {
+            marks.push((known, Mark::Finish));
+        }
+        if let Some(tokens) = event.tokens {
+            marks.push((known, Mark::Used(tokens, false)));
+            marks.push((data.len(), Mark::Used(tokens, *is_clear)));
         }
     }
-    let finish = |begin: usize| finish_at.map(|at| (at + begin, Mark::Finish));
     if !is_chunked {
         return Step {
-            marks: finish(0).into_iter().collect(),
+            marks,
             bytes: data,
             ..Step::default()
         };
     }
     let mut bytes = format!("{:x}\r\n", data.len()).into_bytes();
-    let marks = finish(bytes.len()).into_iter().collect();
+    for (at, _) in &mut marks {
+        *at += bytes.len();
+    }
     bytes.extend_from_slice(&data);
     bytes.extend_from_slice(b"\r\n");
     Step {

@@ -9,7 +9,7 @@ use tollgate_core::config::{Credentials, Key};
 use tollgate_core::dialect::Dialect;
 
 use super::answer::{Answer, error};
-use super::journal::{Attempt, Sent, Shared, is_shared};
+use super::journal::{Attempt, Sent, Shared, Used, is_shared};
 use super::plan::{Mark, Plan, Planner, Step, Then};
 use super::read::{Request, take_request};
 use crate::faults::Fault;
@@ -141,6 +141,7 @@ impl ServerPeer {
             whole_at: None,
             pings_at: None,
             over_at: None,
+            used: Vec::new(),
         };
         let mut journal = self.shared.journal.borrow_mut();
         let attempts = journal.sent.entry(request.marker.clone()).or_default();
@@ -166,6 +167,16 @@ impl ServerPeer {
     fn reach(&self, io: &PeerIo, count: usize, mark: Mark) {
         self.mark(io, count as u64);
         let at = io.sent + count as u64;
+        if let Mark::Used(tokens, is_certain) = mark {
+            self.note(|sent| {
+                sent.used.push(Used {
+                    at,
+                    tokens,
+                    is_certain,
+                });
+            });
+            return;
+        }
         self.note(|sent| {
             let place = match mark {
                 Mark::Finish => &mut sent.finish_at,
@@ -173,6 +184,7 @@ impl ServerPeer {
                 Mark::Pings => &mut sent.pings_at,
                 Mark::Said => &mut sent.said_at,
                 Mark::Whole => &mut sent.whole_at,
+                Mark::Used(..) => return,
             };
             place.get_or_insert(at);
         });

@@ -48,6 +48,8 @@ pub(crate) enum Bug {
     ReadsTwice,
     /// A connection that waits holds memory.
     HoldsBuffers,
+    /// A record does not tell what an attempt took that failed.
+    ForgetsUsage,
     /// A record tells other tokens than the client was told.
     Miscounts,
     /// The prompt that an upstream gets is not the client's.
@@ -162,6 +164,13 @@ impl Buggy {
 
     fn spoil_attempts(&mut self, output: Output) -> Option<Output> {
         match (self.bug, output) {
+            (Bug::ForgetsUsage, Output::Record(mut record)) => {
+                let Record::Access(access) = record.as_mut();
+                for attempt in &mut access.attempts {
+                    attempt.usage = tollgate_core::ir::Usage::default();
+                }
+                Some(Output::Record(record))
+            }
             (Bug::DropsAttempt, Output::Record(mut record)) => {
                 let Record::Access(access) = record.as_mut();
                 if access.attempts.len() > 1 {

@@ -52,6 +52,7 @@ fn what_a_shard_says_wrongly_is_found() {
         (Bug::ForgesEnd, "answer"),
         (Bug::RepeatsRecord, "record"),
         (Bug::DropsRecord, "record"),
+        (Bug::ForgetsUsage, "usage"),
         (Bug::Miscounts, "record"),
         (Bug::KeepsUpstream, "gone"),
         (Bug::KeepsUpstream, "leak"),
