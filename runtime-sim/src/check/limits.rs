@@ -155,8 +155,9 @@ fn waits_too_long(
     if !is_generate || is_behind || shared.faults.borrow().has(&SLOW) {
         return None;
     }
-    // Of those that share an answer none is asked for by itself.
-    if asked.is_shared() {
+    // Of those that share an answer none is asked for by itself; and an upstream that did not hear
+    // of it may have been asked all the time.
+    if asked.is_shared() || record.attempts.len() > sent.len() {
         return None;
     }
     let read = delivered.get(asked.link)?.reached(asked.end)?;

@@ -103,9 +103,6 @@ impl Checker {
             self.is_resilient(shards)?;
         }
         limits::check(&self.shared, &self.records)?;
-        for (marker, (_, record)) in &self.records {
-            usage::check(&self.shared, marker, record)?;
-        }
         let journal = self.shared.journal.borrow();
         let delivered = self.shared.delivered.borrow();
         let is_calm = self.shared.faults.borrow().is_calm();
@@ -137,6 +134,9 @@ impl Checker {
             if let Some(record) = record.filter(|_| seen.is_ended) {
                 self.is_true(asked, &seen, record)?;
             }
+        }
+        for (marker, (_, record)) in &self.records {
+            usage::check(&self.shared, marker, record)?;
         }
         Ok(())
     }
