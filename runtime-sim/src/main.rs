@@ -312,7 +312,7 @@ fn report(totals: &Totals, started: Instant, threads: usize) -> ExitCode {
     }
     if totals.failed.is_empty() {
         println!(
-            "checks: affinity, answers, attempts, breakers, continuations, contract, fairness, gone, \
+            "checks: affinity, answers, attempts, breakers, continuations, contract, deadlines, fairness, gone, \
              keys, leaks, limits, liveness, memory, pool, records, rescues, silence, \
              tokens, upstream requests, usage: all held"
         );

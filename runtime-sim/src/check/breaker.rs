@@ -69,7 +69,7 @@ pub(super) fn check(
 }
 
 /// What shards call a model of the provider.
-fn name(provider: usize, model: &str) -> u64 {
+pub(super) fn name(provider: usize, model: &str) -> u64 {
     let (name, ..) = PROVIDERS[provider];
     balance::hash(name.as_bytes()).rotate_left(1) ^ balance::hash(model.as_bytes())
 }

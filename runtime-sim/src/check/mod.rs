@@ -5,6 +5,7 @@ pub(crate) mod answer;
 pub(crate) mod attempts;
 mod breaker;
 pub(crate) mod contract;
+mod deadline;
 pub(crate) mod http;
 mod keys;
 mod limits;

@@ -20,6 +20,10 @@ pub(super) fn check(shared: &Shared, marker: &str, record: &Access) -> Result<()
         Err(Violation::new("rescue", message))
     };
     let attempts = &record.attempts;
+    // Nobody else is asked for one who waits no longer.
+    if (*class, *blame) == (Class::Timeout, Blame::Client) {
+        return Ok(());
+    }
     // Nobody else can be asked for one who may not have more at once.
     let caller = record.caller.as_deref();
     let mut callers = shared.snapshot.callers.iter();

@@ -9,7 +9,9 @@ use tollgate_core::gateway::io::Message;
 use tollgate_core::policy::balance::Strategy;
 use tollgate_core::record::{Access, Outcome, Record};
 
-use super::{affinity, attempts, breaker, keys, limits, memory, rescue, resume, tokens, usage};
+use super::{
+    affinity, attempts, breaker, deadline, keys, limits, memory, rescue, resume, tokens, usage,
+};
 use crate::faults::Fault;
 use crate::peer::LinkId;
 use crate::scenario::Observed;
@@ -103,6 +105,7 @@ impl Checker {
             self.is_resilient(shards)?;
         }
         limits::check(&self.shared, &self.records)?;
+        deadline::check(&self.shared, &self.records, &self.heard)?;
         let journal = self.shared.journal.borrow();
         let delivered = self.shared.delivered.borrow();
         let is_calm = self.shared.faults.borrow().is_calm();

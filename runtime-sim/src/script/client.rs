@@ -132,6 +132,7 @@ impl ClientPeer {
             link: io.link,
             topic: ask.topic.clone(),
             caller: ask.caller,
+            patience: ask.patience,
             dialect: ask.dialect,
             is_stream: ask.is_stream,
             kind: ask.kind,
@@ -144,6 +145,7 @@ impl ClientPeer {
             before: self.asked,
         };
         if let Some(read) = self.shared.delivered.borrow_mut().get_mut(io.link) {
+            read.mark(asked.head_end);
             read.mark(asked.end);
         }
         self.shared

@@ -166,6 +166,8 @@ pub(crate) struct Asked {
     pub(crate) model: &'static str,
     /// The session that it says it belongs to.
     pub(crate) session: Option<String>,
+    /// How long it waits, if it says so.
+    pub(crate) patience: Option<Duration>,
     /// Where on its link its head ends.
     pub(crate) head_end: u64,
     /// Where on its link all of it ends.

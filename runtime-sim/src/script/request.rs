@@ -1,5 +1,7 @@
 //! What clients ask: well-formed requests of both APIs, and wrong ones.
 
+use core::time::Duration;
+
 use serde_json::json;
 use tollgate_core::base::Rng;
 use tollgate_core::dialect::Dialect;
@@ -16,6 +18,8 @@ pub(crate) struct Ask {
     pub(crate) topic: String,
     /// Who asks, as a number in [`CALLERS`].
     pub(crate) caller: Option<usize>,
+    /// How long it waits, if it says so.
+    pub(crate) patience: Option<Duration>,
     pub(crate) bytes: Vec<u8>,
     /// What its user says.
     pub(crate) content: String,
@@ -45,8 +49,13 @@ const MODELS: [(&str, Kind); 5] = [
 pub(crate) struct Asker<'s> {
     session: Option<&'s str>,
     caller: Option<usize>,
+    /// Whether it may say how long it waits.
+    is_hurried: bool,
     rng: Rng,
 }
+
+/// In what time clients may want their answers. No other time of the gateway's is the same.
+const PATIENCE_MILLIS: [u64; 6] = [13, 210, 1070, 3300, 9700, 41_000];
 
 impl<'s> Asker<'s> {
     /// The client of this number.
@@ -57,6 +66,7 @@ impl<'s> Asker<'s> {
         Asker {
             session,
             caller: setup.has_callers().then_some(caller),
+            is_hurried: setup.has(Fault::Deadlines),
             rng,
         }
     }
@@ -64,6 +74,13 @@ impl<'s> Asker<'s> {
     /// Its next request.
     pub(crate) fn ask(&mut self, marker: String, faults: &mut Faults, rng: &mut Rng) -> Ask {
         let mut ask = Ask::draw(marker, self.session, faults, rng);
+        let patience = PATIENCE_MILLIS[self.rng.below(6) as usize];
+        let says_so = self.rng.chance(1, 3) && self.is_hurried;
+        if says_so && matches!(ask.kind, Kind::Generate(_) | Kind::Demo) {
+            ask.patience = Some(Duration::from_millis(patience));
+            let seconds = patience as f64 / 1000.0;
+            ask.put_field(&format!("x-tollgate-timeout: {seconds}"));
+        }
         if let Some(caller) = self.caller {
             let (_, key) = CALLERS[caller];
             ask.caller = Some(caller);
@@ -124,6 +141,7 @@ impl Ask {
             topic: marker.clone(),
             marker,
             caller: None,
+            patience: None,
             bytes,
             content,
             model,
@@ -221,6 +239,7 @@ fn admin(marker: String, rng: &mut Rng) -> Ask {
         topic: marker.clone(),
         marker,
         caller: None,
+        patience: None,
         bytes,
         content: String::new(),
         model: "",
@@ -294,6 +313,7 @@ fn bad(marker: String, rng: &mut Rng) -> Ask {
         topic: marker.clone(),
         marker,
         caller: None,
+        patience: None,
         bytes,
         content: String::new(),
         model: "",

@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tollgate_core::base::{ConnId, Instant, Now, WriteBatch};
+use tollgate_core::base::{ConnId, Instant, Now, ShardId, WriteBatch};
 use tollgate_core::config::Snapshot;
 use tollgate_core::gateway::io::{Completion, Input, Machine, Message, Op, Output};
 use tollgate_core::gateway::{Shard, ShardOptions, Usage};
+use tollgate_core::ir::{Blame, Class};
+use tollgate_core::policy::balance;
 use tollgate_core::record::{Outcome, Record};
 use tollgate_sim::scenario::{Config, Observed};
 
@@ -28,6 +30,10 @@ pub(crate) enum Bug {
     KeepsPermit,
     /// Whom a request belongs to changes from one to the next.
     LosesSession,
+    /// How long a client waits is not heard.
+    OverhearsPatience,
+    /// Who is asked for a client in a hurry is said to have failed.
+    BlamesForHurry,
     /// One caller is taken for another.
     MixesCallers,
     /// A refusal of what is asked is taken for a failure of whoever says it.
@@ -75,6 +81,8 @@ pub(crate) struct Buggy {
     bug: Bug,
     snapshot: Arc<Snapshot>,
     now: Now,
+    /// Another shard, if there is one.
+    other: ShardId,
     count: u32,
     extra: Vec<Output>,
     /// What clients have not taken.
@@ -92,6 +100,7 @@ impl Buggy {
             bug,
             snapshot,
             now: Now::default(),
+            other: ShardId((options.id.0 + 1) % options.shards),
             count: 0,
             extra: Vec::new(),
             hoard: Hoard::default(),
@@ -164,6 +173,25 @@ impl Buggy {
 
     fn spoil_attempts(&mut self, output: Output) -> Option<Output> {
         match (self.bug, output) {
+            (Bug::BlamesForHurry, Output::Record(record)) => {
+                let Record::Access(access) = record.as_ref();
+                if let (Some(last), Outcome::Failed { blame, class, .. }) =
+                    (access.attempts.last(), &access.outcome)
+                    && (*blame, *class) == (Blame::Client, Class::Timeout)
+                {
+                    let target = balance::hash(last.provider.as_bytes()).rotate_left(1);
+                    let model = last.model.as_ref().map(|model| model.unescape());
+                    let model = model.unwrap_or_default();
+                    let target = target ^ balance::hash(model.as_bytes());
+                    let until = self.now.mono + Duration::from_secs(1);
+                    let open = Some((until, Duration::from_secs(1)));
+                    self.extra.push(Output::Send {
+                        to: self.other,
+                        message: Message::Breaker { target, open },
+                    });
+                }
+                Some(Output::Record(record))
+            }
             (Bug::ForgetsUsage, Output::Record(mut record)) => {
                 let Record::Access(access) = record.as_mut();
                 for attempt in &mut access.attempts {
@@ -249,6 +277,9 @@ impl Buggy {
         match (self.bug, &mut input) {
             (Bug::OverhearsWait, Input::Complete(Completion::Read { buf, .. })) => {
                 put(buf, b"retry-after: 30", b"retry-after: 00");
+            }
+            (Bug::OverhearsPatience, Input::Complete(Completion::Read { buf, .. })) => {
+                put(buf, b"x-tollgate-timeout:", b"x-tollgate-nothing:");
             }
             (Bug::MixesCallers, Input::Complete(Completion::Read { buf, .. })) => {
                 put(buf, b"key-of-caller-1", b"key-of-caller-0");

@@ -194,6 +194,10 @@ fn a_shard_that_ignores_what_may_go_on_at_once_is_found() {
     let tokens = FaultSet::NONE.with(Fault::TokenLimits);
     let bug = Bug::Misreads(lift_key_limits);
     is_found("tokens of keys", bug, true, tokens, "tokens");
+    let deadlines = FaultSet::NONE.with(Fault::Deadlines);
+    for bug in [Bug::OverhearsPatience, Bug::BlamesForHurry] {
+        is_found(&format!("{bug:?}"), bug, true, deadlines, "deadline");
+    }
     is_found("MixesCallers", Bug::MixesCallers, true, certain, "record");
 }
 
