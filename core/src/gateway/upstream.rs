@@ -583,6 +583,12 @@ impl Shard {
         upstream.rearm(&mut self.ctx);
     }
 
+    /// Whether a connection to the provider is kept.
+    pub(super) fn has_idle(&self, provider: usize) -> bool {
+        let state = self.providers.get(provider);
+        state.is_some_and(|state| !state.idle.is_empty())
+    }
+
     /// Takes a kept connection for `exchange`, the one used last: the others may then grow too old.
     pub(super) fn take_idle(
         &mut self,

@@ -118,10 +118,13 @@ impl Shard {
         };
         let index = prompt.upstream.provider;
         let is_current = Arc::ptr_eq(&exchange.snapshot, &self.ctx.snapshot);
-        if is_current
-            && !exchange.attempt.needs_fresh
-            && let Some(upstream) = self.take_idle(index, id)
-        {
+        let may_reuse = is_current && !exchange.attempt.needs_fresh;
+        // One that is not used grows old all the same, and so is not taken for nothing.
+        if may_reuse && self.has_idle(index) && self.is_seat_lost(id) {
+            self.choose_anew(id);
+            return;
+        }
+        if may_reuse && let Some(upstream) = self.take_idle(index, id) {
             if let Some(exchange) = self.exchanges.get_mut(id) {
                 exchange.attempt.upstream = Some(upstream);
             }
