@@ -313,7 +313,7 @@ fn report(totals: &Totals, started: Instant, threads: usize) -> ExitCode {
     if totals.failed.is_empty() {
         println!(
             "checks: affinity, answers, attempts, breakers, continuations, contract, deadlines, fairness, gone, \
-             keys, leaks, limits, liveness, memory, pool, records, rescues, silence, \
+             keys, leaks, limits, liveness, memory, messages, pool, records, rescues, silence, \
              tokens, upstream requests, usage: all held"
         );
         return ExitCode::SUCCESS;

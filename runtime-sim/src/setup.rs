@@ -31,6 +31,9 @@ pub(crate) const CALLERS: [(&str, &str); 3] = [
     ("caller-2", "key-of-caller-2"),
 ];
 
+/// What clients are told when no target can answer, where a route says so.
+pub(crate) const MESSAGE: &str = "No model can answer now.\n “Later”, they said: \u{1F6A7}";
+
 /// Tells the draws of a setup apart from all others of its seed.
 const SALT: u64 = 0x7265_7369_6C69_656E;
 /// The same for the settings that a seed switches on.
@@ -171,6 +174,8 @@ impl Setup {
     fn set_manner(self, chain: &mut Chain, rng: &mut Rng) {
         let resumes = rng.chance(3, 4);
         chain.manner.resume = resumes && self.has(Fault::Resume);
+        let has_message = rng.chance(3, 4) && self.has(Fault::Message);
+        chain.manner.message = has_message.then(|| MESSAGE.into());
         for member in chain.steps.iter_mut().flat_map(|step| &mut step.members) {
             let mut upstream = Upstream::clone(&member.upstream);
             let can = rng.chance(3, 4);

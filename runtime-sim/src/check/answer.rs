@@ -2,6 +2,7 @@
 //! shown as whole.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use serde_json::Value;
 use tollgate_core::dialect::Dialect;
@@ -10,6 +11,7 @@ use super::http::Head;
 use super::resume;
 use super::stream::{State, Stream, ends_in_call};
 use crate::script::journal::{Kind, Sent, Shared, Told, is_delivered};
+use crate::setup::chain_of;
 
 /// A response as it comes, and what is known of its request.
 #[derive(Debug)]
@@ -25,6 +27,9 @@ pub(crate) struct Response {
     stream: Option<Stream>,
     /// How much of what was told has been held against what was sent.
     compared: usize,
+    /// What its route tells when no target can answer.
+    message: Option<Arc<str>>,
+    is_message: bool,
 }
 
 type Checked = Result<(), String>;
@@ -62,6 +67,8 @@ impl Response {
                 return Err(format!("x-request-id {:?}", head.field("x-request-id")));
             }
         }
+        let message = chain_of(&shared.snapshot, asked.model);
+        let message = message.and_then(|chain| chain.manner.message.clone());
         let stream = is_events.then(|| Stream::new(dialect));
         let marker = marker.to_owned();
         Ok(Response {
@@ -75,6 +82,8 @@ impl Response {
             body_bytes: 0,
             stream,
             compared: 0,
+            message,
+            is_message: false,
         })
     }
 
@@ -90,6 +99,11 @@ impl Response {
     pub(crate) fn has_content(&self) -> bool {
         let told = self.stream.as_ref().map(|stream| &stream.told);
         told.is_some_and(|told| !told.text.is_empty() || !told.arguments.is_empty())
+    }
+
+    /// Whether it is the route's message.
+    pub(crate) const fn is_message(&self) -> bool {
+        self.is_message
     }
 
     /// Whether nobody can go on from where it is.
@@ -118,10 +132,12 @@ impl Response {
         }
         self.compared = told;
         let is_complete = stream.state() == State::Complete;
-        let Some(stream) = &self.stream else {
-            return Ok(());
-        };
-        self.compare(shared, &stream.told, is_complete)
+        let told = core::mem::take(&mut stream.told);
+        let compared = self.compare(shared, &told, is_complete);
+        if let Some(stream) = &mut self.stream {
+            stream.told = told;
+        }
+        compared
     }
 
     /// The response has ended as its framing said. Says whether the client has a complete answer.
@@ -132,13 +148,14 @@ impl Response {
         if let Some(stream) = &mut self.stream {
             stream.end()?;
         }
-        if let Some(stream) = &self.stream {
+        if let Some(stream) = &mut self.stream {
             return match stream.state() {
                 State::Complete => Ok(true),
                 State::Failed => Ok(false),
                 // Where bytes pass untouched, a last event that the upstream left out is not there.
                 State::Finished if passes(shared, &self.marker, self.dialect) => {
-                    self.compare(shared, &stream.told, true).map(|()| true)
+                    let told = core::mem::take(&mut stream.told);
+                    self.compare(shared, &told, true).map(|()| true)
                 }
                 state => Err(format!("the body ended in {state:?}")),
             };
@@ -185,8 +202,22 @@ impl Response {
     }
 
     /// Holds what was told against what was sent.
-    fn compare(&self, shared: &Shared, told: &Told, is_complete: bool) -> Checked {
+    fn compare(&mut self, shared: &Shared, told: &Told, is_complete: bool) -> Checked {
         if !matches!(self.kind, Kind::Generate(_)) {
+            return Ok(());
+        }
+        let is_message = self.message.as_deref().is_some_and(|message| {
+            let is_text = told.arguments.is_empty() && !told.text.is_empty();
+            let is_end = message == told.text && told.ends_in_call == Some(false);
+            is_text
+                && if is_complete {
+                    is_end
+                } else {
+                    message.starts_with(&told.text)
+                }
+        });
+        if is_message {
+            self.is_message = true;
             return Ok(());
         }
         let journal = shared.journal.borrow();

@@ -10,6 +10,7 @@ pub(crate) mod http;
 mod keys;
 mod limits;
 pub(crate) mod memory;
+mod message;
 mod rescue;
 mod resume;
 pub(crate) mod run;

@@ -5,6 +5,7 @@ use tollgate_core::config::RouteTarget;
 use tollgate_core::ir::{Blame, Class};
 use tollgate_core::record::{Access, Outcome};
 
+use super::message;
 use crate::faults::Fault;
 use crate::script::journal::{Kind, Shared};
 use crate::setup::PROVIDERS;
@@ -32,7 +33,8 @@ pub(super) fn check(shared: &Shared, marker: &str, record: &Access) -> Result<()
         return Ok(());
     }
     // Content commits, and what the gateway itself refuses has nothing to do with targets.
-    if record.first_content.is_some() || *blame == Blame::Gateway {
+    let has_content = record.first_content.is_some() && !message::is_told(record);
+    if has_content || *blame == Blame::Gateway {
         return Ok(());
     }
     let is_late = record.duration * 2 > shared.limits.timers.upstream.total;

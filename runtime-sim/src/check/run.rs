@@ -10,7 +10,8 @@ use tollgate_core::policy::balance::Strategy;
 use tollgate_core::record::{Access, Outcome, Record};
 
 use super::{
-    affinity, attempts, breaker, deadline, keys, limits, memory, rescue, resume, tokens, usage,
+    affinity, attempts, breaker, deadline, keys, limits, memory, message, rescue, resume, tokens,
+    usage,
 };
 use crate::faults::Fault;
 use crate::peer::LinkId;
@@ -150,6 +151,7 @@ impl Checker {
         for (marker, (_, record)) in &self.records {
             rescue::check(&self.shared, marker, record)?;
             resume::check(&self.shared, marker, record)?;
+            message::check(&self.shared, marker, record)?;
         }
         // A request that came before a reload goes on with the targets and keys of its own config.
         if self.shared.faults.borrow().injected()[Fault::Reload as usize] > 0 {
@@ -195,8 +197,10 @@ impl Checker {
                 && record.usage.output == sent.told.output_tokens
                 && record.request_bytes >= asked.content.len() as u64
         });
+        // A message is whole, although it tells that nobody answered.
+        let is_whole = is_complete || (message::is_told(record) && seen.is_complete);
         let is_true = record.status == Some(seen.status)
-            && is_complete == is_seen_complete
+            && is_whole == is_seen_complete
             && record.response_bytes == seen.body_bytes
             && (record.stream == asked.is_stream || !is_complete)
             && is_callers(asked, record)

@@ -295,8 +295,10 @@ impl ClientPeer {
 
     fn note_content(&self, now: Instant) {
         let marker = self.asks.get(self.answered).map_or("", |ask| &ask.marker);
+        let is_message = self.response.as_ref().is_some_and(Response::is_message);
         if let Some(seen) = self.shared.journal.borrow_mut().seen.get_mut(marker) {
             seen.content_at.get_or_insert(now);
+            seen.is_message |= is_message;
         }
     }
 
@@ -315,6 +317,7 @@ impl ClientPeer {
             seen.body_bytes = response.body_bytes();
             seen.is_over = !response.closes();
             seen.is_beyond = response.is_beyond();
+            seen.is_message |= response.is_message();
         }
         self.answered += 1;
         let pause = [0, 10, 2000, 30_000][self.rng.below(4) as usize];

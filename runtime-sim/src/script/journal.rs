@@ -294,6 +294,8 @@ pub(crate) struct Seen {
     pub(crate) is_complete: bool,
     /// The connection may go on.
     pub(crate) is_over: bool,
+    /// It is the route's message.
+    pub(crate) is_message: bool,
     /// More than text has come, or text and its end: nobody can go on from there.
     pub(crate) is_beyond: bool,
     /// When the first of the model's own words came.

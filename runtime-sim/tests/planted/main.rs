@@ -202,6 +202,36 @@ fn a_shard_that_ignores_what_may_go_on_at_once_is_found() {
 }
 
 #[test]
+fn a_shard_that_tells_its_message_wrongly_is_found() {
+    type Change = fn(&mut Snapshot);
+    let certain = FaultSet::NONE.with(Fault::Message);
+    let cases: [(&str, Change, &str); 4] = [
+        ("no message", |it| tell(it, None), "message"),
+        (
+            "any message",
+            |it| tell(it, Some("Nobody is here.")),
+            "answer",
+        ),
+        (
+            "half a message",
+            |it| tell(it, Some("No model can")),
+            "answer",
+        ),
+        ("a message for an answer", forget_targets, "rescue"),
+    ];
+    for (name, change, check) in cases {
+        is_found(name, Bug::Misreads(change), true, certain, check);
+    }
+    is_found(
+        "ForgetsMessage",
+        Bug::ForgetsMessage,
+        true,
+        certain,
+        "message",
+    );
+}
+
+#[test]
 fn a_shard_that_continues_wrongly_is_found() {
     type Change = fn(&mut Snapshot);
     let certain = FaultSet::NONE.with(Fault::Resume).with(Fault::ErrorEvent);
@@ -250,6 +280,12 @@ fn forget_targets(snapshot: &mut Snapshot) {
 
 fn resume(snapshot: &mut Snapshot, resumes: bool) {
     change_chains(snapshot, |chain| chain.manner.resume = resumes);
+}
+
+fn tell(snapshot: &mut Snapshot, message: Option<&str>) {
+    change_chains(snapshot, |chain| {
+        chain.manner.message = message.map(Into::into)
+    });
 }
 
 fn prefill_anywhere(snapshot: &mut Snapshot) {
