@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tollgate_core::dialect::Dialect;
+use tollgate_core::ir::{Blame, Class};
 use tollgate_core::record::Outcome;
 
 use super::fixtures::request;
@@ -248,6 +249,13 @@ fn what_befell_the_first_alone_is_not_the_others_answer() {
     assert!(play.pending().is_empty(), "and is not asked again");
     play.send(conn, &well(Dialect::Anthropic, false));
     others.iter().for_each(|&client| is_well(&play, client));
+    let records = play.world.finish();
+    let blamed = records.iter().filter_map(|it| match it.outcome {
+        Outcome::Failed { class, blame, .. } => Some((class, blame)),
+        Outcome::Complete | Outcome::ClientGone => None,
+    });
+    let blamed: Vec<_> = blamed.collect();
+    assert_eq!(blamed, [(Class::Timeout, Blame::Client)]);
     // It has to leave a line, or waits there in vain: those who came later wait longer.
     let mut play = Play::new(&narrow());
     let held = ask(

@@ -252,8 +252,9 @@ impl Exchange {
         swap(&mut self.access.provider, &mut other.access.provider);
         swap(&mut self.access.dropped, &mut other.access.dropped);
         swap(&mut self.access.waited, &mut other.access.waited);
-        self.due = other.due;
-        self.patience = other.patience;
+        // Why the one who leaves does so is told by its own patience.
+        swap(&mut self.due, &mut other.due);
+        swap(&mut self.patience, &mut other.patience);
         let total = self.timers().map(|timers| timers.total);
         if let Some(total) = total.filter(|_| self.plan.attempts > 0) {
             self.due = self.due.min(self.started + total);
