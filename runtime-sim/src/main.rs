@@ -22,6 +22,10 @@ The faults include the settings that a seed switches on.";
 /// The end of a shrunk trace that is shown, and the start of each line.
 const TRACE_LINES_MAX: usize = 80;
 const TRACE_CHARS_MAX: usize = 160;
+/// What the median of so many seeds or more holds at least: exchanges, kinds of fault, shards. Less
+/// would prove little.
+const MEDIANS_MIN: [u64; 3] = [30, 3, 2];
+const MEDIANS_SEEDS_MIN: u64 = 1000;
 /// How often a log is told how far the runs are.
 const LOG_PAUSE: Duration = Duration::from_secs(20);
 
@@ -191,8 +195,11 @@ impl Totals {
         for (total, count) in self.injected.iter_mut().zip(&report.injected) {
             *total += count;
         }
-        let kinds = report.injected.iter().filter(|&&count| count > 0).count();
-        let sizes = [report.exchanges, kinds as u64, report.shards as u64];
+        // Settings are no faults, though they are drawn like them.
+        let kinds = Fault::ALL.iter().zip(&report.injected);
+        let kinds = kinds.filter(|(fault, count)| **count > 0 && !fault.is_setting());
+        let kinds = kinds.count() as u64;
+        let sizes = [report.exchanges, kinds, report.shards as u64];
         for (all, size) in self.sizes.iter_mut().zip(sizes) {
             all.push(size);
         }
@@ -270,6 +277,29 @@ fn progress(totals: &Totals, seeds: u64, started: Instant, is_seen: bool) {
     let _ = std::io::stderr().flush();
 }
 
+/// Tells what was injected, and what was switched on.
+fn list(totals: &Totals) {
+    let all = || Fault::ALL.iter().zip(&totals.injected);
+    let faults = all().filter(|(fault, _)| !fault.is_setting());
+    let injected = faults.clone().map(|(_, count)| *count).sum::<u64>();
+    println!("{injected} faults injected:");
+    for (fault, count) in faults {
+        println!("  {:<20} {count:>10}", fault.name());
+    }
+    println!("settings, and seeds that had them:");
+    for (setting, count) in all().filter(|(fault, _)| fault.is_setting()) {
+        println!("  {:<20} {count:>10}", setting.name());
+    }
+}
+
+/// Whether runs whose medians these are prove too little.
+fn is_too_small(medians: [u64; 3]) -> bool {
+    medians
+        .iter()
+        .zip(MEDIANS_MIN)
+        .any(|(&median, least)| median < least)
+}
+
 /// The middle one.
 fn median(sizes: &[u64]) -> u64 {
     let mut sorted = sizes.to_vec();
@@ -289,16 +319,14 @@ fn report(totals: &Totals, started: Instant, threads: usize) -> ExitCode {
         totals.events,
         totals.time.as_secs_f64() / 86_400.0
     );
-    let [exchanges, kinds, shards] = totals.sizes.each_ref().map(|sizes| median(sizes));
+    let medians = totals.sizes.each_ref().map(|sizes| median(sizes));
+    let [exchanges, kinds, shards] = medians;
     println!(
         "the median seed: {exchanges} exchanges, {kinds} kinds of fault, {shards} shards; \
          {:.0} exchanges/s on each of {threads} threads",
         totals.exchanges as f64 / seconds / threads as f64
     );
-    println!("{} faults injected:", totals.injected.iter().sum::<u64>());
-    for (fault, count) in Fault::ALL.iter().zip(&totals.injected) {
-        println!("  {:<20} {count:>10}", fault.name());
-    }
+    list(totals);
     for (options, report) in &totals.failed {
         let Some(violation) = &report.violation else {
             continue;
@@ -310,14 +338,38 @@ fn report(totals: &Totals, started: Instant, threads: usize) -> ExitCode {
         println!("  replay: {}", replay(options));
         shrunk(options, report);
     }
+    let is_small = totals.seeds >= MEDIANS_SEEDS_MIN && is_too_small(medians);
+    if is_small {
+        println!(
+            "\nFAILED: the median seed holds too little: {exchanges} exchanges, {kinds} kinds of \
+             fault, {shards} shards; at least {MEDIANS_MIN:?} must it hold"
+        );
+    }
+    if totals.failed.is_empty() && is_small {
+        return ExitCode::FAILURE;
+    }
     if totals.failed.is_empty() {
         println!(
             "checks: affinity, answers, attempts, breakers, continuations, contract, deadlines, fairness, gone, \
-             keys, leaks, limits, liveness, memory, messages, pool, records, rescues, silence, \
+             keys, leaks, limits, liveness, memory, messages, pool, records, rescues, sharing, silence, \
              tokens, upstream requests, usage: all held"
         );
         return ExitCode::SUCCESS;
     }
     println!("\n{} of {} seeds failed", totals.failed.len(), totals.seeds);
     ExitCode::FAILURE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seeds_must_hold_enough_in_the_middle() {
+        assert_eq!(median(&[9, 1, 5]), 5);
+        assert!(!is_too_small([30, 3, 2]));
+        for medians in [[29, 9, 9], [99, 2, 9], [99, 9, 1]] {
+            assert!(is_too_small(medians), "{medians:?}");
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! Answers that end at every border of an event, and at seeded bytes: none is shown as whole that
+//! Answers that end at every border of an event, or fall silent there, or end at seeded bytes: none is shown as whole that
 //! is not, none is lost that is.
 
 use tollgate_core::base::{Rng, Seed};
@@ -25,13 +25,15 @@ fn run_cut(cut: Cut, seed: u64) -> Report {
 
 #[test]
 fn at_every_border_of_an_event() {
-    let complete = |events| {
-        let seeds = [7, 8].into_iter();
-        let reports = seeds.map(|seed| run_cut(Cut::Events(events), seed));
-        reports.map(|report| report.complete).sum::<u64>()
-    };
-    let completes: Vec<u64> = (0..EVENTS).map(complete).collect();
-    assert!(completes.first() < completes.last(), "{completes:?}");
+    for cut in [Cut::Events, Cut::Silence] {
+        let complete = |events| {
+            let seeds = [7, 8].into_iter();
+            let reports = seeds.map(|seed| run_cut(cut(events), seed));
+            reports.map(|report| report.complete).sum::<u64>()
+        };
+        let completes: Vec<u64> = (0..EVENTS).map(complete).collect();
+        assert!(completes.first() < completes.last(), "{completes:?}");
+    }
 }
 
 #[test]

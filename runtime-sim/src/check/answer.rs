@@ -30,6 +30,8 @@ pub(crate) struct Response {
     /// What its route tells when no target can answer.
     message: Option<Arc<str>>,
     is_message: bool,
+    /// Which attempt's answer it is, once it is complete.
+    answer: Option<usize>,
 }
 
 type Checked = Result<(), String>;
@@ -84,6 +86,7 @@ impl Response {
             compared: 0,
             message,
             is_message: false,
+            answer: None,
         })
     }
 
@@ -104,6 +107,11 @@ impl Response {
     /// Whether it is the route's message.
     pub(crate) const fn is_message(&self) -> bool {
         self.is_message
+    }
+
+    /// Which attempt's answer it is, once it is complete.
+    pub(crate) const fn answer(&self) -> Option<usize> {
+        self.answer
     }
 
     /// Whether nobody can go on from where it is.
@@ -245,7 +253,10 @@ impl Response {
                 && is_delivered(sent, &delivered)
         };
         let is_nothing = told.text.is_empty() && told.arguments.is_empty() && !is_complete;
-        if is_nothing || said.iter().any(fits) {
+        let fit = said.iter().position(fits);
+        if is_nothing || fit.is_some() {
+            let number = fit.map(|at| said[at].1);
+            self.answer = number.filter(|_| is_complete);
             return Ok(());
         }
         let how = if is_complete { "complete" } else { "part" };

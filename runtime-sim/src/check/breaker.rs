@@ -11,7 +11,7 @@ use tollgate_core::record::Access;
 
 use super::attempts::{decided, is_spare, said};
 use super::run::Heard;
-use crate::script::journal::{Delivered, Says, Sent, Shared};
+use crate::script::journal::{Delivered, Journal, Says, Sent, Shared, is_shared};
 use crate::setup::PROVIDERS;
 use crate::world::Violation;
 
@@ -83,6 +83,10 @@ fn targets<'j>(
     let delivered = shared.delivered.borrow();
     let mut targets: BTreeMap<TargetAt, Vec<Call<'_>>> = BTreeMap::new();
     for (marker, attempts) in &journal.sent {
+        if is_shared(marker) {
+            add_shared(shared, &journal, marker, &mut targets);
+            continue;
+        }
         let (Some(asked), Some((marker, (over, record)))) =
             (journal.asked.get(marker), records.get_key_value(marker))
         else {
@@ -105,6 +109,31 @@ fn targets<'j>(
         }
     }
     targets
+}
+
+/// What was asked for several at once: what came of it for whom is not looked for.
+fn add_shared(
+    shared: &Shared,
+    journal: &Journal,
+    topic: &str,
+    targets: &mut BTreeMap<TargetAt, Vec<Call<'_>>>,
+) {
+    let delivered = shared.delivered.borrow();
+    let Some(asked) = journal.asked_about(topic).next() else {
+        return;
+    };
+    let attempts = journal.sent.get(topic).into_iter().flatten();
+    for sent in attempts.filter(|sent| !is_spare(sent, &delivered)) {
+        let target = (sent.asked.shard, asked.model, sent.asked.provider);
+        targets.entry(target).or_default().push(Call {
+            marker: "several",
+            at: sent.asked.at,
+            decided: decided(sent, &delivered),
+            failed: None,
+            over: Instant::FAR,
+            is_well: false,
+        });
+    }
 }
 
 /// Whether the attempt failed by its upstream's fault, and the record says so.

@@ -202,8 +202,12 @@ fn uses<'j>(
             let Some(name) = &asked.key else { continue };
             let key = (asked.shard, asked.provider, Arc::clone(name));
             let used = uses.entry(key).or_default();
-            used.closed
-                .extend(closed_by(marker, (attempts, sent), delivered, records));
+            used.closed.extend(closed_by(
+                journal,
+                (marker, attempts, sent),
+                delivered,
+                records,
+            ));
             used.calls.push(Call {
                 marker,
                 sent,
@@ -218,8 +222,8 @@ fn uses<'j>(
 /// For how long an answer closes its key, if the machine took note of it: not if its client had
 /// gone.
 fn closed_by(
-    marker: &str,
-    (attempts, sent): (&[Sent], &Sent),
+    journal: &Journal,
+    (topic, attempts, sent): (&str, &[Sent], &Sent),
     delivered: &[Delivered],
     records: &BTreeMap<String, (Instant, Access)>,
 ) -> Option<Closed> {
@@ -234,7 +238,20 @@ fn closed_by(
         _ => Class::Permission,
     };
     let (name, ..) = PROVIDERS[sent.asked.provider];
-    let noted = records.get(marker)?.1.attempts.iter().filter(|told| {
+    let mut askers = journal
+        .asked
+        .iter()
+        .filter(|(_, asked)| asked.topic == topic);
+    let one = records.get(topic);
+    let askers = match one {
+        Some(one) => vec![one],
+        None => {
+            let markers = askers.by_ref().map(|(marker, _)| marker);
+            markers.filter_map(|marker| records.get(marker)).collect()
+        }
+    };
+    let noted = askers.iter().flat_map(|(_, record)| &record.attempts);
+    let noted = noted.filter(|told| {
         *told.provider == *name && told.key == sent.asked.key && told.failed() == Some(class)
     });
     let alike = attempts.iter().filter(|other| {

@@ -33,7 +33,10 @@ pub(super) fn check(shared: &Shared, marker: &str, record: &Access) -> Result<()
         return Ok(());
     }
     let wrong = if seen.is_message || is_told(record) {
-        is_wrong(shared, seen, journal.sent_for(asked), record)
+        // Of what others asked too, it may be the answer to one of them.
+        let sent = journal.sent_for(asked);
+        let sent = if asked.is_shared() { &[] } else { sent };
+        is_wrong(shared, seen, sent, record)
     } else {
         is_missing(shared, asked, seen, record)
     };

@@ -14,6 +14,7 @@ mod message;
 mod rescue;
 mod resume;
 pub(crate) mod run;
+mod share;
 pub(crate) mod stream;
 mod tokens;
 mod usage;

@@ -21,6 +21,10 @@ pub(super) fn check(shared: &Shared, marker: &str, record: &Access) -> Result<()
         Err(Violation::new("rescue", message))
     };
     let attempts = &record.attempts;
+    // What befell another one is in that one's record.
+    if record.shared_with.is_some() {
+        return Ok(());
+    }
     // Nobody else is asked for one who waits no longer.
     if (*class, *blame) == (Class::Timeout, Blame::Client) {
         return Ok(());

@@ -10,8 +10,8 @@ use tollgate_core::policy::balance::Strategy;
 use tollgate_core::record::{Access, Outcome, Record};
 
 use super::{
-    affinity, attempts, breaker, deadline, keys, limits, memory, message, rescue, resume, tokens,
-    usage,
+    affinity, attempts, breaker, deadline, keys, limits, memory, message, rescue, resume, share,
+    tokens, usage,
 };
 use crate::faults::Fault;
 use crate::peer::LinkId;
@@ -106,6 +106,7 @@ impl Checker {
             self.is_resilient(shards)?;
         }
         limits::check(&self.shared, &self.records)?;
+        share::check(&self.shared, &self.records)?;
         deadline::check(&self.shared, &self.records, &self.heard)?;
         let journal = self.shared.journal.borrow();
         let delivered = self.shared.delivered.borrow();
@@ -182,11 +183,18 @@ impl Checker {
         let attempts = attempts.filter(|_| is_complete && seen.is_complete);
         // Of two that ran at once the first may have answered.
         let by = record.attempts.last();
+        let is_followed = record.shared_with.is_some();
         let is_by = |sent: &&Sent| {
             let (name, ..) = PROVIDERS[sent.asked.provider];
             by.is_none_or(|by| *by.provider == *name && by.key == sent.asked.key)
         };
-        let answered = attempts.and_then(|attempts| attempts.iter().rev().find(is_by));
+        let answered = attempts.and_then(|attempts| match seen.answer {
+            // Others may have asked the same.
+            Some(number) if asked.is_shared() => attempts.get(number),
+            _ => attempts.iter().rev().find(is_by),
+        });
+        // What was used up is in the record of the one that was asked for.
+        let answered = answered.filter(|_| !is_followed);
         // All that was told must be counted, where all of it came.
         let is_whole = |sent: &&Sent| {
             let read = delivered.get(sent.link).map_or(0, |read| read.bytes);
@@ -259,6 +267,11 @@ impl Checker {
             let data = sent.pings_at.and_then(|at| read.reached(at));
             (read.bytes > sent.begin_at).then_some(data.unwrap_or(read.at))
         });
+        // What others asked before who asked the same is nothing to it.
+        let begun = now
+            .as_nanos()
+            .saturating_sub(access.duration.as_nanos() as u64);
+        let read = read.filter(|read| read.as_nanos() >= begun);
         match read.max() {
             Some(read) => now - read <= answering,
             // A request may come slowly, and its connection be replaced once.

@@ -318,6 +318,7 @@ impl ClientPeer {
             seen.is_over = !response.closes();
             seen.is_beyond = response.is_beyond();
             seen.is_message |= response.is_message();
+            seen.answer = response.answer();
         }
         self.answered += 1;
         let pause = [0, 10, 2000, 30_000][self.rng.below(4) as usize];

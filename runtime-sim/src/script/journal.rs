@@ -41,19 +41,21 @@ pub enum Cut {
     Events(usize),
     /// Behind so many bytes, of head and body.
     Bytes(usize),
+    /// Behind so many events of a stream, and the connection stays.
+    Silence(usize),
 }
 
 impl Cut {
     pub(crate) const fn event(self) -> Option<usize> {
         match self {
-            Cut::Events(count) => Some(count),
+            Cut::Events(count) | Cut::Silence(count) => Some(count),
             Cut::Bytes(_) => None,
         }
     }
 
     pub(crate) const fn byte(self) -> Option<usize> {
         match self {
-            Cut::Events(_) => None,
+            Cut::Events(_) | Cut::Silence(_) => None,
             Cut::Bytes(count) => Some(count),
         }
     }
@@ -296,6 +298,8 @@ pub(crate) struct Seen {
     pub(crate) is_over: bool,
     /// It is the route's message.
     pub(crate) is_message: bool,
+    /// Which of the attempts for its topic it is the answer of, once it is complete.
+    pub(crate) answer: Option<usize>,
     /// More than text has come, or text and its end: nobody can go on from there.
     pub(crate) is_beyond: bool,
     /// When the first of the model's own words came.

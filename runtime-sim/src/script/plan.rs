@@ -8,7 +8,7 @@ use tollgate_core::base::{Instant, Rng};
 use tollgate_core::dialect::Dialect;
 
 use super::answer::{Answer, Event, error, error_event, ping, refusal};
-use super::journal::{Says, Shared, Wait};
+use super::journal::{Cut, Says, Shared, Wait};
 use super::outage::{self, How};
 use super::read::Request;
 use crate::faults::Fault;
@@ -61,6 +61,8 @@ pub(super) struct Plan {
     pub(super) says: Says,
     /// It holds events that cannot be read.
     pub(super) is_broken: bool,
+    /// It falls silent at the border of an event.
+    is_silent: bool,
 }
 
 /// Plans one answer.
@@ -324,6 +326,9 @@ impl Planner<'_> {
             self.pings(is_chunked);
             return;
         }
+        if self.plan.is_silent {
+            return;
+        }
         // Chat tells what was used only where it was asked to.
         let is_told = request.with_usage || self.dialect == Dialect::Anthropic;
         let ends_well = !ends_early && !is_spoilt && is_told;
@@ -401,6 +406,16 @@ impl Planner<'_> {
             events.truncate(at);
             ends_early = self.rng.chance(1, 2);
         }
+        let at = self.below(events.len() + 1);
+        let is_silent = match self.shared.cut {
+            None => self.strikes(Fault::SilenceAtEvent),
+            Some(cut) => matches!(cut, Cut::Silence(_)),
+        };
+        if is_silent {
+            let at = self.shared.cut.and_then(Cut::event).unwrap_or(at);
+            events.truncate(at);
+            self.plan.is_silent = true;
+        }
         is_spoilt |= events.len() != whole;
         (events, ends_early, is_spoilt)
     }
@@ -410,6 +425,9 @@ impl Planner<'_> {
         let is_silent = self.strikes(Fault::Silence);
         let is_cut = self.strikes(Fault::TruncatedAnywhere);
         let is_half = self.strikes(Fault::HalfClose);
+        if self.plan.is_silent {
+            return true;
+        }
         if let Some(cut) = self.shared.cut {
             if let Some(at) = cut.byte() {
                 self.cut_at(at);

@@ -51,6 +51,8 @@ pub(crate) struct Asker<'s> {
     caller: Option<usize>,
     /// Whether it may say how long it waits.
     is_hurried: bool,
+    /// Whether it asks what others ask too.
+    is_sharing: bool,
     rng: Rng,
 }
 
@@ -67,6 +69,7 @@ impl<'s> Asker<'s> {
             session,
             caller: setup.has_callers().then_some(caller),
             is_hurried: setup.has(Fault::Deadlines),
+            is_sharing: setup.has(Fault::Coalesce),
             rng,
         }
     }
@@ -74,6 +77,11 @@ impl<'s> Asker<'s> {
     /// Its next request.
     pub(crate) fn ask(&mut self, marker: String, faults: &mut Faults, rng: &mut Rng) -> Ask {
         let mut ask = Ask::draw(marker, self.session, faults, rng);
+        let topic = self.rng.below(TOPICS.len() as u64) as usize;
+        let asks_alike = self.rng.chance(1, 2) && self.is_sharing;
+        if asks_alike && matches!(ask.kind, Kind::Generate(_) | Kind::Demo) {
+            ask = Ask::alike(ask.marker, topic);
+        }
         let patience = PATIENCE_MILLIS[self.rng.below(6) as usize];
         let says_so = self.rng.chance(1, 3) && self.is_hurried;
         if says_so && matches!(ask.kind, Kind::Generate(_) | Kind::Demo) {
@@ -93,7 +101,50 @@ impl<'s> Asker<'s> {
     }
 }
 
+/// What several may ask: of which API, of which model.
+const TOPICS: [(Dialect, usize); 4] = [
+    (Dialect::Anthropic, 0),
+    (Dialect::Anthropic, 3),
+    (Dialect::OpenAiChat, 1),
+    (Dialect::OpenAiChat, 2),
+];
+
 impl Ask {
+    /// What others ask too, to the byte.
+    fn alike(marker: String, topic: usize) -> Ask {
+        let (dialect, model) = TOPICS[topic];
+        let (model, kind) = MODELS[model];
+        let topic = format!("s{topic}");
+        let content = format!("{topic} what others ask");
+        let mut body = json!({
+            "model": model,
+            "messages": [{ "role": "user", "content": content }],
+        });
+        if dialect == Dialect::Anthropic {
+            body["max_tokens"] = json!(100);
+        }
+        let body = body.to_string().into_bytes();
+        let mut bytes = head(&marker, dialect, &body, false).into_bytes();
+        let head_len = bytes.len();
+        bytes.extend_from_slice(&body);
+        Ask {
+            topic,
+            marker,
+            caller: None,
+            patience: None,
+            bytes,
+            content,
+            model,
+            session: None,
+            head_len,
+            body_len: body.len(),
+            dialect,
+            is_stream: false,
+            is_head: false,
+            kind,
+        }
+    }
+
     /// Adds a field line; not to what is no HTTP.
     fn put_field(&mut self, line: &str) {
         let start = self.bytes.windows(2).position(|at| at == b"\r\n");

@@ -139,6 +139,7 @@ impl<M: Machine> World<M> {
         self.complete_later(id, Completion::HandOff { conn });
         let link = &mut self.links[id];
         link.shard = to;
+        self.delivered.borrow_mut()[id].shard = to;
         link.conn = None;
         self.listening
             .entry((to, PEERS))

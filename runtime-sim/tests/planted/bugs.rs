@@ -54,6 +54,8 @@ pub(crate) enum Bug {
     ReadsTwice,
     /// A connection that waits holds memory.
     HoldsBuffers,
+    /// A record does not tell whose answer it was.
+    ForgetsLeader,
     /// A record does not tell that the client was told the route's message.
     ForgetsMessage,
     /// A record does not tell what an attempt took that failed.
@@ -197,6 +199,11 @@ impl Buggy {
             (Bug::ForgetsMessage, Output::Record(mut record)) => {
                 let Record::Access(access) = record.as_mut();
                 access.provider = access.provider.take().filter(|it| **it != *"tollgate");
+                Some(Output::Record(record))
+            }
+            (Bug::ForgetsLeader, Output::Record(mut record)) => {
+                let Record::Access(access) = record.as_mut();
+                access.shared_with = None;
                 Some(Output::Record(record))
             }
             (Bug::ForgetsUsage, Output::Record(mut record)) => {

@@ -202,6 +202,22 @@ fn a_shard_that_ignores_what_may_go_on_at_once_is_found() {
 }
 
 #[test]
+fn a_shard_that_shares_answers_wrongly_is_found() {
+    type Change = fn(&mut Snapshot);
+    let certain = FaultSet::NONE.with(Fault::Coalesce);
+    let cases: [(&str, Change, &str); 2] = [
+        ("shares nothing", |it| share(it, false), "share"),
+        ("shares all", |it| share(it, true), "share"),
+    ];
+    for (name, change, check) in cases {
+        is_found(name, Bug::Misreads(change), true, certain, check);
+    }
+    for (bug, check) in [(Bug::ForgetsLeader, "share"), (Bug::MixesCallers, "record")] {
+        is_found(&format!("{bug:?}"), bug, true, certain, check);
+    }
+}
+
+#[test]
 fn a_shard_that_tells_its_message_wrongly_is_found() {
     type Change = fn(&mut Snapshot);
     let certain = FaultSet::NONE.with(Fault::Message);
@@ -286,6 +302,11 @@ fn tell(snapshot: &mut Snapshot, message: Option<&str>) {
     change_chains(snapshot, |chain| {
         chain.manner.message = message.map(Into::into)
     });
+}
+
+fn share(snapshot: &mut Snapshot, shares: bool) {
+    let callers = snapshot.callers.iter_mut();
+    callers.for_each(|caller| caller.terms.coalesce = shares);
 }
 
 fn prefill_anywhere(snapshot: &mut Snapshot) {
