@@ -201,6 +201,11 @@ impl Watch<'_> {
         let closed = self.told.iter();
         let mut closed = closed.filter(|(at, until)| *at >= opened && until.is_none());
         let end = closed.next().map_or(until, |(at, _)| until.min(*at));
+        // Its own call that is under way closes it if it is answered well.
+        let under_way = self.calls.iter();
+        let under_way = under_way.filter(|call| call.at <= opened && call.failed.is_none());
+        let answered = under_way.filter_map(|call| call.decided.filter(|at| *at > opened));
+        let end = answered.min().map_or(end, |at| end.min(at));
         let mut shut_until = is_fresh.then(|| opened + self.recovery);
         let mut probe: Option<&Call<'_>> = None;
         for call in self.calls.iter().filter(|it| it.at > opened && it.at < end) {

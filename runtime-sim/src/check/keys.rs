@@ -21,6 +21,9 @@ use crate::world::Violation;
 /// connection, perhaps two. Those seen in so much less than a minute were chosen within one.
 const RATE_WINDOW: Duration = Duration::from_secs(25);
 
+/// What answers of which that is not known may ask for: no script asks for more.
+const UNSURE_MAX: Duration = Duration::from_secs(6);
+
 /// The key of a provider, as one machine knows it.
 type KeyAt = (usize, usize, Arc<str>);
 
@@ -35,6 +38,8 @@ struct Closed {
     is_heard: bool,
     /// Nobody said how long.
     is_guess: bool,
+    /// How long is not known here.
+    is_unsure: bool,
 }
 
 /// A request that was sent with a key.
@@ -124,7 +129,13 @@ impl Use<'_> {
     /// Whether the key is left alone then, for an earlier reason.
     fn is_closed_at(&self, at: Instant) -> bool {
         let mut closed = self.closed.iter();
-        closed.any(|closed| closed.from < at && at < closed.until)
+        closed.any(|closed| {
+            let more = match closed.is_unsure {
+                true => UNSURE_MAX,
+                false => Duration::ZERO,
+            };
+            closed.from < at && at < closed.until + more
+        })
     }
 
     /// Whether the machine knew by the time of `call` from another one that the key works again.
@@ -268,6 +279,7 @@ fn closed_by(
         is_refused: status != 429,
         is_heard: false,
         is_guess: matches!(wait, Wait::Untold(_)),
+        is_unsure: matches!(wait, Wait::For(Duration::ZERO)),
     })
 }
 
@@ -290,6 +302,7 @@ fn heard_of(shared: &Shared, heard: &[Heard]) -> Vec<(KeyAt, Closed)> {
             is_refused: refused.is_some(),
             is_heard: true,
             is_guess: false,
+            is_unsure: false,
         };
         Some(((shard, provider, name), closed))
     });

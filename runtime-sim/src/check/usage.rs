@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tollgate_core::base::Instant;
-use tollgate_core::record::{Access, Ending};
+use tollgate_core::record::{Access, Ending, Outcome};
 
 use crate::faults::Fault;
 use crate::script::journal::{Delivered, Sent, Shared, Used};
@@ -34,7 +34,10 @@ pub(super) fn check(shared: &Shared, marker: &str, record: &Access) -> Result<()
     // Where little may be held, or much is heard at once, an attempt may be over before all of what
     // was read is looked at.
     const HASTY: [Fault; 2] = [Fault::BatchedInputs, Fault::SmallLimits];
-    let is_hasty = shared.faults.borrow().has(&HASTY);
+    // Of what comes for a client that has much to take already, not all is looked at if it leaves.
+    const SLOW: [Fault; 3] = [Fault::Bandwidth, Fault::SlowReader, Fault::SmallWindow];
+    let is_slow = record.outcome != Outcome::Complete && shared.faults.borrow().has(&SLOW);
+    let is_hasty = is_slow || shared.faults.borrow().has(&HASTY);
     let mut sums: BTreeMap<(&str, Option<Arc<str>>), Sums> = BTreeMap::new();
     for sent in journal.sent_for(asked) {
         let (name, ..) = PROVIDERS[sent.asked.provider];

@@ -63,6 +63,8 @@ pub(super) struct Plan {
     pub(super) is_broken: bool,
     /// It falls silent at the border of an event.
     is_silent: bool,
+    /// Its framing tells its end.
+    is_framed: bool,
 }
 
 /// Plans one answer.
@@ -120,6 +122,10 @@ impl Planner<'_> {
         if !is_read {
             // Nobody reads what comes behind so many.
             self.plan.says = Says::Nothing;
+            for step in &mut self.plan.steps {
+                let is_read = |mark| !matches!(mark, Mark::Whole | Mark::Used(..));
+                step.marks.retain(|&(_, mark)| is_read(mark));
+            }
         }
         let is_dead = matches!(outage, Some(How::Reset | How::Refused | How::Silent));
         if !is_dead && !self.spoil() {
@@ -169,6 +175,7 @@ impl Planner<'_> {
         bytes.extend_from_slice(body);
         self.push(bytes, end);
         self.mark_end(Mark::Over);
+        self.plan.is_framed = true;
     }
 
     /// What a provider says while it fails for all.
@@ -336,6 +343,7 @@ impl Planner<'_> {
             self.push_end(Duration::ZERO, Then::Close);
         } else {
             self.push(b"0\r\n\r\n".to_vec(), ends_well.then_some(Mark::Whole));
+            self.plan.is_framed = true;
         }
     }
 
@@ -440,6 +448,10 @@ impl Planner<'_> {
         }
         let all: usize = self.plan.steps.iter().map(|step| step.bytes.len()).sum();
         let at = self.below(all + 1);
+        if at == all && is_silent && self.plan.is_framed {
+            // Silence after all was said is none.
+            return false;
+        }
         self.cut_at(at);
         let then = [Then::Continue, Then::Close, Then::Reset][self.below(3)];
         let then = match then {
