@@ -54,9 +54,17 @@ pub(super) fn check(
                 _ => None,
             })
             .collect();
+        let answered = heard.iter().filter(|(_, to, message)| {
+            let is_well = matches!(message, Message::Failures { in_row: 0, .. });
+            let is_it =
+                matches!(message, Message::Failures { target, .. } if *target == name(provider));
+            *to == shard && is_well && is_it
+        });
+        let answered: Vec<Instant> = answered.map(|(at, ..)| *at).collect();
         let watch = Watch {
             calls: &calls,
             told: &told,
+            answered: &answered,
             in_row: shared.snapshot.breaker.failures_in_row as usize,
             recovery: shared.snapshot.breaker.recovery,
         };
@@ -164,6 +172,8 @@ struct Watch<'a> {
     calls: &'a [Call<'a>],
     /// What others told, and when: until when it is open, or that it is well.
     told: &'a [(Instant, Option<Instant>)],
+    /// When others told that it answered well: then failures count anew.
+    answered: &'a [Instant],
     in_row: usize,
     recovery: Duration,
 }
@@ -181,6 +191,10 @@ impl Watch<'_> {
             let (Some(&(first, begun)), Some(&(opened, _))) = (row.first(), row.last()) else {
                 return None;
             };
+            let mut answered = self.answered.iter();
+            if answered.any(|at| (first..=opened).contains(at)) {
+                return None;
+            }
             // Others must not come between them: they may have been answered well.
             let mut others = self.calls.iter().filter(|call| call.failed.is_none());
             if !others.all(|call| call.over < first || call.at > opened) {

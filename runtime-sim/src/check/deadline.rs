@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use tollgate_core::base::Instant;
 use tollgate_core::gateway::io::Message;
 use tollgate_core::ir::{Blame, Class};
-use tollgate_core::record::{Access, Outcome};
+use tollgate_core::record::{Access, Attempted, Outcome};
 
 use super::breaker;
 use super::run::Heard;
@@ -53,7 +53,8 @@ pub(super) fn check(
                 let asked = journal.asked.get(*marker);
                 asked.is_some_and(|asked| asked.model == model)
             });
-            let failures: usize = of_model.map(|(_, (_, record))| failures(record, name)).sum();
+            let failures = of_model.map(|(_, (_, record))| failures(shared, record, name));
+            let failures: usize = failures.sum();
             let least = shared.snapshot.breaker.failures_in_row as usize;
             if failures < least {
                 let message = format!(
@@ -97,7 +98,7 @@ fn is_wrong(shared: &Shared, asked: &Asked, ended: Instant, record: &Access) -> 
 }
 
 /// How often a provider failed one request by its own fault, at most.
-fn failures(record: &Access, provider: &str) -> usize {
+fn failures(shared: &Shared, record: &Access, provider: &str) -> usize {
     let failed = record
         .attempts
         .iter()
@@ -111,9 +112,13 @@ fn failures(record: &Access, provider: &str) -> usize {
             ..
         }
     );
-    // The one that was under way when the client's patience ended.
+    // The one that was under way when the client's patience ended. One that failed before has
+    // another reason, or has taken longer.
     let last = record.attempts.len().saturating_sub(1);
-    failed
-        .filter(|(number, _)| !is_hurry || *number != last)
-        .count()
+    let connect = shared.limits.timers.upstream.connect;
+    let is_last = |(number, attempt): &(usize, &Attempted)| {
+        let is_timeout = attempt.failed() == Some(Class::Timeout);
+        is_hurry && *number == last && is_timeout && attempt.duration < connect
+    };
+    failed.filter(|it| !is_last(it)).count()
 }
