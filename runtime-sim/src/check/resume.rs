@@ -145,7 +145,7 @@ mod tests {
         assert_eq!(all("one two", "one", " three"), ["one three", "one three"]);
         assert_eq!(
             all("one \ntwo", "one", "\n3"),
-            ["one\n3", "one \n3", "one \n3"]
+            ["one\n3", "one \n3", "one \n\n3"]
         );
         assert_eq!(all("one", "two", "3"), Vec::<String>::new());
         assert_eq!(all("one", "one", "3"), ["one3"]);

@@ -182,7 +182,7 @@ fn a_shard_that_ignores_what_may_go_on_at_once_is_found() {
             |it| {
                 it.callers
                     .iter_mut()
-                    .for_each(|it| it.terms.concurrent = None)
+                    .for_each(|it| it.terms.concurrent = None);
             },
             "limits",
         ),
@@ -300,7 +300,7 @@ fn resume(snapshot: &mut Snapshot, resumes: bool) {
 
 fn tell(snapshot: &mut Snapshot, message: Option<&str>) {
     change_chains(snapshot, |chain| {
-        chain.manner.message = message.map(Into::into)
+        chain.manner.message = message.map(Into::into);
     });
 }
 
