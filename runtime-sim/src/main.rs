@@ -350,9 +350,9 @@ fn report(totals: &Totals, started: Instant, threads: usize) -> ExitCode {
     }
     if totals.failed.is_empty() {
         println!(
-            "checks: affinity, answers, attempts, breakers, continuations, contract, deadlines, fairness, gone, \
-             keys, leaks, limits, liveness, memory, messages, pool, records, rescues, sharing, silence, \
-             tokens, upstream requests, usage: all held"
+            "checks: affinity, answers, attempts, breakers, continuations, contract, deadlines, \
+             fairness, gone, keys, leaks, limits, liveness, memory, messages, pool, records, \
+             rescues, sharing, silence, tokens, upstream requests, usage: all held"
         );
         return ExitCode::SUCCESS;
     }

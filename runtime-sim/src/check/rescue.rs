@@ -21,19 +21,7 @@ pub(super) fn check(shared: &Shared, marker: &str, record: &Access) -> Result<()
         Err(Violation::new("rescue", message))
     };
     let attempts = &record.attempts;
-    // What befell another one is in that one's record.
-    if record.shared_with.is_some() {
-        return Ok(());
-    }
-    // Nobody else is asked for one who waits no longer.
-    if (*class, *blame) == (Class::Timeout, Blame::Client) {
-        return Ok(());
-    }
-    // Nobody else can be asked for one who may not have more at once.
-    let caller = record.caller.as_deref();
-    let mut callers = shared.snapshot.callers.iter();
-    let has_limit = callers.any(|it| Some(&*it.name) == caller && it.terms.concurrent.is_some());
-    if has_limit && attempts.is_empty() && (*class, *blame) == (Class::RateLimit, Blame::Client) {
+    if is_own(shared, record, (*class, *blame)) {
         return Ok(());
     }
     // Content commits, and what the gateway itself refuses has nothing to do with targets.
@@ -88,6 +76,19 @@ pub(super) fn check(shared: &Shared, marker: &str, record: &Access) -> Result<()
         return fail("a target that was well was not asked");
     }
     Ok(())
+}
+
+/// Whether it failed for a reason that has nothing to do with targets: another one's answer is in
+/// that one's record, nobody else is asked for one who waits no longer, nor for one who may not
+/// have more at once.
+fn is_own(shared: &Shared, record: &Access, why: (Class, Blame)) -> bool {
+    let caller = record.caller.as_deref();
+    let mut callers = shared.snapshot.callers.iter();
+    let has_limit = callers.any(|it| Some(&*it.name) == caller && it.terms.concurrent.is_some());
+    let is_unasked = record.attempts.is_empty();
+    record.shared_with.is_some()
+        || why == (Class::Timeout, Blame::Client)
+        || (has_limit && is_unasked && why == (Class::RateLimit, Blame::Client))
 }
 
 /// Whether a request that failed so is not tried elsewhere.
