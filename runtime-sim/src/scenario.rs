@@ -143,12 +143,7 @@ pub fn run_with<M: Observed>(
     let limits = draw_limits(&mut faults.borrow_mut(), &mut rng.fork());
     let mut setup = rng.fork();
     let shards = [1, 2, 3, 4][setup.below(4) as usize];
-    let targets = Setup::draw(
-        options.seed,
-        options.resilience,
-        shards as u16,
-        &mut faults.borrow_mut(),
-    );
+    let targets = Setup::draw(options, shards as u16, &mut faults.borrow_mut());
     let snapshot = Arc::new(targets.snapshot(&limits));
     let config = Config {
         setup: targets,

@@ -15,6 +15,7 @@ use tollgate_core::policy::queue::Priority;
 use tollgate_core::policy::retry::RetryLimits;
 
 use crate::faults::{Fault, FaultSet, Faults};
+use crate::scenario::Options;
 
 /// Name, dialect, host, and the path before the API's own.
 pub(crate) const PROVIDERS: [(&str, Dialect, &str, &str); 4] = [
@@ -40,7 +41,7 @@ const SALT: u64 = 0x7265_7369_6C69_656E;
 const SETTINGS_SALT: u64 = 0x7365_7474_696E_6773;
 /// Whether a limit of requests at once is at least one for each shard. Limits are divided among
 /// the shards, each of which takes at least one.
-const LIMITS_REACH_ALL_SHARDS: bool = true;
+const LIMITS_REACH_ALL_SHARDS: bool = false;
 
 /// What kind of config a run has. It is drawn apart from all else, so that a seed is otherwise the
 /// same with either kind.
@@ -58,13 +59,8 @@ pub(crate) struct Setup {
 }
 
 impl Setup {
-    pub(crate) fn draw(
-        seed: u64,
-        is_resilient: Option<bool>,
-        shards: u16,
-        faults: &mut Faults,
-    ) -> Setup {
-        let mut rng = Rng::new(Seed(seed ^ SALT));
+    pub(crate) fn draw(options: &Options, shards: u16, faults: &mut Faults) -> Setup {
+        let mut rng = Rng::new(Seed(options.seed ^ SALT));
         let drawn = rng.chance(3, 4);
         for &setting in Fault::ALL.iter().filter(|it| it.is_setting()) {
             if faults.enabled().contains(setting) {
@@ -76,7 +72,7 @@ impl Setup {
             faults.count(Fault::KeyLimits);
         }
         Setup {
-            is_resilient: is_resilient.unwrap_or(drawn),
+            is_resilient: options.resilience.unwrap_or(drawn),
             is_limited,
             settings: faults.enabled(),
             shards,

@@ -1,5 +1,5 @@
-//! Answers that end at every border of an event, or fall silent there, or end at seeded bytes: none is shown as whole that
-//! is not, none is lost that is.
+//! Answers that end at every border of an event, or fall silent there, or end at seeded bytes:
+//! none is shown as whole that is not, none is lost that is.
 
 use tollgate_core::base::{Rng, Seed};
 use tollgate_sim::faults::{Fault, FaultSet};

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use tollgate_core::base::Instant;
 use tollgate_core::gateway::io::Message;
+use tollgate_core::ir::Class;
 use tollgate_core::policy::balance;
 use tollgate_core::record::Access;
 
@@ -34,6 +35,8 @@ struct Call<'j> {
     over: Instant,
     /// It was answered well.
     is_well: bool,
+    /// It was for several at once, and what came of it is not looked for.
+    is_shared: bool,
 }
 
 /// Holds the calls of all targets against what may be.
@@ -54,11 +57,12 @@ pub(super) fn check(
                 _ => None,
             })
             .collect();
-        let answered = heard.iter().filter(|(_, to, message)| {
-            let is_well = matches!(message, Message::Failures { in_row: 0, .. });
-            let is_it =
-                matches!(message, Message::Failures { target, .. } if *target == name(provider));
-            *to == shard && is_well && is_it
+        let own = name(provider, model);
+        let answered = heard.iter().filter(|(_, to, message)| match message {
+            Message::Failures { target, in_row, .. } => {
+                *to == shard && *in_row == 0 && *target == own
+            }
+            _ => false,
         });
         let answered: Vec<Instant> = answered.map(|(at, ..)| *at).collect();
         let watch = Watch {
@@ -113,6 +117,7 @@ fn targets<'j>(
                 failed,
                 over: over_at(sent, &delivered, *over),
                 is_well: is_complete && is_last,
+                is_shared: false,
             });
         }
     }
@@ -140,6 +145,7 @@ fn add_shared(
             failed: None,
             over: Instant::FAR,
             is_well: false,
+            is_shared: true,
         });
     }
 }
@@ -159,7 +165,9 @@ fn is_noted(sent: &Sent, attempts: &[Sent], record: &Access) -> bool {
             .filter(same)
             .all(|other| other.says == Says::Fault)
         && told.clone().count() >= attempts.iter().filter(same).count()
-        && told.clone().all(|told| told.failed().is_some())
+        // One that is over with its client's patience is not the upstream's fault, whatever that
+        // was about to say.
+        && told.clone().all(|told| told.failed().is_some_and(|class| class != Class::Timeout))
 }
 
 fn over_at(sent: &Sent, delivered: &[Delivered], recorded: Instant) -> Instant {
@@ -224,6 +232,9 @@ impl Watch<'_> {
         let mut probe: Option<&Call<'_>> = None;
         for call in self.calls.iter().filter(|it| it.at > opened && it.at < end) {
             if let Some(before) = probe {
+                if before.is_shared {
+                    return None;
+                }
                 if before.decided.is_none_or(|decided| decided > call.at) {
                     return Some(format!(
                         "a second probe by {}: {before:?}, {call:?}",

@@ -44,7 +44,8 @@ pub(super) fn check(
         for (model, ..) in PROVIDERS {
             let target = breaker::name(provider, model);
             let is_open = |message: &Message| {
-                matches!(message, Message::Breaker { target: it, open: Some(_) } if *it == target)
+                let is_it = matches!(message, Message::Breaker { target: it, .. } if *it == target);
+                is_it && matches!(message, Message::Breaker { open: Some(_), .. })
             };
             if !heard.iter().any(|(_, _, message)| is_open(message)) {
                 continue;

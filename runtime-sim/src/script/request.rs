@@ -285,22 +285,30 @@ fn admin(marker: String, rng: &mut Rng) -> Ask {
     let bytes =
         format!("{method} {path} HTTP/1.1\r\nhost: gateway\r\nx-request-id: {marker}\r\n\r\n")
             .into_bytes();
-    let (head_len, dialect) = (bytes.len(), Dialect::OpenAiChat);
+    Ask {
+        is_head,
+        ..plain(marker, bytes, Dialect::OpenAiChat, Kind::Admin)
+    }
+}
+
+/// A request that asks no model for anything.
+fn plain(marker: String, bytes: Vec<u8>, dialect: Dialect, kind: Kind) -> Ask {
+    let end = bytes.windows(4).position(|at| at == b"\r\n\r\n");
     Ask {
         topic: marker.clone(),
         marker,
         caller: None,
         patience: None,
+        head_len: end.map_or(bytes.len(), |at| at + 4),
         bytes,
         content: String::new(),
         model: "",
         session: None,
-        head_len,
         body_len: 0,
         dialect,
         is_stream: false,
-        is_head,
-        kind: Kind::Admin,
+        is_head: false,
+        kind,
     }
 }
 
@@ -352,28 +360,11 @@ fn bad(marker: String, rng: &mut Rng) -> Ask {
         ),
     };
     let bytes = text.into_bytes();
-    let end = bytes.windows(4).position(|at| at == b"\r\n\r\n");
     let is_messages = bytes.windows(12).any(|at| at == b"/v1/messages");
     let dialect = if is_messages {
         Dialect::Anthropic
     } else {
         Dialect::OpenAiChat
     };
-    let head_len = end.map_or(bytes.len(), |at| at + 4);
-    Ask {
-        topic: marker.clone(),
-        marker,
-        caller: None,
-        patience: None,
-        bytes,
-        content: String::new(),
-        model: "",
-        session: None,
-        head_len,
-        body_len: 0,
-        dialect,
-        is_stream: false,
-        is_head: false,
-        kind,
-    }
+    plain(marker, bytes, dialect, kind)
 }

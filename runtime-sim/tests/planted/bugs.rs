@@ -178,22 +178,7 @@ impl Buggy {
     fn spoil_attempts(&mut self, output: Output) -> Option<Output> {
         match (self.bug, output) {
             (Bug::BlamesForHurry, Output::Record(record)) => {
-                let Record::Access(access) = record.as_ref();
-                if let (Some(last), Outcome::Failed { blame, class, .. }) =
-                    (access.attempts.last(), &access.outcome)
-                    && (*blame, *class) == (Blame::Client, Class::Timeout)
-                {
-                    let target = balance::hash(last.provider.as_bytes()).rotate_left(1);
-                    let model = last.model.as_ref().map(|model| model.unescape());
-                    let model = model.unwrap_or_default();
-                    let target = target ^ balance::hash(model.as_bytes());
-                    let until = self.now.mono + Duration::from_secs(1);
-                    let open = Some((until, Duration::from_secs(1)));
-                    self.extra.push(Output::Send {
-                        to: self.other,
-                        message: Message::Breaker { target, open },
-                    });
-                }
+                self.blame_for_hurry(&record);
                 Some(Output::Record(record))
             }
             (Bug::ForgetsMessage, Output::Record(mut record)) => {
@@ -228,6 +213,41 @@ impl Buggy {
                 }
                 Some(Output::Record(record))
             }
+            (_, output) => self.spoil_writes(output),
+        }
+    }
+
+    /// Says that the one has failed who was asked when its client's patience ended.
+    fn blame_for_hurry(&mut self, record: &Record) {
+        let Record::Access(access) = record;
+        let is_hurry = matches!(
+            access.outcome,
+            Outcome::Failed {
+                class: Class::Timeout,
+                blame: Blame::Client,
+                ..
+            }
+        );
+        let Some(last) = access.attempts.last().filter(|_| is_hurry) else {
+            return;
+        };
+        let model = last.model.as_ref().map(|model| model.unescape());
+        let model = model.unwrap_or_default();
+        let target = balance::hash(last.provider.as_bytes()).rotate_left(1);
+        let target = target ^ balance::hash(model.as_bytes());
+        let time = Duration::from_secs(1);
+        self.extra.push(Output::Send {
+            to: self.other,
+            message: Message::Breaker {
+                target,
+                model: Some((*model).into()),
+                open: Some((self.now.mono + time, time)),
+            },
+        });
+    }
+
+    fn spoil_writes(&self, output: Output) -> Option<Output> {
+        match (self.bug, output) {
             (Bug::SwapsKeys, Output::Op(Op::Write { conn, batch })) => {
                 let mut bytes = batch.slices().concat();
                 // The second key of the second provider becomes the first.
