@@ -254,3 +254,56 @@ fn a_failure_is_told_of_a_target_over_a_reload() {
         pair.reply(shard);
     }
 }
+
+#[test]
+fn an_attempt_goes_on_with_the_key_that_it_began_with_over_a_reload() {
+    let config = alone().replace("http://127.0.0.1:9001", "http://host.test:9001");
+    let mut play = Play::new(&config);
+    play.world.resolves = false;
+    let client = play.ask(Dialect::Anthropic, false);
+    // Another provider comes first in the new config, and has another key.
+    let settings = "dialect = \"anthropic\"\nbase_url = \"http://127.0.0.1:9\"\nkey = \"key-0\"";
+    play.reload(&config.replace(
+        "[providers.first]",
+        &format!("[providers.aaa]\n{settings}\n[providers.first]"),
+    ));
+    // Of the lookups the first is the old config's.
+    play.world.resolve(FIRST);
+    play.world.resolve(FIRST);
+    let (port, request) = play.serve(false);
+    assert_eq!(
+        (port, request.field("x-api-key")),
+        (FIRST, Some("key-1"))
+    );
+    play.answered_well(Dialect::Anthropic, client);
+    let record = play.record();
+    assert_eq!(&*record.attempts[0].provider, "first");
+}
+
+#[test]
+fn a_target_that_failed_is_not_asked_again_over_a_reload() {
+    let mut play = Play::new(CHAIN);
+    let client = play.ask(Dialect::Anthropic, false);
+    let other = "[models]\nbefore = \"second/zero\"\n";
+    play.reload(&CHAIN.replace("[models]\n", other));
+    assert_eq!(play.reply(&error(403)), FIRST);
+    assert_eq!(play.reply_well(false), SECOND);
+    play.answered_well(Dialect::Anthropic, client);
+}
+
+#[test]
+fn what_goes_on_at_a_provider_counts_though_its_target_is_gone() {
+    for limit in ["concurrent = 1", "key_limits = { concurrent = 1 }"] {
+        let config = with_first(&alone(), limit);
+        let mut play = Play::new(&config);
+        let held = play.ask(Dialect::Anthropic, false);
+        play.reload(&config.replace("first/one", "first/other"));
+        let next = play.ask(Dialect::Anthropic, false);
+        for client in [held, next] {
+            assert_eq!(play.pending().len(), 1, "{limit}");
+            play.reply_well(false);
+            play.answered_well(Dialect::Anthropic, client);
+        }
+        assert_eq!(play.world.usage().permits, 0);
+    }
+}

@@ -24,6 +24,7 @@ use super::super::Shard;
 use super::super::io::{Message, Work};
 use super::super::lines::Resource;
 use super::super::prepare::{Destination, Encode, Prompt};
+use super::super::provider::ProviderState;
 use super::super::targets::Spot;
 use super::deadlines::Phase;
 use super::race::Race;
@@ -73,23 +74,33 @@ pub(in crate::gateway) struct Plan {
     entered: Option<u64>,
 }
 
-/// A request's place at a target.
+/// A request's place at a target: by the numbers of the request's own config.
 #[derive(Clone, Copy, Debug)]
 struct Seat {
     target: usize,
-    /// Where it is told how the target fares.
-    spot: Option<Spot>,
     provider: usize,
     key: Option<usize>,
+    /// Where it is counted, if it is anywhere.
+    counted: Option<Counted>,
     is_key_probe: bool,
     is_probe: bool,
     /// Tokens that the key was charged with.
     tokens: u64,
-    /// States of another config know nothing of it.
-    generation: Option<u32>,
     since: Instant,
     /// How long it was with none before.
     waited: Duration,
+}
+
+/// Where a seat is counted: by the numbers of the shard's config, as far as that knows them.
+#[derive(Clone, Copy, Debug)]
+struct Counted {
+    /// Of which config. States of another one know nothing of it.
+    generation: u32,
+    target: Option<usize>,
+    /// Where it is told how the target fares.
+    spot: Option<Spot>,
+    provider: usize,
+    key: Option<usize>,
 }
 
 /// A failure as it may be told to the client.
@@ -131,6 +142,10 @@ impl Shard {
             if exchange.state != State::Choosing {
                 return;
             }
+            if let Race::Against(rival) = exchange.race {
+                self.take_over(rival);
+                return;
+            }
             if !Arc::ptr_eq(&exchange.snapshot, &self.ctx.snapshot) {
                 // What is known of targets and keys is of the present config.
                 if exchange.is_rival() {
@@ -144,10 +159,6 @@ impl Shard {
                 .plan
                 .seatless_since
                 .get_or_insert(self.ctx.now.mono);
-            if let Race::Against(rival) = exchange.race {
-                self.take_over(rival);
-                return;
-            }
             if !self.enter(id) {
                 return;
             }
@@ -202,25 +213,31 @@ impl Shard {
         let tokens = prepared.map_or(0, |prepared| prepared.input_tokens_estimate);
         let mut seat = Seat {
             target: upstream.target,
-            spot,
             provider: upstream.provider,
             key,
+            counted: None,
             is_key_probe: false,
             is_probe: false,
             tokens,
-            generation: is_current.then_some(self.ctx.generation),
             since: now,
             waited: now.since(exchange.plan.seatless_since.unwrap_or(now)),
         };
+        let mut counted = Counted {
+            generation: self.ctx.generation,
+            target: Some(upstream.target),
+            spot,
+            provider: upstream.provider,
+            key,
+        };
         if is_current {
-            for resource in seat.resources() {
+            for resource in counted.resources() {
                 self.lines.occupy(resource);
             }
             if let (None, Some(prepared)) = (spot, prepared) {
                 let (snapshot, model) = (&exchange.snapshot, prepared.model.unescape());
-                seat.spot = self.targets.find_or_add(snapshot, upstream, &model, now);
+                counted.spot = self.targets.find_or_add(snapshot, upstream, &model, now);
             }
-            if let Some(state) = seat.spot.and_then(|spot| self.targets.get_mut(spot)) {
+            if let Some(state) = counted.spot.and_then(|spot| self.targets.get_mut(spot)) {
                 let is_first = exchange.plan.repeats == 0;
                 let percent = exchange.manner().map_or(0, |manner| manner.hedge_percent);
                 seat.is_probe = state.begun(is_first, percent, now, &exchange.snapshot);
@@ -228,10 +245,12 @@ impl Shard {
             if let (Some(key), Some(state)) = (key, self.providers.get_mut(upstream.provider)) {
                 seat.is_key_probe = state.keys.take(key, tokens, now);
             }
+            seat.counted = Some(counted);
         }
         exchange.plan.seat = Some(seat);
         exchange.plan.attempts += 1;
-        self.stop_waiting(id, &seat.resources());
+        let served: Vec<_> = counted.resources().collect();
+        self.stop_waiting(id, &served);
     }
 
     /// The request leaves its place: what the attempt says about target and key is noted, and those
@@ -248,10 +267,10 @@ impl Shard {
             return;
         };
         exchange.plan.seatless_since = Some(now);
-        if seat.generation != Some(self.ctx.generation) {
+        let Some(counted) = seat.counted_at(self.ctx.generation) else {
             return;
-        }
-        if let Some(state) = seat.spot.and_then(|spot| self.targets.get_mut(spot)) {
+        };
+        if let Some(state) = counted.spot.and_then(|spot| self.targets.get_mut(spot)) {
             let (snapshot, rng) = (&self.ctx.snapshot, &mut self.ctx.rng);
             let ending = exchange.access.attempts.last().map(|it| it.ending);
             if let (Verdict::Failed, Some(Ending::Failed(class))) = (verdict, ending) {
@@ -260,16 +279,16 @@ impl Shard {
             let news = state.ended(seat.is_probe, verdict, now, snapshot, rng);
             self.tell_of_target(news);
         }
-        if let (Some(key), Some(state)) = (seat.key, self.providers.get_mut(seat.provider)) {
+        if let Some((key, state)) = counted.key_state(&mut self.providers) {
             let (is_probe, tokens) = (seat.is_key_probe, seat.tokens);
             state
                 .keys
                 .release(key, is_probe, tokens, used, seat.since, now);
         }
-        if let Some(key) = seat.key {
-            self.pay_with_key(seat.provider, key);
+        if let Some(key) = counted.key {
+            self.pay_with_key(counted.provider, key);
         }
-        for resource in seat.resources() {
+        for resource in counted.resources() {
             self.lines.vacate(resource);
         }
     }
@@ -283,10 +302,11 @@ impl Shard {
             return;
         };
         let is_probe = core::mem::take(&mut seat.is_key_probe);
-        let (provider, key, since) = (seat.provider, seat.key, seat.since);
-        let is_current = seat.generation == Some(self.ctx.generation);
-        let state = self.providers.get_mut(provider).filter(|_| is_current);
-        let (Some(key), Some(state)) = (key, state) else {
+        let since = seat.since;
+        let Some(counted) = seat.counted_at(self.ctx.generation) else {
+            return;
+        };
+        let Some((key, state)) = counted.key_state(&mut self.providers) else {
             return;
         };
         let is_news = state.keys.accept(key, is_probe, since);
@@ -295,7 +315,7 @@ impl Shard {
             self.tell(Message::KeyWorks { key, sent: since });
         }
         if is_news || is_probe {
-            self.lines.wake(Resource::Provider(provider));
+            self.lines.wake(Resource::Provider(counted.provider));
         }
     }
 
@@ -480,8 +500,8 @@ impl Shard {
                 // A limit may be waited out, and another key may be had.
                 let is_limit = class == Class::RateLimit;
                 let keys = exchange.provider().map_or(0, |it| it.keys().len());
-                let is_known =
-                    seat.is_some_and(|seat| seat.generation == Some(self.ctx.generation));
+                let generation = self.ctx.generation;
+                let is_known = seat.is_some_and(|seat| seat.counted_at(generation).is_some());
                 if !is_known || keys == 0 || (keys == 1 && !is_limit) {
                     exchange.plan.rule_out(target);
                 }
@@ -540,10 +560,9 @@ impl Shard {
     /// The provider did not accept the key, or it is at its limit.
     fn blame_key(&mut self, seat: Option<Seat>, class: Class, retry_after: Option<Duration>) {
         let now = self.ctx.now.mono;
-        let Some(seat) = seat.filter(|seat| seat.generation == Some(self.ctx.generation)) else {
-            return;
-        };
-        let (Some(key), Some(state)) = (seat.key, self.providers.get_mut(seat.provider)) else {
+        let counted = seat.and_then(|seat| seat.counted_at(self.ctx.generation));
+        let state = counted.and_then(|counted| counted.key_state(&mut self.providers));
+        let Some((key, state)) = state else {
             return;
         };
         let refused = (class != Class::RateLimit).then_some(class);
@@ -600,15 +619,31 @@ impl Shard {
 }
 
 impl Seat {
-    /// Where it is told how the target fares, under the config of `generation`.
-    fn spot_at(&self, generation: u32) -> Option<Spot> {
-        self.spot.filter(|_| self.generation == Some(generation))
+    /// Where it is counted under the config of `generation`.
+    fn counted_at(&self, generation: u32) -> Option<Counted> {
+        self.counted.filter(|it| it.generation == generation)
     }
 
-    /// What it is counted under.
-    const fn resources(&self) -> [Resource; 2] {
-        let target = Resource::Target(self.target);
-        [target, Resource::Provider(self.provider)]
+    /// Where it is told how the target fares, under the config of `generation`.
+    fn spot_at(&self, generation: u32) -> Option<Spot> {
+        self.counted_at(generation)?.spot
+    }
+}
+
+impl Counted {
+    fn resources(&self) -> impl Iterator<Item = Resource> + use<> {
+        let target = self.target.map(Resource::Target);
+        target
+            .into_iter()
+            .chain([Resource::Provider(self.provider)])
+    }
+
+    /// The key, and where it is known how that fares.
+    fn key_state<'p>(
+        &self,
+        providers: &'p mut [ProviderState],
+    ) -> Option<(usize, &'p mut ProviderState)> {
+        self.key.zip(providers.get_mut(self.provider))
     }
 }
 

@@ -6,7 +6,7 @@ use super::super::super::lines::LineNames;
 use super::super::super::provider::ProviderState;
 use super::super::super::targets::Targets;
 use super::super::Exchange;
-use super::Seat;
+use super::{Counted, Seat};
 use crate::base::ExchangeId;
 use crate::policy::breaker::Admission;
 
@@ -23,51 +23,55 @@ impl Shard {
         let last = self.ctx.generation.wrapping_sub(1);
         let seated = |(id, exchange): (ExchangeId, &Exchange)| {
             let seat = exchange.plan.seat?;
-            (seat.generation == Some(last)).then_some((id, seat))
+            Some((id, seat, seat.counted_at(last)?))
         };
         let seated: Vec<_> = self.exchanges.iter().filter_map(seated).collect();
         let lines = self.lines.names();
-        for (id, seat) in seated {
-            let seat = self.keep_seat(seat, before, &lines);
+        for (id, seat, counted) in seated {
+            let seat = self.keep_seat(seat, counted, before, &lines);
             if let Some(exchange) = self.exchanges.get_mut(id) {
                 exchange.plan.seat = Some(seat);
             }
         }
     }
 
-    fn keep_seat(&mut self, seat: Seat, before: &Before, lines: &LineNames) -> Seat {
+    fn keep_seat(
+        &mut self,
+        mut seat: Seat,
+        before: Counted,
+        known: &Before,
+        lines: &LineNames,
+    ) -> Seat {
         let now = self.ctx.now.mono;
-        let old = before.providers.get(seat.provider);
-        let provider = before.lines.provider_in(seat.provider, lines);
-        let target = before.lines.target_in(seat.target, lines);
-        let (Some(provider), Some(target)) = (provider, target) else {
+        let old = known.providers.get(before.provider);
+        let Some(provider) = known.lines.provider_in(before.provider, lines) else {
+            seat.counted = None;
             return seat;
         };
-        let spot = seat
-            .spot
-            .and_then(|spot| self.targets.found_again(&before.targets, spot));
-        let mut seat = Seat {
-            target,
-            spot,
+        let target = before.target;
+        let spot = before.spot;
+        let mut counted = Counted {
+            generation: self.ctx.generation,
+            target: target.and_then(|target| known.lines.target_in(target, lines)),
+            spot: spot.and_then(|spot| self.targets.found_again(&known.targets, spot)),
             provider,
-            generation: Some(self.ctx.generation),
-            ..seat
+            key: None,
         };
-        for resource in seat.resources() {
+        for resource in counted.resources() {
             self.lines.occupy(resource);
         }
-        if let Some(state) = spot.and_then(|spot| self.targets.get_mut(spot)) {
+        if let Some(state) = counted.spot.and_then(|spot| self.targets.get_mut(spot)) {
             state.in_flight += 1;
             seat.is_probe = seat.is_probe && state.breaker.admit(now) == Admission::Probe;
         }
         if let Some((old, new)) = old.zip(self.providers.get_mut(provider)) {
-            let name = seat.key.and_then(|key| old.key_names.get(key));
-            let key = name.and_then(|name| new.key_names.iter().position(|it| it == name));
-            if let Some(key) = key {
+            let name = before.key.and_then(|key| old.key_names.get(key));
+            counted.key = name.and_then(|name| new.key_names.iter().position(|it| it == name));
+            if let Some(key) = counted.key {
                 new.keys.go_on(key, seat.is_key_probe);
             }
-            seat.key = key;
         }
+        seat.counted = Some(counted);
         seat
     }
 }

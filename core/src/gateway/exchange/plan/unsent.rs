@@ -18,15 +18,17 @@ impl Shard {
             return false;
         };
         let seat = exchange.plan.seat;
-        let Some(seat) = seat.filter(|it| it.generation == Some(self.ctx.generation)) else {
+        let counted = seat.and_then(|seat| seat.counted_at(self.ctx.generation));
+        let Some((seat, counted)) = seat.zip(counted) else {
             return false;
         };
-        let keys = self.providers.get(seat.provider).map(|state| &state.keys);
-        let is_key_lost = seat
+        let keys = self.providers.get(counted.provider);
+        let keys = keys.map(|state| &state.keys);
+        let is_key_lost = counted
             .key
             .zip(keys)
             .is_some_and(|(key, keys)| !keys.may_send(key, seat.is_key_probe, now));
-        let target = seat.spot.and_then(|spot| self.targets.get(spot));
+        let target = counted.spot.and_then(|spot| self.targets.get(spot));
         is_key_lost
             || target.is_some_and(|state| {
                 !seat.is_probe && state.breaker.would_admit(now) != Admission::Call
@@ -60,9 +62,9 @@ impl Shard {
     pub(super) fn leave_unsent(&mut self, id: ExchangeId) {
         let now = self.ctx.now.mono;
         let seat = self.exchanges.get(id).and_then(|it| it.plan.seat);
-        let seat = seat.filter(|seat| seat.generation == Some(self.ctx.generation));
         if let Some(seat) = seat
-            && let (Some(key), Some(state)) = (seat.key, self.providers.get_mut(seat.provider))
+            && let Some(counted) = seat.counted_at(self.ctx.generation)
+            && let Some((key, state)) = counted.key_state(&mut self.providers)
         {
             state.keys.give_back(key, seat.tokens, seat.since, now);
         }
