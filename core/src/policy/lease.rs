@@ -80,9 +80,12 @@ enum Asked {
         free_at: Option<Instant>,
         is_lent: bool,
     },
-    /// They have nothing now. They have noted who asked, and will again by this time, if that is
+    /// They have nothing now. They have noted who asked, and will again by a time, if that is
     /// known.
-    Exhausted(Option<Instant>),
+    Exhausted {
+        until: Instant,
+        free_at: Option<Instant>,
+    },
 }
 
 /// Why a shard cannot use as much as it needs.
@@ -167,14 +170,21 @@ impl Lease {
             _ if self.among.shards < 2 => None,
             Asked::Nothing => return Err(Short::Ask),
             Asked::Asking { until, .. } if now < until => return Err(Short::Asked(until)),
-            Asked::Asking { until, .. } if now > until + SILENT_TIME => return Err(Short::Ask),
-            Asked::Asking { free_at, .. } | Asked::Exhausted(free_at) => free_at,
+            Asked::Asking { until, .. } if now >= until + SILENT_TIME => return Err(Short::Ask),
+            Asked::Asking { until, free_at, .. } | Asked::Exhausted { until, free_at } => {
+                // Places come unasked; of a minute's nobody may have been able to say when, as it
+                // was on its way from one to another.
+                let again = (self.kind == Kind::Minute).then(|| until + SILENT_TIME);
+                Some((free_at, free_at.or(again)))
+            }
         };
-        if others.is_some_and(|at| now >= at) {
+        let (others, again) = others.unwrap_or_default();
+        if again.is_some_and(|at| now >= at) {
             return Err(Short::Ask);
         }
         let here = (need <= own).then(|| free_at(need, own)).flatten();
-        Err(Short::Until(here.into_iter().chain(others).min()))
+        let known = here.into_iter().chain(others).min();
+        Err(Short::Until(known.or(again)))
     }
 
     /// Some of it is used from now on.
@@ -211,7 +221,16 @@ impl Lease {
         free_at: impl FnOnce(u64, u64) -> Option<Instant>,
         now: Instant,
     ) -> (u64, Option<Instant>) {
-        self.debts.retain(|debt| debt.to != to && now <= debt.until);
+        self.debts.retain(|debt| now <= debt.until);
+        let place = self.debts.iter().position(|debt| debt.to == to);
+        if let Some(place) = place {
+            self.debts.remove(place);
+        }
+        // Of a minute's, those are before it who asked before.
+        let place = place.filter(|_| self.kind == Kind::Minute);
+        let place = place.unwrap_or(self.debts.len());
+        let before = self.debts.iter().take(place).map(|debt| debt.amount);
+        let before = before.fold(0, u64::saturating_add);
         let is_asking = matches!(self.asked, Asked::Asking { until, .. } if now < until);
         let is_taken = match self.kind {
             Kind::Places => !self.debts.is_empty(),
@@ -219,26 +238,43 @@ impl Lease {
         };
         let kept = match self.kind {
             Kind::Places => self.for_own,
-            Kind::Minute => self.owed(now),
+            Kind::Minute => before,
         };
         let taken = used.saturating_add(kept);
         let spare = match is_taken {
             true => 0,
             false => self.held.saturating_sub(taken),
         };
-        let lent = spare.min(need.max(spare / 2));
+        let unclaimed = spare.saturating_sub(self.owed(now).saturating_sub(before));
+        let lent = spare.min(need.max(unclaimed / 2));
         self.book(to, lent, false);
         let amount = need.saturating_sub(lent);
         if amount == 0 {
             return (lent, None);
         }
-        let own = self.held.saturating_sub(kept);
-        let free_at = free_at(amount.min(own), own).filter(|_| own > 0);
-        let until = match self.kind {
-            Kind::Places => Instant::FAR,
-            Kind::Minute => free_at.unwrap_or(now) + ANSWER_TIME,
+        let (amount, until, free_at) = match self.kind {
+            Kind::Places => (amount, Instant::FAR, None),
+            Kind::Minute => {
+                // No more is promised than there is: what nobody can have would lie idle.
+                let own = self.held.saturating_sub(kept);
+                let amount = amount.min(own);
+                if own == 0 {
+                    // Those for whom it is kept may not come.
+                    return (lent, self.debts.iter().map(|debt| debt.until).min());
+                }
+                let free_at = free_at(amount, own);
+                if let Asked::Asking { until, .. } = self.asked
+                    && is_taken
+                    && free_at.is_some_and(|at| at <= until)
+                {
+                    // What is here is used here as soon as there is enough of it.
+                    return (lent, Some(until));
+                }
+                let until = free_at.unwrap_or(now) + ANSWER_TIME;
+                (amount, until, free_at)
+            }
         };
-        self.debts.push_back(Debt { to, amount, until });
+        self.debts.insert(place, Debt { to, amount, until });
         (lent, free_at)
     }
 
@@ -272,10 +308,10 @@ impl Lease {
         match (&mut self.asked, answer) {
             (
                 Asked::Asking {
+                    until,
                     answers,
                     free_at,
                     is_lent,
-                    ..
                 },
                 answer,
             ) => {
@@ -287,9 +323,10 @@ impl Lease {
                 if *answers > 0 {
                     return is_gain;
                 }
+                let (until, free_at) = (*until, *free_at);
                 self.asked = match *is_lent {
                     true => Asked::Nothing,
-                    false => Asked::Exhausted(*free_at),
+                    false => Asked::Exhausted { until, free_at },
                 };
                 true
             }
@@ -346,6 +383,9 @@ impl Lease {
 pub fn name(of: &str) -> u64 {
     balance::hash(of.as_bytes())
 }
+
+#[cfg(test)]
+mod minutes;
 
 #[cfg(test)]
 mod tests {
@@ -440,7 +480,7 @@ mod tests {
         assert!(other.gain(0, 0, Some(until)));
         assert_eq!(one.held + other.held, 40);
         // What was promised is kept for a while, and then not.
-        assert_eq!(one.fits(11, 0, free, at(60_100)), Err(Short::Ask));
+        assert_eq!(one.fits(21, 0, free, at(60_100)), Err(Short::Ask));
         assert_eq!(one.fits(40, 0, free, at(60_101)), Ok(()));
     }
 

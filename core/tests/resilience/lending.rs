@@ -271,10 +271,7 @@ fn an_attempt_goes_on_with_the_key_that_it_began_with_over_a_reload() {
     play.world.resolve(FIRST);
     play.world.resolve(FIRST);
     let (port, request) = play.serve(false);
-    assert_eq!(
-        (port, request.field("x-api-key")),
-        (FIRST, Some("key-1"))
-    );
+    assert_eq!((port, request.field("x-api-key")), (FIRST, Some("key-1")));
     play.answered_well(Dialect::Anthropic, client);
     let record = play.record();
     assert_eq!(&*record.attempts[0].provider, "first");
