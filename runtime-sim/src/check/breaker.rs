@@ -45,6 +45,7 @@ pub(super) fn check(
     records: &BTreeMap<String, (Instant, Access)>,
     heard: &[Heard],
 ) -> Result<(), Violation> {
+    let unsent = unsent(shared, records);
     for ((shard, model, provider), mut calls) in targets(shared, records) {
         calls.sort_by_key(|call| call.at);
         let told: Vec<(Instant, Option<Instant>)> = heard
@@ -69,6 +70,7 @@ pub(super) fn check(
             calls: &calls,
             told: &told,
             answered: &answered,
+            unsent: unsent.get(&(model, provider)).copied(),
             in_row: shared.snapshot.breaker.failures_in_row as usize,
             recovery: shared.snapshot.breaker.recovery,
         };
@@ -122,6 +124,35 @@ fn targets<'j>(
         }
     }
     targets
+}
+
+/// Of each model of a provider, from when on there may have been failures that no server saw: of
+/// connections, and of names.
+fn unsent(
+    shared: &Shared,
+    records: &BTreeMap<String, (Instant, Access)>,
+) -> BTreeMap<(&'static str, usize), Instant> {
+    let journal = shared.journal.borrow();
+    let mut unsent = BTreeMap::new();
+    for (marker, (over, record)) in records {
+        let Some(asked) = journal.asked.get(marker) else {
+            continue;
+        };
+        for (provider, (name, ..)) in PROVIDERS.iter().enumerate() {
+            let told = record.attempts.iter().filter(|it| *it.provider == **name);
+            let sent = journal.sent.get(marker).into_iter().flatten();
+            let sent = sent.filter(|sent| sent.asked.provider == provider);
+            if told.count() > sent.count() {
+                let begun = over
+                    .as_nanos()
+                    .saturating_sub(u64::try_from(record.duration.as_nanos()).unwrap_or(u64::MAX));
+                let begun = Instant::from_nanos(begun);
+                let first = unsent.entry((asked.model, provider)).or_insert(begun);
+                *first = begun.min(*first);
+            }
+        }
+    }
+    unsent
 }
 
 /// What was asked for several at once: what came of it for whom is not looked for.
@@ -182,6 +213,8 @@ struct Watch<'a> {
     told: &'a [(Instant, Option<Instant>)],
     /// When others told that it answered well: then failures count anew.
     answered: &'a [Instant],
+    /// From when on there may have been failures that are not among the calls.
+    unsent: Option<Instant>,
     in_row: usize,
     recovery: Duration,
 }
@@ -213,6 +246,8 @@ impl Watch<'_> {
                 call.is_well || call.failed.is_some_and(|at| at >= first) || call.at == begun.at
             });
             let is_first = is_first && !self.told.iter().any(|(at, _)| *at <= opened);
+            // It may have opened before, and learnt nothing of these.
+            let is_first = is_first && self.unsent.is_none_or(|at| at > opened);
             self.while_open(opened, is_first, Instant::FAR)
         })
     }
