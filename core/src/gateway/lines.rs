@@ -283,6 +283,11 @@ impl Lines {
         self.waiting
     }
 
+    /// Clients that are known.
+    pub(super) fn clients(&self) -> usize {
+        self.clients.len()
+    }
+
     /// Who should make room for one of `standing` that would wait for `resource`.
     pub(super) fn victim(&self, resource: Resource, standing: Standing) -> Option<ExchangeId> {
         let (_, id) = self.line(resource)?.queue.victim(standing)?;
@@ -517,7 +522,10 @@ impl Lines {
         let Some(lease) = &mut line.lease else {
             return false;
         };
-        lease.gain(from, amount, answer)
+        let is_news = lease.gain(from, amount, answer);
+        // The answer may be to a client that is gone.
+        self.tidy(resource);
+        is_news
     }
 
     /// Who waits for it.

@@ -230,6 +230,7 @@ impl Shard {
             upstreams: self.upstreams.len(),
             exchanges: self.exchanges.len(),
             waiting: self.lines.waiting(),
+            lines: self.lines.clients(),
             permits: at_targets.chain(at_keys).map(|it| it as usize).sum(),
             timers: self.ctx.timers.len(),
             tickets: self.ctx.tickets.len(),
@@ -487,6 +488,8 @@ pub struct Usage {
     pub exchanges: usize,
     /// Of these, requests that wait for a key, a target, or others of their client.
     pub waiting: usize,
+    /// Clients whose requests at once are counted, or of whose limit something is lent.
+    pub lines: usize,
     /// Places that they take at targets and keys.
     pub permits: usize,
     /// Armed timers.

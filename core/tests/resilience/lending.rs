@@ -304,3 +304,22 @@ fn what_goes_on_at_a_provider_counts_though_its_target_is_gone() {
         assert_eq!(play.world.usage().permits, 0);
     }
 }
+
+#[test]
+fn a_client_that_left_while_others_were_asked_is_forgotten() {
+    let config = format!("queue.concurrent_per_client = 1\n{}", alone());
+    let known = [0, 1].map(|holds| {
+        let asks = 1 - holds;
+        let mut pair = Pair::new(&config);
+        pair.ask(holds);
+        let late = pair.0[asks].ask(Dialect::Anthropic, false);
+        pair.0[asks].world.hang_up(late, End::Reset);
+        pair.post();
+        let known = pair.0[asks].world.usage().lines;
+        pair.reply(holds);
+        assert_eq!(pair.0.each_ref().map(|it| it.world.usage().lines), [0, 0]);
+        known
+    });
+    // By the one that has lent its share, as long as that is in use.
+    assert_eq!(known.iter().sum::<usize>(), 1);
+}
