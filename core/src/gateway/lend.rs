@@ -10,18 +10,24 @@ impl Shard {
     pub(super) fn heard_borrow(&mut self, from: ShardId, of: Limited, amount: u64) {
         let now = self.ctx.now.mono;
         let resource = self.lines.resource(of);
-        let (amount, until) = match (of, resource) {
+        let lent = match (of, resource) {
             (Limited::Key { .. }, Some(Resource::Provider(provider))) => {
                 let state = self.providers.get_mut(provider);
-                let lent = state.and_then(|state| {
+                state.and_then(|state| {
                     let ask = state.key_ask(of, amount)?;
-                    Some(state.keys.lend(ask, from.0, now))
-                });
-                lent.unwrap_or((0, None))
+                    state.keys.lend(ask, from.0, now)
+                })
             }
-            (_, Some(resource)) => (self.lines.lend(resource, from.0, amount, now), None),
-            (_, None) => (0, None),
+            (_, Some(resource)) => {
+                let lent = self.lines.lend(resource, from.0, amount, now);
+                lent.map(|lent| (lent, None))
+            }
+            (_, None) => None,
         };
+        if lent.is_none() {
+            self.lines.asked_early(from.0, of, amount);
+        }
+        let (amount, until) = lent.unwrap_or((0, None));
         let message = Message::Lend {
             of,
             amount,
@@ -78,6 +84,19 @@ impl Shard {
                 self.lines.say(to, lend(of, ask.amount));
             }
         }
+    }
+
+    /// Under a new config, shards get what they wait for of what is not occupied here.
+    pub(super) fn share_anew(&mut self) {
+        let early = self.lines.share_anew();
+        for provider in 0..self.providers.len() {
+            let keys = self.providers.get(provider).map_or(0, |it| it.keys.len());
+            (0..keys).for_each(|key| self.pay_with_key(provider, key));
+        }
+        for (from, of, amount) in early {
+            self.heard_borrow(ShardId(from), of, amount);
+        }
+        self.lines.forget_early();
     }
 
     /// What was decided about limits goes out to the other shards.

@@ -59,6 +59,8 @@ pub(super) struct Lines {
     among: Among,
     /// What is to be said to other shards.
     letters: VecDeque<(u16, Message)>,
+    /// What others have asked for of limits that are not known here, once the next config is.
+    early: Vec<(u16, Limited, u64)>,
     /// Providers for whom nobody waits any more.
     emptied: Vec<usize>,
 }
@@ -159,14 +161,36 @@ impl Lines {
         }
         self.clients = old.clients;
         self.letters = old.letters;
-        self.clients.retain(|_, line| {
-            if let Some(lease) = &mut line.lease {
-                lease.go_on(lease.limit());
-                lease.nobody_waits();
-            }
-            line.in_flight > 0 || line.lease.as_ref().is_some_and(Lease::is_in_use)
-        });
+        self.early = old.early;
+        for lease in self.clients.values_mut().filter_map(|it| it.lease.as_mut()) {
+            lease.go_on(lease.limit());
+        }
         waiting
+    }
+
+    /// What requests occupy under a new config is known: the rest goes to those shards that wait
+    /// for it. Gives what was asked for before its limit was known.
+    pub(super) fn share_anew(&mut self) -> Vec<(u16, Limited, u64)> {
+        let clients: Vec<u64> = self.clients.keys().copied().collect();
+        let providers = (0..self.providers.len()).map(Resource::Provider);
+        let targets = (0..self.targets.len()).map(Resource::Target);
+        let clients = clients.into_iter().map(Resource::Client);
+        for resource in providers.chain(targets).chain(clients) {
+            self.pay(resource);
+            self.tidy(resource);
+        }
+        core::mem::take(&mut self.early)
+    }
+
+    /// Another shard asks for some of a limit that is not known here, and perhaps will be.
+    pub(super) fn asked_early(&mut self, from: u16, of: Limited, amount: u64) {
+        self.early.retain(|it| (it.0, it.1) != (from, of));
+        self.early.push((from, of, amount));
+    }
+
+    /// Those asks are of no config that is known.
+    pub(super) fn forget_early(&mut self) {
+        self.early.clear();
     }
 
     /// What keeps one of `priority` from `upstream`: as many requests are there as may be, or
@@ -495,8 +519,15 @@ impl Lines {
         })
     }
 
-    /// Another shard asks for places at `resource`: what it gets now.
-    pub(super) fn lend(&mut self, resource: Resource, to: u16, amount: u64, now: Instant) -> u64 {
+    /// Another shard asks for places at `resource`: what it gets now; `None` if any number may be
+    /// there.
+    pub(super) fn lend(
+        &mut self,
+        resource: Resource,
+        to: u16,
+        amount: u64,
+        now: Instant,
+    ) -> Option<u64> {
         let lent = self.line_mut(resource).and_then(|line| {
             let in_flight = u64::from(line.in_flight);
             let lease = line.lease.as_mut()?;
@@ -504,7 +535,7 @@ impl Lines {
             Some(lent)
         });
         self.tidy(resource);
-        lent.unwrap_or(0)
+        lent
     }
 
     /// Another shard lends places at `resource`, or says that it has none. Says whether those who

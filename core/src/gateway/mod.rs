@@ -456,6 +456,7 @@ impl Shard {
         self.ctx.snapshot = snapshot;
         self.line_up_anew();
         self.keep_seats(&before);
+        self.share_anew();
         for id in waiting {
             self.attempt(id);
         }

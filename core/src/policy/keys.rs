@@ -218,12 +218,10 @@ impl KeyRing {
     }
 
     /// Another shard asks for some of a key's limit. Says what it gets, and when there will be
-    /// more, if that is known; what it does not get may be [paid](KeyRing::pay) later.
-    pub fn lend(&mut self, ask: KeyAsk, to: u16, now: Instant) -> (u64, Option<Instant>) {
-        let Some(key) = self.keys.get_mut(ask.key) else {
-            return (0, None);
-        };
-        key.lend(ask, to, now)
+    /// more, if that is known; what it does not get may be [paid](KeyRing::pay) later. `None` if
+    /// the key has no such limit here.
+    pub fn lend(&mut self, ask: KeyAsk, to: u16, now: Instant) -> Option<(u64, Option<Instant>)> {
+        self.keys.get_mut(ask.key)?.lend(ask, to, now)
     }
 
     /// Another shard lends some of a key's limit, in answer or not (see [`Lease::gain`]). Says
@@ -233,19 +231,16 @@ impl KeyRing {
         lease.is_some_and(|lease| lease.gain(from, ask.amount, answer))
     }
 
-    /// A place with the key that is free goes to another shard that waits for one: to which, and
-    /// how many.
+    /// A place with the key that is free goes to another shard that waits for one, or what was
+    /// borrowed of a limit that was lowered goes back: to which, and how much.
     pub fn pay(&mut self, index: usize) -> Option<(u16, KeyAsk)> {
-        let key = self.keys.get_mut(index)?;
-        let used = u64::from(key.in_flight);
-        let (to, amount) = key.leases.concurrent.as_mut()?.pay(used)?;
-        let limit = KeyLimit::Concurrent;
-        let ask = KeyAsk {
-            key: index,
-            limit,
-            amount,
-        };
-        Some((to, ask))
+        let used = u64::from(self.keys.get(index)?.in_flight);
+        let limits = [KeyLimit::Concurrent, KeyLimit::Requests, KeyLimit::Tokens];
+        limits.into_iter().find_map(|limit| {
+            let (to, amount) = self.lease(index, limit)?.pay(used)?;
+            let key = index;
+            Some((to, KeyAsk { key, limit, amount }))
+        })
     }
 
     /// Nobody waits for a key here.
@@ -506,23 +501,19 @@ impl Key {
         lease.fits(need, used, free_at, now)
     }
 
-    fn lend(&mut self, ask: KeyAsk, to: u16, now: Instant) -> (u64, Option<Instant>) {
+    fn lend(&mut self, ask: KeyAsk, to: u16, now: Instant) -> Option<(u64, Option<Instant>)> {
         let (lease, window) = match ask.limit {
             KeyLimit::Concurrent => {
                 let used = u64::from(self.in_flight);
-                let lease = self.leases.concurrent.as_mut();
-                let lend = |lease: &mut Lease| lease.lend(to, ask.amount, used, |_, _| None, now);
-                return lease.map_or((0, None), lend);
+                let lease = self.leases.concurrent.as_mut()?;
+                return Some(lease.lend(to, ask.amount, used, |_, _| None, now));
             }
-            KeyLimit::Requests => (&mut self.leases.requests, &mut self.requests),
-            KeyLimit::Tokens => (&mut self.leases.tokens, &mut self.tokens),
-        };
-        let Some(lease) = lease else {
-            return (0, None);
+            KeyLimit::Requests => (self.leases.requests.as_mut()?, &mut self.requests),
+            KeyLimit::Tokens => (self.leases.tokens.as_mut()?, &mut self.tokens),
         };
         let used = window.sum(now);
         let free_at = |need, held| Some(window.fits_at(need, held, now));
-        lease.lend(to, ask.amount, used, free_at, now)
+        Some(lease.lend(to, ask.amount, used, free_at, now))
     }
 }
 
@@ -748,7 +739,7 @@ mod tests {
         };
         let asked = NoKey::Elsewhere(until, None);
         assert_eq!(choose(&mut one, 1, now), Err(asked), "once");
-        let (amount, free_at) = other.lend(ask, 0, now);
+        let (amount, free_at) = other.lend(ask, 0, now).expect("a limit");
         assert_eq!((amount, free_at), (1, None));
         assert!(one.gain(KeyAsk { amount, ..ask }, 1, Some(free_at)));
         assert_eq!(choose(&mut one, 1, now), Ok(0));

@@ -55,6 +55,8 @@ pub struct Lease {
     held: u64,
     /// Of that, what was borrowed for those who wait here, and is not used yet.
     for_own: u64,
+    /// The limit is lower than it was: what is borrowed goes back.
+    is_lowered: bool,
     debts: VecDeque<Debt>,
     asked: Asked,
 }
@@ -110,6 +112,7 @@ impl Lease {
             accounts: Vec::new(),
             held: 0,
             for_own: 0,
+            is_lowered: false,
             debts: VecDeque::new(),
             asked: Asked::Nothing,
         };
@@ -117,10 +120,11 @@ impl Lease {
         lease
     }
 
-    /// The limit is this from now on, perhaps another. What was lent remains so; what others have
-    /// left is not known.
+    /// The limit is this from now on, perhaps another, and those who waited look again. What was
+    /// lent remains so; what others have left is not known.
     pub fn go_on(&mut self, limit: u64) {
         self.asked = Asked::Nothing;
+        self.for_own = 0;
         self.set_limit(limit);
     }
 
@@ -129,6 +133,7 @@ impl Lease {
         // More than anybody uses, and safe to count with.
         let limit = limit.min(u64::from(u32::MAX) << 16);
         if limit != self.limit {
+            self.is_lowered |= limit < self.limit;
             self.limit = limit;
             self.asked = Asked::Nothing;
             self.count();
@@ -278,8 +283,17 @@ impl Lease {
         (lent, free_at)
     }
 
-    /// A place that is free now is handed to one who asked for it.
+    /// A place that is free now is handed to one who asked for it. Of a limit that was lowered all
+    /// that is borrowed goes back, used or not: those who lent it have lent more than is left.
     pub fn pay(&mut self, used: u64) -> Option<(u16, u64)> {
+        if self.is_lowered {
+            if let Some(&(to, lent)) = self.accounts.iter().find(|(_, lent)| *lent > 0) {
+                let lent = lent.unsigned_abs();
+                self.book(to, lent, false);
+                return Some((to, lent));
+            }
+            self.is_lowered = false;
+        }
         if self.kind != Kind::Places {
             return None;
         }
@@ -368,7 +382,9 @@ impl Lease {
         let accounts = self.accounts.iter().map(|(_, account)| *account);
         let accounts = accounts.fold(0, i64::saturating_add);
         let held = i64::try_from(self.share()).unwrap_or(i64::MAX);
-        self.held = u64::try_from(held.saturating_add(accounts)).unwrap_or(0);
+        // More than the limit is only where others have not heard yet that it is lower.
+        let held = u64::try_from(held.saturating_add(accounts)).unwrap_or(0);
+        self.held = held.min(self.limit);
     }
 
     /// What cannot be shared out evenly goes to some of the shards, for each limit to others.
@@ -443,6 +459,20 @@ mod tests {
         assert_eq!(other.give_back(0), Some((0, 1)));
         assert!(one.gain(1, 1, None));
         assert!(!one.is_in_use() && !other.is_in_use());
+    }
+
+    #[test]
+    fn what_was_borrowed_for_those_who_wait_is_anybodys_under_another_config() {
+        let mut leases = leases(Kind::Places, 8, 0, 2);
+        let [one, other] = &mut leases[..] else {
+            panic!("two")
+        };
+        one.ask(1, at(0));
+        let (lent, _) = other.lend(0, 1, 0, NEVER, at(0));
+        one.gain(1, lent, Some(None));
+        one.used(1);
+        one.go_on(8);
+        assert_eq!(one.lend(1, 8, 5, NEVER, at(0)), (1, None));
     }
 
     #[test]

@@ -306,6 +306,67 @@ fn what_goes_on_at_a_provider_counts_though_its_target_is_gone() {
 }
 
 #[test]
+fn a_lower_limit_holds_after_a_reload_whatever_was_lent() {
+    let first = |limits: &str| with_first(&alone(), limits);
+    let target = |places: u32| {
+        let target = format!("[{{ target = \"first/one\", concurrent = {places} }}]");
+        alone().replace("[\"first/one\"]", &target)
+    };
+    for (before, after, seconds) in [
+        (first("concurrent = 8"), first("concurrent = 2"), 0),
+        (target(8), target(2), 0),
+        (
+            first("key_limits = { concurrent = 8 }"),
+            first("key_limits = { concurrent = 2 }"),
+            0,
+        ),
+        (
+            first("key_limits = { requests_per_minute = 8 }"),
+            first("key_limits = { requests_per_minute = 2 }"),
+            66,
+        ),
+    ] {
+        for order in [[0, 1], [1, 0]] {
+            let mut pair = Pair::new(&before);
+            for _ in 0..8 {
+                pair.ask(0);
+            }
+            assert_eq!(pair.asked(), [8, 0], "{before}");
+            for shard in order {
+                pair.0[shard].reload(&after);
+            }
+            pair.post();
+            (0..8).for_each(|_| pair.reply(0));
+            pair.pass(Duration::from_secs(seconds));
+            for shard in [0, 0, 0, 0, 1, 1] {
+                pair.ask(shard);
+            }
+            assert_eq!(pair.asked().iter().sum::<usize>(), 2, "{after}");
+        }
+    }
+}
+
+#[test]
+fn a_limit_that_is_new_is_shared_though_one_shard_hears_of_it_later() {
+    let target = "[{ target = \"first/one\", concurrent = 2 }]";
+    for config in [
+        with_first(&alone(), "concurrent = 2"),
+        with_first(&alone(), "key_limits = { concurrent = 2 }"),
+        alone().replace("[\"first/one\"]", target),
+    ] {
+        let mut pair = Pair::new(&alone());
+        pair.0[0].reload(&config);
+        for _ in 0..2 {
+            pair.ask(0);
+        }
+        assert_eq!(pair.asked(), [1, 0], "the other knows of no limit");
+        pair.0[1].reload(&config);
+        pair.post();
+        assert_eq!(pair.asked(), [2, 0], "{config}");
+    }
+}
+
+#[test]
 fn a_client_that_left_while_others_were_asked_is_forgotten() {
     let config = format!("queue.concurrent_per_client = 1\n{}", alone());
     let known = [0, 1].map(|holds| {
