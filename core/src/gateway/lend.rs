@@ -3,7 +3,7 @@
 use super::Shard;
 use super::io::{Limited, Message, Output};
 use super::lines::{Resource, lend};
-use crate::base::{Instant, ShardId};
+use crate::base::{ExchangeId, Instant, ShardId};
 
 impl Shard {
     /// Another shard asks for `amount` of a limit: it gets what nobody uses here.
@@ -99,13 +99,33 @@ impl Shard {
         self.lines.forget_early();
     }
 
+    /// What the request kept is for others again.
+    pub(super) fn let_go(&mut self, id: ExchangeId) {
+        let exchange = self.exchanges.get_mut(id);
+        let Some(keeps) = exchange.and_then(|it| it.plan.keeps.take()) else {
+            return;
+        };
+        if let (Some(key), Some(state)) = (keeps.key, self.providers.get_mut(keeps.provider)) {
+            state.keys.let_go(key);
+            self.lines.due(Resource::Provider(keeps.provider));
+        }
+        if let Some(target) = keeps.target {
+            self.lines.let_go(target);
+        }
+    }
+
     /// What was decided about limits goes out to the other shards.
     pub(super) fn send_letters(&mut self) {
-        while let Some(provider) = self.lines.next_emptied() {
+        while let Some(resource) = self.lines.next_due() {
+            let Resource::Provider(provider) = resource else {
+                continue;
+            };
             let Some(state) = self.providers.get_mut(provider) else {
                 continue;
             };
-            state.keys.nobody_waits();
+            if self.lines.is_unwaited(resource) {
+                state.keys.nobody_waits();
+            }
             for key in 0..state.keys.len() {
                 self.pay_with_key(provider, key);
             }

@@ -61,8 +61,8 @@ pub(super) struct Lines {
     letters: VecDeque<(u16, Message)>,
     /// What others have asked for of limits that are not known here, once the next config is.
     early: Vec<(u16, Limited, u64)>,
-    /// Providers for whom nobody waits any more.
-    emptied: Vec<usize>,
+    /// Of these others may be given some.
+    dues: Vec<Resource>,
 }
 
 /// What keeps a request from a target.
@@ -478,9 +478,12 @@ impl Lines {
         self.letters.pop_front()
     }
 
-    /// A provider for which nobody waits any more.
-    pub(super) fn next_emptied(&mut self) -> Option<usize> {
-        self.emptied.pop()
+    /// Something of which others may be given some now, and are if they wait for it.
+    pub(super) fn next_due(&mut self) -> Option<Resource> {
+        let resource = self.dues.pop()?;
+        self.pay(resource);
+        self.tidy(resource);
+        Some(resource)
     }
 
     /// What others call `of`; a client's line is there from now on.
@@ -565,19 +568,43 @@ impl Lines {
         queue.into_iter().flatten().copied()
     }
 
+    /// A place is kept for one who finds out about the rest of what it needs.
+    pub(super) fn keep(&mut self, resource: Resource) {
+        if let Some(lease) = self.lease_mut(resource) {
+            lease.keep();
+        }
+    }
+
+    /// It is kept no longer.
+    pub(super) fn let_go(&mut self, resource: Resource) {
+        if let Some(lease) = self.lease_mut(resource) {
+            lease.let_go();
+        }
+        self.due(resource);
+    }
+
+    /// Others may be given some of what is limited there.
+    pub(super) fn due(&mut self, resource: Resource) {
+        self.dues.push(resource);
+    }
+
     /// If nobody waits for it here, what was lent for those who did is for others again.
     pub(super) fn nobody_waits(&mut self, resource: Resource) {
-        let Some(line) = self.line_mut(resource).filter(|it| it.queue.is_empty()) else {
-            return;
-        };
-        if let Some(lease) = &mut line.lease {
-            lease.nobody_waits();
+        if self.is_unwaited(resource) {
+            if let Some(lease) = self.lease_mut(resource) {
+                lease.nobody_waits();
+            }
+            self.dues.push(resource);
         }
-        if let Resource::Provider(provider) = resource {
-            self.emptied.push(provider);
-        }
-        self.pay(resource);
-        self.tidy(resource);
+    }
+
+    /// Whether nobody waits for it.
+    pub(super) fn is_unwaited(&self, resource: Resource) -> bool {
+        self.line(resource).is_none_or(|it| it.queue.is_empty())
+    }
+
+    fn lease_mut(&mut self, resource: Resource) -> Option<&mut Lease> {
+        self.line_mut(resource)?.lease.as_mut()
     }
 
     /// Places that are free go to other shards that wait for them.

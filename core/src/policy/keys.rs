@@ -243,6 +243,20 @@ impl KeyRing {
         })
     }
 
+    /// A place with the key is kept for somebody here (see [`Lease::keep`]).
+    pub fn keep(&mut self, index: usize) {
+        if let Some(lease) = self.lease(index, KeyLimit::Concurrent) {
+            lease.keep();
+        }
+    }
+
+    /// It is kept no longer.
+    pub fn let_go(&mut self, index: usize) {
+        if let Some(lease) = self.lease(index, KeyLimit::Concurrent) {
+            lease.let_go();
+        }
+    }
+
     /// Nobody waits for a key here.
     pub fn nobody_waits(&mut self) {
         let leases = self.keys.iter_mut();

@@ -14,7 +14,7 @@ use crate::base::Instant;
 
 /// How long the others' answers are waited for: far more than they take. One who is at its end does
 /// not answer.
-const ANSWER_TIME: Duration = Duration::from_millis(100);
+pub const ANSWER_TIME: Duration = Duration::from_millis(100);
 /// How long who has not answered is not asked again.
 const SILENT_TIME: Duration = Duration::from_secs(1);
 
@@ -55,6 +55,8 @@ pub struct Lease {
     held: u64,
     /// Of that, what was borrowed for those who wait here, and is not used yet.
     for_own: u64,
+    /// Places kept for requests here that find out whether there is one of another kind as well.
+    kept: u64,
     /// The limit is lower than it was: what is borrowed goes back.
     is_lowered: bool,
     debts: VecDeque<Debt>,
@@ -112,6 +114,7 @@ impl Lease {
             accounts: Vec::new(),
             held: 0,
             for_own: 0,
+            kept: 0,
             is_lowered: false,
             debts: VecDeque::new(),
             asked: Asked::Nothing,
@@ -125,6 +128,7 @@ impl Lease {
     pub fn go_on(&mut self, limit: u64) {
         self.asked = Asked::Nothing;
         self.for_own = 0;
+        self.kept = 0;
         self.set_limit(limit);
     }
 
@@ -164,7 +168,7 @@ impl Lease {
     ) -> Result<(), Short> {
         let need = need.min(self.limit);
         let own = match self.kind {
-            Kind::Places if self.debts.is_empty() || self.for_own > 0 => self.held,
+            Kind::Places if self.debts.is_empty() || self.for_own + self.kept > 0 => self.held,
             Kind::Places => 0,
             Kind::Minute => self.held.saturating_sub(self.owed(now)),
         };
@@ -195,6 +199,17 @@ impl Lease {
     /// Some of it is used from now on.
     pub fn used(&mut self, amount: u64) {
         self.for_own = self.for_own.saturating_sub(amount);
+    }
+
+    /// A place is kept for a request here that finds out whether there is one of another kind as
+    /// well. [`Lease::let_go`] must follow.
+    pub fn keep(&mut self) {
+        self.kept += 1;
+    }
+
+    /// It is kept no longer.
+    pub fn let_go(&mut self) {
+        self.kept = self.kept.saturating_sub(1);
     }
 
     /// Nobody waits here: what was borrowed for those who did is for others again.
@@ -242,7 +257,7 @@ impl Lease {
             Kind::Minute => is_asking && self.among.own < to,
         };
         let kept = match self.kind {
-            Kind::Places => self.for_own,
+            Kind::Places => self.for_own + self.kept,
             Kind::Minute => before,
         };
         let taken = used.saturating_add(kept);
@@ -297,7 +312,8 @@ impl Lease {
         if self.kind != Kind::Places {
             return None;
         }
-        let spare = self.held.saturating_sub(used.saturating_add(self.for_own));
+        let kept = self.for_own + self.kept;
+        let spare = self.held.saturating_sub(used.saturating_add(kept));
         let debt = self.debts.front_mut()?;
         let (to, paid) = (debt.to, spare.min(debt.amount));
         if paid == 0 {

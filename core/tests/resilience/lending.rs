@@ -5,7 +5,9 @@ use std::time::Duration;
 use tollgate_core::dialect::Dialect;
 use tollgate_core::gateway::io::Message;
 
-use super::play::{CHAIN, FIRST, Play, SECOND, alone, dialect_at, error, well, with_first};
+use super::play::{
+    CHAIN, FIRST, Play, SECOND, alone, chain_of, dialect_at, error, well, with_first,
+};
 use super::support::world::{Conn, End};
 
 /// Two shards of one gateway.
@@ -18,7 +20,7 @@ impl Pair {
 
     /// Takes letters from one to the other until nothing more is said.
     fn post(&mut self) {
-        loop {
+        for _ in 0..1_000 {
             let letters = self
                 .0
                 .each_mut()
@@ -30,6 +32,7 @@ impl Pair {
             other.into_iter().for_each(|it| self.0[0].world.hear(it));
             one.into_iter().for_each(|it| self.0[1].world.hear(it));
         }
+        panic!("they talk for ever");
     }
 
     fn ask(&mut self, shard: usize) -> Conn {
@@ -383,4 +386,27 @@ fn a_client_that_left_while_others_were_asked_is_forgotten() {
     });
     // By the one that has lent its share, as long as that is in use.
     assert_eq!(known.iter().sum::<usize>(), 1);
+}
+
+#[test]
+fn shards_that_need_two_places_each_do_not_give_them_to_each_other_for_ever() {
+    let config = with_first(
+        &chain_of("[{ target = \"first/one\", concurrent = 1 }]"),
+        "key_limits = { concurrent = 1 }\nconcurrent = 1",
+    );
+    let mut pair = Pair::new(&config);
+    // All at once, before anybody has heard of anything.
+    let clients = [0, 1, 0, 1].map(|shard| {
+        let client = pair.0[shard].ask(Dialect::Anthropic, false);
+        (shard, client)
+    });
+    pair.post();
+    for _ in clients {
+        let asked = pair.asked();
+        assert_eq!(asked.iter().sum::<usize>(), 1, "{asked:?}");
+        pair.reply(usize::from(asked[1] == 1));
+    }
+    for (shard, client) in clients {
+        assert_eq!(pair.0[shard].answer(client).status(), 200);
+    }
 }

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 pub(in crate::gateway) use self::keep::Before;
-use self::search::Found;
+use self::search::{Found, Keeps};
 use super::super::Shard;
 use super::super::io::{Message, Work};
 use super::super::lines::Resource;
@@ -68,6 +68,8 @@ pub(in crate::gateway) struct Plan {
     places: Vec<(Resource, Place)>,
     /// Whether it waits to know if other shards have what it needs.
     is_asking: bool,
+    /// What is kept for it meanwhile.
+    pub(in crate::gateway) keeps: Option<Keeps>,
     /// The line of which it is the next one, and therefore looks.
     next_in: Option<Resource>,
     /// The client among whose requests it counts that are worked on.
@@ -171,6 +173,7 @@ impl Shard {
                 self.give_up(id, None);
                 return;
             }
+            self.let_go(id);
             match self.find(id) {
                 Found::Seat(upstream, spot, key) => {
                     self.sit(id, &upstream, spot, key);

@@ -57,6 +57,7 @@ impl Shard {
             closed: None,
             waits: Wait::default(),
             asks: None,
+            keeps: None,
             refused: None,
         };
         let snapshot = &exchange.snapshot;
@@ -99,15 +100,37 @@ impl Shard {
             }
             None => {}
         }
+        if let Some(keeps) = search.keeps {
+            if let (Some(key), Some(state)) = (keeps.key, self.providers.get_mut(keeps.provider)) {
+                state.keys.keep(key);
+            }
+            if let Some(target) = keeps.target {
+                self.lines.keep(target);
+            }
+        }
+        let keeps = search.keeps;
         let failure = search.failure(snapshot, &self.targets);
         let failure = failure.or_else(|| candidates.failure());
         let closed = search.closed.map(|(until, _)| until);
         search.waits.probe_at = closed.filter(|&until| until < Instant::FAR);
+        if let Some(exchange) = self.exchanges.get_mut(id) {
+            exchange.plan.keeps = keeps;
+        }
         match search.waits {
             wait if wait.is_some() => Found::Wait(wait),
             _ => Found::None(failure.map(Box::new)),
         }
     }
+}
+
+/// What a request has got, and keeps while it finds out about the rest: else two shards, each with
+/// half of what one request needs, would go on giving it to each other. Keys come first, then
+/// targets, then providers, so that nobody keeps what the other one waits for.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::gateway) struct Keeps {
+    pub(in crate::gateway) provider: usize,
+    pub(in crate::gateway) key: Option<usize>,
+    pub(in crate::gateway) target: Option<Resource>,
 }
 
 /// A look through the targets of a chain, and what stood in the way.
@@ -125,6 +148,7 @@ struct Search {
     waits: Wait,
     /// What other shards must be asked for, to know whether a target can be.
     asks: Option<Ask>,
+    keeps: Option<Keeps>,
     /// The provider that was looked at last of those that refuse all their keys, and until when
     /// none of these is used.
     refused: Option<(Class, usize, Instant)>,
@@ -165,8 +189,17 @@ impl Search {
                     self.waits.answers_by = Some(self.now);
                 }
                 Some(Short::Asked(until)) => self.waits.answers_by = Some(until),
-                Some(Short::Until(_)) | None => {}
+                Some(Short::Until(_)) | None => return None,
             }
+            let target = Resource::Target(upstream.target);
+            for resource in [target, Resource::Provider(upstream.provider)] {
+                self.waits.add(upstream.provider, resource, None, true);
+            }
+            self.keeps = Some(Keeps {
+                provider: upstream.provider,
+                key,
+                target: (it.resource != target).then_some(target),
+            });
             return None;
         }
         Some(key)

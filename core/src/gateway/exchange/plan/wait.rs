@@ -14,7 +14,7 @@ use super::provider_name;
 use crate::base::{ExchangeId, Instant};
 use crate::config::{Resolved, Snapshot, Upstream};
 use crate::ir::{Blame, Class, Failure};
-use crate::policy::lease::Short;
+use crate::policy::lease::{ANSWER_TIME, Short};
 
 /// The shortest time after which a client is asked to come back, where it is only guessed.
 const RETRY_AFTER_MIN: Duration = Duration::from_secs(1);
@@ -158,8 +158,8 @@ impl Shard {
         let mut patience = (since + left).min(exchange.due);
         let is_asking = wait.answers_by.is_some();
         let was_asking = core::mem::replace(&mut exchange.plan.is_asking, is_asking);
-        if let Some(answers_by) = wait.answers_by {
-            patience = patience.max(answers_by);
+        if wait.answers_by.is_some() {
+            patience = patience.max(since + ANSWER_TIME);
         }
         // How long a limit holds that was met just now is only guessed if nobody said.
         let is_guess = exchange.plan.is_guessed;
@@ -262,6 +262,7 @@ impl Shard {
 
     /// The request waits no longer; it got what it waited for where that is among `served`.
     pub(in crate::gateway) fn stop_waiting(&mut self, id: ExchangeId, served: &[Resource]) {
+        self.let_go(id);
         let now = self.ctx.now.mono;
         let Some(exchange) = self.exchanges.get_mut(id) else {
             return;
@@ -301,6 +302,7 @@ impl Shard {
                 continue;
             };
             // It may have stood in many lines.
+            exchange.plan.keeps = None;
             if !core::mem::take(&mut exchange.plan.places).is_empty() {
                 exchange.adopt(&snapshot);
                 self.pending_choices.push_back(id);
