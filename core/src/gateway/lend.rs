@@ -65,7 +65,8 @@ impl Shard {
             return;
         }
         // Nothing to be had: those who waited to know may go elsewhere.
-        let waited = self.lines.who_wait_for(resource);
+        // The first one is woken.
+        let waited = self.lines.who_wait_for(resource).skip(1);
         let exchanges = &self.exchanges;
         let asked = waited.filter(|&id| exchanges.get(id).is_some_and(|it| it.plan.is_asking()));
         let choices = &mut self.pending_choices;
