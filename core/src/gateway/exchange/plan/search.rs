@@ -89,25 +89,7 @@ impl Shard {
                 break;
             }
         }
-        match search.asks.take() {
-            Some(Ask::Key(provider, ask)) => {
-                if let Some(state) = self.providers.get(provider) {
-                    self.lines.ask_for_key(provider, state, ask);
-                }
-            }
-            Some(Ask::Place(resource)) => {
-                search.waits.answers_by = self.lines.ask(resource, search.now);
-            }
-            None => {}
-        }
-        if let Some(keeps) = search.keeps {
-            if let (Some(key), Some(state)) = (keeps.key, self.providers.get_mut(keeps.provider)) {
-                state.keys.keep(key);
-            }
-            if let Some(target) = keeps.target {
-                self.lines.keep(target);
-            }
-        }
+        search.ask(&mut self.lines, &mut self.providers);
         let keeps = search.keeps;
         let failure = search.failure(snapshot, &self.targets);
         let failure = failure.or_else(|| candidates.failure());
@@ -203,6 +185,28 @@ impl Search {
             return None;
         }
         Some(key)
+    }
+
+    /// Asks other shards for what is short here, and keeps what is not.
+    fn ask(&mut self, lines: &mut Lines, providers: &mut [ProviderState]) {
+        match self.asks.take() {
+            Some(Ask::Key(provider, ask)) => {
+                if let Some(state) = providers.get(provider) {
+                    lines.ask_for_key(provider, state, ask);
+                }
+            }
+            Some(Ask::Place(resource)) => {
+                self.waits.answers_by = lines.ask(resource, self.now);
+            }
+            None => {}
+        }
+        let Some(keeps) = self.keeps else { return };
+        if let (Some(key), Some(state)) = (keeps.key, providers.get_mut(keeps.provider)) {
+            state.keys.keep(key);
+        }
+        if let Some(target) = keeps.target {
+            lines.keep(target);
+        }
     }
 
     /// The key with which the provider can be asked.
