@@ -64,8 +64,7 @@ impl Shard {
         if !is_news {
             return;
         }
-        // Nothing to be had: those who waited to know may go elsewhere.
-        // The first one is woken.
+        // The first one is woken. Those behind it who waited to know may go elsewhere.
         let waited = self.lines.who_wait_for(resource).skip(1);
         let exchanges = &self.exchanges;
         let asked = waited.filter(|&id| exchanges.get(id).is_some_and(|it| it.plan.is_asking()));

@@ -252,8 +252,9 @@ impl Shard {
         }
         exchange.plan.seat = Some(seat);
         exchange.plan.attempts += 1;
-        let served: Vec<_> = counted.resources().collect();
-        self.stop_waiting(id, &served);
+        let target = Resource::Target(upstream.target);
+        let provider = Resource::Provider(upstream.provider);
+        self.stop_waiting(id, &[target, provider]);
     }
 
     /// The request leaves its place: what the attempt says about target and key is noted, and those

@@ -204,7 +204,8 @@ impl Shard {
         };
         let length_max = self.ctx.snapshot.queue.length_max;
         let length_max = usize::try_from(length_max).unwrap_or(usize::MAX);
-        let others = self.lines.waiting() - usize::from(!exchange.plan.places.is_empty());
+        let own = usize::from(!exchange.plan.places.is_empty());
+        let others = self.lines.waiting().saturating_sub(own);
         if others < length_max {
             return true;
         }
