@@ -254,10 +254,13 @@ pub(super) fn queue(mut s: Section<'_, '_>, limits: &mut QueueLimits, f: &mut Fi
     let QueueLimits {
         length_max,
         concurrent_per_client,
+        crowded_wait_max,
     } = limits;
     count(&mut s, "length_max", 0..=1_000_000, length_max, f);
     let given = concurrent(&mut s, "concurrent_per_client", f);
     *concurrent_per_client = given.or(*concurrent_per_client);
+    let time = time_of(&mut s, "crowded_wait_max", f);
+    *crowded_wait_max = time.unwrap_or(*crowded_wait_max);
     s.finish(f);
 }
 

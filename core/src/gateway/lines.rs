@@ -40,6 +40,8 @@ struct Line {
     lease: Option<Lease>,
     in_flight: u32,
     queue: FairQueue<ExchangeId>,
+    /// Since when somebody stands there without a break.
+    stood_since: Option<Instant>,
     /// Wakes the first when a key will be free.
     clock: AlarmClock,
     /// How long the one had waited who was served last.
@@ -332,6 +334,7 @@ impl Lines {
         waiter: &Waiter,
         places: &mut Vec<(Resource, Place)>,
         wanted: &[(Resource, Option<Instant>)],
+        now: Instant,
         timers: &mut Timers<Alarm>,
     ) {
         self.waiting += usize::from(places.is_empty());
@@ -355,6 +358,7 @@ impl Lines {
                     cost,
                     order,
                 } = *waiter;
+                line.stood_since.get_or_insert(now);
                 let place = line.queue.push(standing, cost, order, id);
                 places.push((resource, place));
             }
@@ -392,6 +396,7 @@ impl Lines {
     fn left(&mut self, resource: Resource, timers: &mut Timers<Alarm>) {
         if let Some(line) = self.line_mut(resource).filter(|it| it.queue.is_empty()) {
             line.clock.cancel(timers);
+            line.stood_since = None;
             self.nobody_waits(resource);
         }
         self.wake(resource);
@@ -596,6 +601,12 @@ impl Lines {
             }
             self.dues.push(resource);
         }
+    }
+
+    /// Whether somebody has stood there without a break for so long.
+    pub(super) fn is_crowded(&self, resource: Resource, time: Duration, now: Instant) -> bool {
+        let since = self.line(resource).and_then(|line| line.stood_since);
+        since.is_some_and(|since| now.since(since) >= time)
     }
 
     /// Whether nobody waits for it.

@@ -8,6 +8,7 @@
 //! linear in the clients. The queue itself has no bound: who fills it keeps one, and asks
 //! [`FairQueue::victim`] who should make room.
 
+use core::time::Duration;
 use std::collections::BTreeMap;
 
 /// What a client earns in one turn, in tokens, times its weight.
@@ -24,6 +25,10 @@ pub struct QueueLimits {
     /// Requests at the same time of a client for which nothing else is said: of a caller, or where
     /// there are no callers, of an address.
     pub concurrent_per_client: Option<u32>,
+    /// How long a request waits in a line that somebody has stood in without a break for as long as
+    /// [`wait_max`](super::retry::RetryLimits::wait_max): more come than are served, and whoever
+    /// waited to the end would be served late, if at all. No longer than that in any case.
+    pub crowded_wait_max: Duration,
 }
 
 impl Default for QueueLimits {
@@ -31,6 +36,7 @@ impl Default for QueueLimits {
         QueueLimits {
             length_max: 2048,
             concurrent_per_client: None,
+            crowded_wait_max: Duration::from_secs(5),
         }
     }
 }

@@ -237,6 +237,33 @@ fn nobody_waits_longer_than_wait_max_and_the_time_told_is_that_of_others() {
 }
 
 #[test]
+fn in_a_line_that_is_never_empty_nobody_waits_for_long() {
+    let mut play = Play::new(&format!("retry.wait_max = \"8s\"\n{NARROW}"));
+    ask(&mut play, "one", "held");
+    let early = ask(&mut play, "one", "early");
+    play.world.pass(Duration::from_secs(6));
+    let late = ask(&mut play, "one", "late");
+    play.world.pass(Duration::from_secs(2));
+    assert_eq!(play.answer(early).status(), 503);
+    // By now somebody has stood there for all of those eight seconds.
+    let next = ask(&mut play, "one", "next");
+    for (client, millis) in [(late, 2_999), (next, 1_999)] {
+        play.world.pass(Duration::from_millis(millis));
+        assert!(play.is_silent(client));
+        play.world.pass(Duration::from_millis(1));
+        assert_eq!(play.answer(client).status(), 503, "after five seconds");
+    }
+    // When all are gone, the line is as any other.
+    let patient = ask(&mut play, "one", "patient");
+    play.world.pass(Duration::from_millis(7_999));
+    assert!(play.is_silent(patient));
+    assert_eq!(serve(&mut play), "held");
+    assert_eq!(serve(&mut play), "patient");
+    assert_eq!(play.answer(patient).status(), 200);
+    play.world.finish();
+}
+
+#[test]
 fn a_stream_that_waits_for_long_has_signs_of_life_and_then_the_answer() {
     let narrow = NARROW.split("[[callers]]").next().unwrap();
     let mut play = Play::new(&format!("retry.wait_max = \"60s\"\n{narrow}"));

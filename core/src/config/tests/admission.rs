@@ -49,6 +49,7 @@ fn limits_at_the_same_time_are_for_providers_and_for_targets() {
         [queue]
         length_max = 0
         concurrent_per_client = 4
+        crowded_wait_max = "3s"
     "#;
     let snapshot = snapshot(text);
     assert_eq!(snapshot.providers[0].concurrent, Some(9));
@@ -57,6 +58,7 @@ fn limits_at_the_same_time_are_for_providers_and_for_targets() {
     let queue = QueueLimits {
         length_max: 0,
         concurrent_per_client: Some(4),
+        crowded_wait_max: core::time::Duration::from_secs(3),
     };
     assert_eq!(snapshot.queue, queue);
     assert_eq!(self::snapshot("").queue, QueueLimits::default());
@@ -77,7 +79,7 @@ fn faults_of_limits_are_told() {
             "9:14 `length_max` must be a whole number from 0 to 1000000 | -",
             "10:25 `concurrent_per_client` must be a whole number, not a string | -",
             "11:1 unknown key `length` in [queue] | known are: length_max, \
-             concurrent_per_client",
+             concurrent_per_client, crowded_wait_max",
         ]
     );
     one(

@@ -155,6 +155,11 @@ impl Shard {
         // Of all its waits together, in other lines and for earlier attempts.
         let wait_max = exchange.snapshot.retry.wait_max;
         let left = wait_max.saturating_sub(exchange.access.waited);
+        let is_crowded = |(it, _): &(Resource, _)| self.lines.is_crowded(*it, wait_max, now);
+        let left = match wait.lines.iter().all(is_crowded) {
+            true => left.min(exchange.snapshot.queue.crowded_wait_max),
+            false => left,
+        };
         let mut patience = (since + left).min(exchange.due);
         let is_asking = wait.answers_by.is_some();
         let was_asking = core::mem::replace(&mut exchange.plan.is_asking, is_asking);
@@ -183,7 +188,8 @@ impl Shard {
         };
         let waiter = exchange.waiter();
         let (places, timers) = (&mut exchange.plan.places, &mut self.ctx.timers);
-        self.lines.line_up(&waiter, places, &wait.lines, timers);
+        self.lines
+            .line_up(&waiter, places, &wait.lines, now, timers);
         let times = [wait.probe_at, wait.answers_by].into_iter().flatten();
         let again = times.fold(patience, Instant::min);
         exchange.deadlines.set(Phase::Backoff, again);
