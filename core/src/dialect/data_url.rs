@@ -24,7 +24,11 @@ fn parts(url: &JsonStr) -> Result<(JsonStr, JsonStr), &'static str> {
     let Some(described) = text.strip_suffix(";base64") else {
         return Err("must be base64 where it is a data URL");
     };
-    let media_type = match described.split(';').next().unwrap_or_default() {
+    let media_type = described.split(';').next().unwrap_or_default();
+    if !is_media_type(media_type) {
+        return Err("has a media type that cannot be one");
+    }
+    let media_type = match media_type {
         "" => JsonStr::from_static("text/plain"),
         // The slice, where it is no other text than that.
         media_type if head.escaped().starts_with(media_type.as_bytes()) => {
@@ -33,6 +37,12 @@ fn parts(url: &JsonStr) -> Result<(JsonStr, JsonStr), &'static str> {
         media_type => JsonStr::escape(media_type),
     };
     Ok((media_type, data))
+}
+
+/// Whether `text` can stand before the data in a data URL, and be read again.
+pub(super) fn is_media_type(text: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b',' | b';');
+    text.bytes().all(is_plain)
 }
 
 #[cfg(test)]
@@ -52,7 +62,11 @@ mod tests {
             .unwrap();
         assert!(media_type.is("text/plain"));
         assert!(read(&JsonStr::escape("https://a.example/;base64,x")).is_none());
-        for broken in ["data:text/plain,hi", "data:text/plain;base64"] {
+        for broken in [
+            "data:text/plain,hi",
+            "data:text/plain;base64",
+            "data:a b;base64,AA==",
+        ] {
             assert!(read(&JsonStr::escape(broken)).unwrap().is_err(), "{broken}");
         }
     }

@@ -124,6 +124,11 @@ fn faults_are_named_with_their_path() {
             "messages[0].content[0].source.type: must be one of base64, content, file, text, url",
         ),
         (
+            r#"{"messages":[{"role":"user","content":[{"type":"image","source":
+            {"type":"base64","media_type":"a,image/png","data":"AA=="}}]}]}"#,
+            "messages[0].content[0].source.media_type: must be a media type, such as image/png",
+        ),
+        (
             r#"{"tools":[{"description":"d"}]}"#,
             "tools[0].name: field required",
         ),

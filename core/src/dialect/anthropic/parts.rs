@@ -4,6 +4,7 @@ use super::read::{
     Notes, members, missing, optional_bool, optional_string, required, required_string,
 };
 use crate::base::JsonStr;
+use crate::dialect::data_url;
 use crate::dialect::fields::{Checked, array, fault, object, string, word, wrong};
 use crate::ir::{
     Arguments, CacheHint, Document, Media, Origin, Part, PartKind, Signature, Source, Thinking,
@@ -123,10 +124,17 @@ fn media_source(value: Value<'_>, notes: &mut Notes) -> Checked<Source> {
     let [kind, media_type, data, url, file, content] = members(object(value)?, names, notes);
     let kind = required(value, "type", kind)?;
     match word(kind)? {
-        b"base64" => Ok(Source::Base64 {
-            media_type: required_string(value, "media_type", media_type)?,
-            data: required_string(value, "data", data)?,
-        }),
+        b"base64" => {
+            let named = required(value, "media_type", media_type)?;
+            let media_type = string(named)?;
+            if !data_url::is_media_type(&media_type.unescape()) {
+                return Err(fault(named, "must be a media type, such as image/png"));
+            }
+            Ok(Source::Base64 {
+                media_type,
+                data: required_string(value, "data", data)?,
+            })
+        }
         b"text" => Ok(Source::Text {
             text: required_string(value, "data", data)?,
         }),
