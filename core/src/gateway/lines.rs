@@ -279,6 +279,12 @@ impl Lines {
         }
     }
 
+    /// Nobody else looks in this turn: those who do bring it about that others should, and without
+    /// an end the shard would do nothing else. All who wait look again when their time is up.
+    pub(super) fn forget_wakes(&mut self) {
+        self.wakes.clear();
+    }
+
     /// Somebody who should look, and the line whose first one that is.
     pub(super) fn next_woken(&mut self) -> Option<(ExchangeId, Resource)> {
         while let Some(resource) = self.wakes.pop_front() {
@@ -339,7 +345,7 @@ impl Lines {
     ) {
         self.waiting += usize::from(places.is_empty());
         places.retain(|&(resource, place)| {
-            let stays = wanted.iter().any(|(it, _)| *it == resource);
+            let stays = waiter.is_asking || wanted.iter().any(|(it, _)| *it == resource);
             if !stays && let Some(line) = self.line_mut(resource) {
                 line.queue.remove(place);
                 self.left(resource, timers);
@@ -357,6 +363,7 @@ impl Lines {
                     standing,
                     cost,
                     order,
+                    ..
                 } = *waiter;
                 line.stood_since.get_or_insert(now);
                 let place = line.queue.push(standing, cost, order, id);
@@ -690,4 +697,7 @@ pub(super) struct Waiter {
     pub(super) cost: u64,
     /// Of the same client's it comes before those with a greater one.
     pub(super) order: u64,
+    /// It only waits to know what other shards have, and leaves no line for that: whoever leaves
+    /// one wakes others, who would do the same.
+    pub(super) is_asking: bool,
 }

@@ -62,6 +62,9 @@ const KEY_TURN: Duration = Duration::from_secs(1);
 /// ...and no later than this, for the first ones may have nobody who asks.
 const KEY_TURNS_MAX: Duration = Duration::from_secs(2);
 
+/// How often each of those who wait may look in one turn, all together: far more than they need.
+const LOOKS_EACH: usize = 64;
+
 /// What a shard is given once.
 #[derive(Clone, Debug)]
 pub struct ShardOptions {
@@ -177,13 +180,19 @@ impl Shard {
             self.alarm(alarm);
         }
         // Each may bring about more of the others.
+        let mut looks = 0;
+        let looks_max = LOOKS_EACH * (self.lines.waiting() + 1);
         loop {
             if let Some(upstream) = self.pending_upstreams.pop() {
                 self.upstream_progress(upstream);
             } else if let Some(client) = self.pending_clients.pop() {
                 self.client_progress(client);
             } else if let Some((exchange, resource)) = self.lines.next_woken() {
+                looks += 1;
                 self.choose_woken(exchange, resource);
+                if looks >= looks_max {
+                    self.lines.forget_wakes();
+                }
             } else if let Some(exchange) = self.pending_choices.pop_front() {
                 self.choose_pending(exchange);
             } else {
