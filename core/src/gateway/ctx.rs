@@ -94,6 +94,8 @@ pub(super) enum Alarm {
     Exchange(ExchangeId),
     /// A key of the provider may be free, for those who wait for one.
     Keys(usize),
+    /// Some who wait have not looked yet.
+    Looks,
     Upstream(UpstreamId),
 }
 

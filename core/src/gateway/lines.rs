@@ -279,10 +279,9 @@ impl Lines {
         }
     }
 
-    /// Nobody else looks in this turn: those who do bring it about that others should, and without
-    /// an end the shard would do nothing else. All who wait look again when their time is up.
-    pub(super) fn forget_wakes(&mut self) {
-        self.wakes.clear();
+    /// Whether somebody should look.
+    pub(super) fn has_wakes(&self) -> bool {
+        !self.wakes.is_empty()
     }
 
     /// Somebody who should look, and the line whose first one that is.

@@ -63,7 +63,12 @@ const KEY_TURN: Duration = Duration::from_secs(1);
 const KEY_TURNS_MAX: Duration = Duration::from_secs(2);
 
 /// How often each of those who wait may look in one turn, all together: far more than they need.
+/// Those who look bring it about that others should, and without an end the shard would do nothing
+/// else.
 const LOOKS_EACH: usize = 64;
+
+/// When the others go on.
+const LOOKS_PAUSE: Duration = Duration::from_millis(10);
 
 /// What a shard is given once.
 #[derive(Clone, Debug)]
@@ -187,17 +192,20 @@ impl Shard {
                 self.upstream_progress(upstream);
             } else if let Some(client) = self.pending_clients.pop() {
                 self.client_progress(client);
-            } else if let Some((exchange, resource)) = self.lines.next_woken() {
+            } else if looks < looks_max
+                && let Some((exchange, resource)) = self.lines.next_woken()
+            {
                 looks += 1;
                 self.choose_woken(exchange, resource);
-                if looks >= looks_max {
-                    self.lines.forget_wakes();
-                }
             } else if let Some(exchange) = self.pending_choices.pop_front() {
                 self.choose_pending(exchange);
             } else {
                 break;
             }
+        }
+        if self.lines.has_wakes() {
+            let next = self.ctx.now.mono + LOOKS_PAUSE;
+            self.ctx.timers.arm(next, Alarm::Looks);
         }
         self.begin_handshakes();
         self.send_letters();
@@ -264,11 +272,11 @@ impl Shard {
     }
 
     /// Says to all other shards whether a target is well, if that is news.
-    fn tell_of_target(&mut self, news: Option<Message>) {
-        if let Some(Message::Breaker { open: None, .. }) = news {
-            self.choose_all_who_wait();
-        }
-        if let Some(news) = news {
+    fn tell_of_target(&mut self, news: [Option<Message>; 2]) {
+        for news in news.into_iter().flatten() {
+            if let Message::Breaker { open: None, .. } = news {
+                self.choose_all_who_wait();
+            }
             self.tell(news);
         }
     }
@@ -437,6 +445,8 @@ impl Shard {
             Alarm::Drain => self.drain_alarm(),
             Alarm::Exchange(id) => self.exchange_alarm(id),
             Alarm::Keys(provider) => self.lines.alarm(provider),
+            // They follow in each turn.
+            Alarm::Looks => {}
             Alarm::Upstream(id) => self.upstream_alarm(id),
         }
     }

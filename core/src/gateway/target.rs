@@ -83,7 +83,7 @@ impl TargetState {
         self.breaker.admit(now) == Admission::Probe
     }
 
-    /// A request ended. Gives what other shards should know.
+    /// A request ended. Gives what other shards should know, in this order.
     pub(super) fn ended(
         &mut self,
         is_probe: bool,
@@ -91,12 +91,12 @@ impl TargetState {
         now: Instant,
         snapshot: &Snapshot,
         rng: &mut Rng,
-    ) -> Option<Message> {
+    ) -> [Option<Message>; 2] {
         self.in_flight = self.in_flight.saturating_sub(1);
         self.judged(is_probe, verdict, now, snapshot, rng)
     }
 
-    /// What is known of a request that goes on. Gives what other shards should know.
+    /// What is known of a request that goes on. Gives what other shards should know, in this order.
     pub(super) fn judged(
         &mut self,
         is_probe: bool,
@@ -104,8 +104,8 @@ impl TargetState {
         now: Instant,
         snapshot: &Snapshot,
         rng: &mut Rng,
-    ) -> Option<Message> {
-        self.was_well |= verdict == Verdict::Well;
+    ) -> [Option<Message>; 2] {
+        self.was_well |= matches!(verdict, Verdict::Well | Verdict::Begun);
         let was_open = self.breaker.is_open();
         let failures = self.breaker.failures_in_row();
         let limits = snapshot.breaker_at(self.provider);
@@ -117,22 +117,19 @@ impl TargetState {
             None => was_open && !self.breaker.is_open(),
         };
         let target = self.name;
-        let model = || self.model.clone().filter(|_| self.is_by_clients);
-        if is_news && (is_probe || !was_open) {
-            let model = model();
-            return Some(Message::Breaker {
-                target,
-                model,
-                open,
-            });
-        }
-        let in_row = self.breaker.failures_in_row();
-        let is_news = !was_open && open.is_none() && in_row != failures;
-        is_news.then(|| Message::Failures {
+        let model = self.model.clone().filter(|_| self.is_by_clients);
+        let opened = (is_news && (is_probe || !was_open)).then(|| Message::Breaker {
             target,
-            model: model(),
+            model: model.clone(),
+            open,
+        });
+        let in_row = self.breaker.failures_in_row();
+        let failed = (!self.breaker.is_open() && in_row != failures).then_some(Message::Failures {
+            target,
+            model,
             in_row,
-        })
+        });
+        [opened, failed]
     }
 
     /// How long what is asked of it takes until something can be told.

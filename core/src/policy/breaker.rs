@@ -7,6 +7,10 @@
 //!     ▲                                              time up │      │ it fails: longer
 //!     └──────────── it succeeds ──────────── Half-open ◀─────┘──────┘
 //! ```
+//!
+//! A probe succeeds with its first content, as the rest may take minutes. Until one call has been
+//! answered whole the next failure opens the breaker again, for longer: a target may be able to
+//! begin answers and not to end them.
 
 use core::time::Duration;
 
@@ -27,6 +31,13 @@ pub struct BreakerLimits {
     pub recovery: Duration,
     /// The longest time it is open.
     pub recovery_max: Duration,
+}
+
+impl BreakerLimits {
+    /// For how long it is open after a probe that failed.
+    fn longer(&self, recovery: Duration) -> Duration {
+        recovery.saturating_mul(2).min(self.recovery_max)
+    }
 }
 
 impl Default for BreakerLimits {
@@ -55,8 +66,11 @@ pub struct Breaker {
 enum State {
     #[default]
     Closed,
+    /// There were failures in a row, or what the probe asked for is not there whole.
     ClosedAfter {
         failures: u32,
+        /// For how long it opens next, if that is longer than the first time.
+        longer: Option<Duration>,
     },
     Open {
         until: Instant,
@@ -92,6 +106,8 @@ pub enum Admission {
 pub enum Verdict {
     /// It answered well.
     Well,
+    /// It answers well so far.
+    Begun,
     /// It failed by its own fault.
     Failed,
     /// Nothing: the client left, its request was wrong, or the fault was a key's.
@@ -138,9 +154,15 @@ impl Breaker {
                 };
             }
             (State::HalfOpen { .. }, Verdict::Well) if is_probe => *self = Breaker::default(),
+            (State::HalfOpen { recovery }, Verdict::Begun) if is_probe => {
+                *self = Breaker::default();
+                self.state = State::ClosedAfter {
+                    failures: limits.failures_in_row.saturating_sub(1),
+                    longer: Some(limits.longer(recovery)),
+                };
+            }
             (State::HalfOpen { recovery }, Verdict::Failed) if is_probe => {
-                let longer = recovery.saturating_mul(2).min(limits.recovery_max);
-                self.trip(longer, now, rng);
+                self.trip(limits.longer(recovery), now, rng);
             }
             (State::Closed | State::ClosedAfter { .. }, Verdict::Well) => {
                 self.count(false, now, limits);
@@ -148,17 +170,18 @@ impl Breaker {
             }
             (State::Closed | State::ClosedAfter { .. }, Verdict::Failed) => {
                 self.count(true, now, limits);
-                let before = match self.state {
-                    State::ClosedAfter { failures } => failures,
-                    _ => 0,
+                let (before, longer) = match self.state {
+                    State::ClosedAfter { failures, longer } => (failures, longer),
+                    _ => (0, None),
                 };
-                let failures = before + 1;
-                self.state = State::ClosedAfter { failures };
+                let failures = before.saturating_add(1);
+                self.state = State::ClosedAfter { failures, longer };
                 if failures >= limits.failures_in_row || self.is_share_too_large(limits) {
-                    self.trip(limits.recovery.min(limits.recovery_max), now, rng);
+                    let first = limits.recovery.min(limits.recovery_max);
+                    self.trip(longer.unwrap_or(first), now, rng);
                 }
             }
-            (State::Closed | State::ClosedAfter { .. }, Verdict::Nothing)
+            (State::Closed | State::ClosedAfter { .. }, Verdict::Begun | Verdict::Nothing)
             | (State::Open { .. } | State::HalfOpen { .. }, _) => {}
         }
     }
@@ -191,19 +214,25 @@ impl Breaker {
 
     /// Somebody else saw the target fail as often in a row, or answer well again.
     pub fn heard_failures(&mut self, in_row: u32) {
-        let failures = in_row.max(self.failures_in_row());
-        if let State::Closed | State::ClosedAfter { .. } = self.state {
-            self.state = match in_row {
-                0 => State::Closed,
-                _ => State::ClosedAfter { failures },
-            };
-        }
+        self.state = match (self.state, in_row) {
+            (State::Closed | State::ClosedAfter { .. }, 0) => State::Closed,
+            (State::Closed, failures) => State::ClosedAfter {
+                failures,
+                longer: None,
+            },
+            (State::ClosedAfter { failures, longer }, in_row) => State::ClosedAfter {
+                failures: failures.max(in_row),
+                longer,
+            },
+            (state @ (State::Open { .. } | State::HalfOpen { .. }), _) => state,
+        };
     }
 
-    /// Failures in a row while it is closed.
+    /// Failures in a row while it is closed; of one that a probe's first content closed, one less
+    /// than open it.
     pub const fn failures_in_row(&self) -> u32 {
         match self.state {
-            State::ClosedAfter { failures } => failures,
+            State::ClosedAfter { failures, .. } => failures,
             State::Closed | State::Open { .. } | State::HalfOpen { .. } => 0,
         }
     }
@@ -367,6 +396,30 @@ mod tests {
                 "{open}"
             );
         }
+    }
+
+    #[test]
+    fn content_of_a_probe_closes_it_and_the_next_failure_opens_it_for_longer() {
+        let mut bench = Bench::new();
+        for millis in 0..3 {
+            bench.call(Verdict::Failed, millis);
+        }
+        let until = bench.opens_again();
+        assert_eq!(bench.breaker.admit(until), Admission::Probe);
+        bench.ended(true, Verdict::Begun, until);
+        assert_eq!(bench.breaker.admit(until), Admission::Call);
+        bench.ended(false, Verdict::Nothing, until);
+        bench.ended(false, Verdict::Failed, until);
+        let open = bench.opens_again().since(until).as_millis() as u64;
+        assert!((10_000..=11_000).contains(&open), "{open}");
+
+        let until = bench.opens_again();
+        assert_eq!(bench.breaker.admit(until), Admission::Probe);
+        bench.ended(true, Verdict::Begun, until);
+        bench.ended(false, Verdict::Well, until);
+        bench.call(Verdict::Failed, 40_000);
+        bench.call(Verdict::Failed, 40_001);
+        assert!(!bench.breaker.is_open());
     }
 
     #[test]

@@ -120,6 +120,36 @@ fn a_target_that_is_alone_is_left_alone_like_others() {
 }
 
 #[test]
+fn a_target_that_begins_each_stream_and_ends_none_is_asked_as_seldom_as_one_that_is_silent() {
+    let mut play = Play::new(CHAIN);
+    let mut asked = 0;
+    for _ in 0..600 {
+        play.ask(Dialect::Anthropic, true);
+        let (conn, port, _) = play.asked();
+        if port == FIRST {
+            asked += 1;
+            play.begin(conn, FIRST, &["some"]);
+            play.world.hang_up(conn, End::Reset);
+        } else {
+            play.send(conn, &well(Dialect::OpenAiChat, true));
+        }
+        play.back_off();
+    }
+    // Three, and then after 5, 10, 20 and 40 seconds at the earliest.
+    assert!((5..=7).contains(&asked), "{asked}");
+    // A whole answer is what it takes to be trusted with three failures again.
+    play.world.pass(Duration::from_secs(70));
+    play.ask(Dialect::Anthropic, true);
+    assert_eq!(play.reply_well(true), FIRST);
+    for _ in 0..3 {
+        play.ask(Dialect::Anthropic, true);
+        play.begins_and_breaks(FIRST, &["some"]);
+    }
+    play.ask(Dialect::Anthropic, true);
+    assert_eq!(play.reply_well(true), SECOND);
+}
+
+#[test]
 fn in_an_outage_of_all_there_is_one_probe_goes_out_for_each_time() {
     let mut play = Play::new(&alone());
     let mut asked = 0;

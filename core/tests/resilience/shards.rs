@@ -6,6 +6,7 @@ use tollgate_core::dialect::Dialect;
 use tollgate_core::gateway::io::Message;
 
 use super::play::{CHAIN, FIRST, HEAD, Play, SECOND, alone, error, with_first};
+use super::support::world::End;
 
 /// The first of two shards.
 pub(super) fn of_two(config: &str) -> Play {
@@ -130,6 +131,25 @@ fn a_probe_that_fails_doubles_the_time_for_all() {
         panic!("{letters:?}");
     };
     assert_eq!(time, Duration::from_secs(20));
+}
+
+#[test]
+fn what_begins_an_answer_may_be_asked_by_all_until_anybody_sees_it_fail() {
+    let (mut one, mut other) = (of_two(CHAIN), of_two(CHAIN));
+    one.first_fails(2);
+    tell(&mut one, &mut other);
+    one.world.pass(Duration::from_millis(5_600));
+    one.ask(Dialect::Anthropic, true);
+    let (probe, _) = one.begins(FIRST, &["some"]);
+    tell(&mut one, &mut other);
+    other.ask(Dialect::Anthropic, true);
+    other.begins_and_breaks(FIRST, &["some"]);
+    tell(&mut other, &mut one);
+    for play in [&mut one, &mut other] {
+        play.ask(Dialect::Anthropic, true);
+        assert_eq!(play.reply_well(true), SECOND);
+    }
+    one.world.hang_up(probe, End::Reset);
 }
 
 #[test]

@@ -323,7 +323,7 @@ impl Shard {
         }
     }
 
-    /// Content has come: the target is well, whatever becomes of the rest.
+    /// Content has come: the target is well so far.
     pub(in crate::gateway) fn content_came(&mut self, id: ExchangeId) {
         let now = self.ctx.now.mono;
         let Some(exchange) = self.exchanges.get_mut(id) else {
@@ -340,7 +340,7 @@ impl Shard {
         state.content_came(now.since(seat.since), now);
         if is_probe {
             let (snapshot, rng) = (&self.ctx.snapshot, &mut self.ctx.rng);
-            let news = state.judged(true, Verdict::Well, now, snapshot, rng);
+            let news = state.judged(true, Verdict::Begun, now, snapshot, rng);
             self.tell_of_target(news);
         }
     }
