@@ -198,6 +198,10 @@ impl Lines {
     /// What keeps one of `priority` from `upstream`: as many requests are there as may be, or
     /// others who came before. One who is the `first` in line for either is not kept by those who
     /// wait for the other: both may be freed at once, and each would make way for the other.
+    ///
+    /// What is full comes before what others wait for, as that is the same for whoever looks, and
+    /// from which line: else one who stands first in two lines would leave each for the other, and
+    /// come back, within one instant and without an end.
     pub(super) fn obstacle(
         &self,
         upstream: &Upstream,
@@ -208,14 +212,18 @@ impl Lines {
         let target = Resource::Target(upstream.target);
         let provider = Resource::Provider(upstream.provider);
         let is_next = first.is_some_and(|it| it == target || it == provider);
-        [target, provider].into_iter().find_map(|resource| {
+        let is_behind = |line: &Line| !is_next && line.queue.is_ahead_of(priority);
+        let full = [target, provider].into_iter().find_map(|resource| {
             let line = self.line(resource)?;
-            let short = line.room(now).err();
-            let is_behind = !is_next && line.queue.is_ahead_of(priority);
-            (short.is_some() || is_behind).then_some(Obstacle {
-                resource,
-                short: short.filter(|_| !is_behind),
-            })
+            let short = line.room(now).err()?;
+            let short = Some(short).filter(|_| !is_behind(line));
+            Some(Obstacle { resource, short })
+        });
+        let is_waited_for = |&resource: &Resource| self.line(resource).is_some_and(is_behind);
+        full.or_else(|| {
+            let resource = [target, provider].into_iter().find(is_waited_for)?;
+            let short = None;
+            Some(Obstacle { resource, short })
         })
     }
 
@@ -279,9 +287,9 @@ impl Lines {
         }
     }
 
-    /// Whether somebody should look.
-    pub(super) fn has_wakes(&self) -> bool {
-        !self.wakes.is_empty()
+    /// Lines whose first one should look.
+    pub(super) fn wakes(&self) -> usize {
+        self.wakes.len()
     }
 
     /// Somebody who should look, and the line whose first one that is.
@@ -344,7 +352,7 @@ impl Lines {
     ) {
         self.waiting += usize::from(places.is_empty());
         places.retain(|&(resource, place)| {
-            let stays = waiter.is_asking || wanted.iter().any(|(it, _)| *it == resource);
+            let stays = wanted.iter().any(|(it, _)| *it == resource);
             if !stays && let Some(line) = self.line_mut(resource) {
                 line.queue.remove(place);
                 self.left(resource, timers);
@@ -362,7 +370,6 @@ impl Lines {
                     standing,
                     cost,
                     order,
-                    ..
                 } = *waiter;
                 line.stood_since.get_or_insert(now);
                 let place = line.queue.push(standing, cost, order, id);
@@ -696,7 +703,4 @@ pub(super) struct Waiter {
     pub(super) cost: u64,
     /// Of the same client's it comes before those with a greater one.
     pub(super) order: u64,
-    /// It only waits to know what other shards have, and leaves no line for that: whoever leaves
-    /// one wakes others, who would do the same.
-    pub(super) is_asking: bool,
 }

@@ -203,7 +203,7 @@ impl Shard {
                 break;
             }
         }
-        if self.lines.has_wakes() {
+        if self.lines.wakes() > 0 {
             let next = self.ctx.now.mono + LOOKS_PAUSE;
             self.ctx.timers.arm(next, Alarm::Looks);
         }
@@ -248,6 +248,7 @@ impl Shard {
             exchanges: self.exchanges.len(),
             waiting: self.lines.waiting(),
             lines: self.lines.clients(),
+            looks: self.lines.wakes(),
             permits: at_targets.chain(at_keys).map(|it| it as usize).sum(),
             timers: self.ctx.timers.len(),
             tickets: self.ctx.tickets.len(),
@@ -510,6 +511,9 @@ pub struct Usage {
     pub waiting: usize,
     /// Clients whose requests at once are counted, or of whose limit something is lent.
     pub lines: usize,
+    /// Lines whose first one has yet to look whether it can go on: none, but where as many looks
+    /// as may be taken in one turn did not bring that about.
+    pub looks: usize,
     /// Places that they take at targets and keys.
     pub permits: usize,
     /// Armed timers.

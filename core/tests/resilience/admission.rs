@@ -551,3 +551,72 @@ fn nobody_waits_for_longer_in_several_lines_one_after_the_other() {
     assert_eq!(play.answer(vain).status(), 503);
     play.world.finish();
 }
+
+#[test]
+fn one_who_is_next_at_two_targets_without_a_place_at_either_provider_waits_in_peace() {
+    // As many at a provider as two, and after the reload one.
+    let config = |concurrent: u32| {
+        format!(
+            r#"
+            [models]
+            asked = [
+                {{ target = "first/one", concurrent = 1 }},
+                {{ target = "second/two", concurrent = 1 }},
+            ]
+            three = "first/three"
+            four = "second/four"
+
+            [providers.first]
+            dialect = "openai-chat"
+            base_url = "http://127.0.0.1:9002/v1"
+            credentials = "none"
+            concurrent = {concurrent}
+
+            [providers.second]
+            dialect = "openai-chat"
+            base_url = "http://127.0.0.1:9004/v1"
+            credentials = "none"
+            concurrent = {concurrent}
+            "#
+        )
+    };
+    let dialect = Dialect::OpenAiChat;
+    let ask_of = |play: &mut Play, model: &str, fields: &[(&str, &str)]| {
+        let mut body = request(dialect, false);
+        body["model"] = model.into();
+        play.ask_body(dialect, &body, fields)
+    };
+    let mut play = Play::new(&config(2));
+    let brief = [("x-tollgate-timeout", "3")];
+    for _ in 0..2 {
+        ask_of(&mut play, "asked", &brief);
+    }
+    for model in ["three", "four"] {
+        ask_of(&mut play, model, &[]);
+    }
+    let asked = play.pending().len();
+    assert_eq!(asked, 4);
+    let waiting = [0, 1].map(|_| {
+        play.world.pass(Duration::from_millis(1));
+        ask_of(&mut play, "asked", &[])
+    });
+    play.reload(&config(1));
+    // Both targets are free in one instant, and both providers are as full as may be.
+    play.world.pass(Duration::from_secs(3));
+    assert_eq!(play.world.usage().looks, 0);
+    assert_eq!(play.world.usage().waiting, 2);
+    assert_eq!(play.pending().len(), 2);
+    for _ in 0..2 {
+        let (conn, ..) = play.pending()[0];
+        play.reply_on(conn, &well(dialect, false));
+    }
+    assert_eq!(play.pending().len(), 2);
+    for _ in 0..2 {
+        let (conn, ..) = play.pending()[0];
+        play.reply_on(conn, &well(dialect, false));
+    }
+    for client in waiting {
+        assert_eq!(play.answer(client).status(), 200);
+    }
+    play.world.finish();
+}

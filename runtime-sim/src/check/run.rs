@@ -371,6 +371,10 @@ impl<M: Observed> Observer<M> for std::rc::Rc<core::cell::RefCell<Checker>> {
             return Err(Violation::new("pool", message));
         }
         let usage = turn.machine.usage();
+        if usage.looks > 0 {
+            let message = format!("those who wait wake each other without an end: {usage:?}");
+            return Err(Violation::new("liveness", message));
+        }
         memory::check(&usage, turn.asked, turn.closing, &checker.shared.limits)
             .map_err(|message| Violation::new("memory", message))
     }

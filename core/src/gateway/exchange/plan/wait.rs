@@ -326,7 +326,6 @@ impl Exchange {
             standing: self.claim.standing,
             cost: ANSWER_TOKENS + prepared.map_or(0, |it| it.input_tokens_estimate),
             order: self.started.as_nanos(),
-            is_asking: self.plan.is_asking,
         }
     }
 
