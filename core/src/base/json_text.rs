@@ -72,10 +72,10 @@ impl JsonStr {
 
     /// The characters. A lone surrogate, which only an escape can express, becomes U+FFFD.
     pub fn unescape(&self) -> Cow<'_, str> {
-        if memchr::memchr(b'\\', &self.0).is_none() {
-            return String::from_utf8_lossy(&self.0);
+        match core::str::from_utf8(&self.0) {
+            Ok(text) if !text.as_bytes().contains(&b'\\') => Cow::Borrowed(text),
+            _ => Cow::Owned(unescape(&self.0)),
         }
-        Cow::Owned(unescape(&self.0))
     }
 
     /// Whether the characters are those of `text`.

@@ -403,23 +403,19 @@ impl Provider {
     /// Whether the client's field called `name`, in any case, is passed on. Fields that frame a
     /// message or hold credentials never are, whatever the allow-list says; credentials go by
     /// [`Provider::credentials`] alone.
-    pub fn passes_client_field(&self, name: &str) -> bool {
-        let is = |start: &str| {
-            let head = name.as_bytes().get(..start.len());
-            head.is_some_and(|head| head.eq_ignore_ascii_case(start.as_bytes()))
+    pub fn passes_client_field(&self, name: &[u8]) -> bool {
+        let is_listed = |pattern: &Arc<str>| match pattern.as_bytes() {
+            [prefix @ .., b'*'] => {
+                let head = name.get(..prefix.len());
+                head.is_some_and(|head| head.eq_ignore_ascii_case(prefix))
+            }
+            whole => name.eq_ignore_ascii_case(whole),
         };
-        let listed = self
-            .client_headers
-            .iter()
-            .any(|pattern| match pattern.strip_suffix('*') {
-                Some(prefix) => is(prefix),
-                None => name.eq_ignore_ascii_case(pattern),
-            });
-        if !listed {
-            return false;
-        }
-        let name = name.to_ascii_lowercase();
-        !value::is_framing_field(&name) && !value::is_credential_field(&name)
+        self.client_headers.iter().any(is_listed)
+            && core::str::from_utf8(name).is_ok_and(|name| {
+                let name = name.to_ascii_lowercase();
+                !value::is_framing_field(&name) && !value::is_credential_field(&name)
+            })
     }
 }
 

@@ -203,10 +203,10 @@ fn the_environment_configures_known_providers() {
     );
     assert_eq!(leads(&one.snapshot, "anthropic/other"), "anthropic other");
     assert_eq!(leads(&one.snapshot, "gpt-5"), "nowhere");
-    assert!(provider.passes_client_field("anthropic-beta"));
-    assert!(provider.passes_client_field("x-claude-code-session-id"));
-    assert!(!provider.passes_client_field("authorization"));
-    assert!(!provider.passes_client_field("x-claude"));
+    assert!(provider.passes_client_field(b"anthropic-beta"));
+    assert!(provider.passes_client_field(b"x-claude-code-session-id"));
+    assert!(!provider.passes_client_field(b"authorization"));
+    assert!(!provider.passes_client_field(b"x-claude"));
 
     let broken = builtin_with(&[("OPENAI_API_KEY", "two words"), ("OLLAMA_HOST", "a b")]);
     assert!(broken.snapshot.providers.is_empty());

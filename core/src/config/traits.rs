@@ -40,10 +40,9 @@ pub struct NameTraits {
 /// Before 4.5 a limit that does not fit into the context beside the prompt is an error, so that
 /// those get half.
 pub fn traits_for(model: &str) -> NameTraits {
-    let Some(at) = model.rfind("claude-") else {
+    let Some(name) = claude_name(model) else {
         return super::abilities::told(model);
     };
-    let name = &model[at + "claude-".len()..];
     let version = claude_version(name);
     let thinking = match version {
         Some(version) if version < (3, 7) => ThinkingStyle::None,
@@ -57,8 +56,8 @@ pub fn traits_for(model: &str) -> NameTraits {
         _ => 64_000,
     };
     // Sonnet 4 and 4.5 can be asked for a window of a million.
-    let is_sonnet_4 = name.contains("sonnet") && version >= Some((4, 0));
-    let is_small = version.is_some_and(|it| it < (4, 6)) && !is_sonnet_4;
+    let is_sonnet_4 = || version >= Some((4, 0)) && name.contains("sonnet");
+    let is_small = version.is_some_and(|it| it < (4, 6)) && !is_sonnet_4();
     NameTraits {
         context_window: is_small.then_some(200_000),
         images: None,
@@ -86,6 +85,17 @@ pub fn hides_reasoning(model: &str) -> bool {
     FAMILIES.iter().any(|family| {
         let rest = name.strip_prefix(family);
         rest.is_some_and(|rest| !rest.starts_with(|next: char| next.is_ascii_alphanumeric()))
+    })
+}
+
+/// What follows the last `claude-`. Every request that a pattern leads somewhere asks for it, and
+/// names are too short for a searcher to pay for its making.
+fn claude_name(model: &str) -> Option<&str> {
+    let hyphens = model.bytes().enumerate().rev();
+    let mut hyphens = hyphens.filter(|&(_, byte)| byte == b'-');
+    hyphens.find_map(|(at, _)| {
+        let (head, name) = model.split_at_checked(at + 1)?;
+        head.ends_with("claude-").then_some(name)
     })
 }
 

@@ -100,15 +100,19 @@ impl Session {
 /// A hash of some bytes, the same in every process. Not for what others could choose to collide.
 pub fn hash(bytes: &[u8]) -> u64 {
     let mut hash = bytes.len() as u64;
+    let mut add =
+        |word: u64| hash = (hash.rotate_left(25) ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     let mut words = bytes.chunks_exact(8);
     for word in &mut words {
         // Eight bytes each: `chunks_exact` says so.
-        hash = mix(hash ^ u64::from_le_bytes(word.try_into().unwrap_or_default()));
+        add(u64::from_le_bytes(word.try_into().unwrap_or_default()));
     }
-    for &byte in words.remainder() {
-        hash = mix(hash ^ u64::from(byte));
+    let mut last = [0; 8];
+    for (to, from) in last.iter_mut().zip(words.remainder()) {
+        *to = *from;
     }
-    hash
+    add(u64::from_le_bytes(last));
+    mix(hash)
 }
 
 /// How much `session` belongs to a member: it goes to the one with the highest rank. A member of

@@ -232,8 +232,11 @@ fn mistaken_for(name: &str) -> String {
         let bytes = name.as_bytes()[at..at + 8].try_into().unwrap();
         u64::from_le_bytes(bytes)
     };
-    // The hash of sixteen bytes is that of eight others and the second eight together.
-    let first = |word: u64| balance::hash(&(word ^ 24).to_le_bytes());
+    // What the hash of sixteen bytes has made of the first eight when it comes to the others.
+    let first = |word: u64| {
+        let mixed = (16u64.rotate_left(25) ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        mixed.rotate_left(25)
+    };
     let mut tries = (0..100_000).map(|number| {
         let begin = u64::from_le_bytes(format!("as-{number:05}").as_bytes().try_into().unwrap());
         let end = first(begin) ^ first(word(0)) ^ word(8);

@@ -28,6 +28,9 @@ const PASSED: [&str; 4] = [
 /// The same, by how their names begin.
 const PASSED_STARTS: [&str; 3] = ["anthropic-", "openai-", "x-ratelimit-"];
 
+/// Fields of its own that an answer has at most.
+const OWN_FIELDS: usize = 7;
+
 impl Shard {
     /// Answers with a whole body. `passed` are the fields of the upstream's answer, if there was
     /// one.
@@ -439,7 +442,8 @@ impl<'a> ResponseFields<'a> {
                 fields.push((name, value));
             }
         }
-        let mut owned = vec![("date", date)];
+        let mut owned = Vec::with_capacity(OWN_FIELDS);
+        owned.push(("date", date));
         if exchange.request.dialect == Dialect::Anthropic && !has_request_id {
             owned.push(("request-id", exchange.request.request_id.clone()));
         }

@@ -207,10 +207,9 @@ impl Exchange {
             .upstreams()
             .filter_map(|upstream| self.snapshot.providers.get(upstream.provider))
             .collect();
-        let is_seen = |name: &str| {
-            let is_key = auth::KEY_FIELDS
-                .iter()
-                .any(|key| name.eq_ignore_ascii_case(key));
+        let is_seen = |name: &[u8]| {
+            let mut keys = auth::KEY_FIELDS.iter();
+            let is_key = keys.any(|key| name.eq_ignore_ascii_case(key.as_bytes()));
             providers.iter().any(|provider| {
                 let is_passed_on = matches!(provider.credentials, Credentials::Client);
                 provider.passes_client_field(name) || (is_key && is_passed_on)
@@ -227,7 +226,7 @@ impl Exchange {
         text(self.request.dialect.name().as_bytes());
         text(head.query().unwrap_or_default().as_bytes());
         for (name, value) in head.fields.iter() {
-            if core::str::from_utf8(name).is_ok_and(is_seen) {
+            if is_seen(name) {
                 text(&name.to_ascii_lowercase());
                 text(value);
             }

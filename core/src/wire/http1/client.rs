@@ -79,7 +79,7 @@ impl ClientConn {
         self.state.apply(Side::Request, Signal::Head)?;
         self.method = method.clone();
         self.writer = body.into();
-        checked.reserve(target.len(), out);
+        checked.reserve(target.len(), body, out);
         put_request_line(method, target, out);
         put_fields(fields, out);
         match body {

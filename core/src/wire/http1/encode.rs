@@ -8,6 +8,7 @@ use super::error::SendError;
 use super::framing::BodyLength;
 use super::syntax::{is_field_value, is_token};
 use crate::base::OutBuf;
+use crate::base::buf::SLICE_BYTES_MIN;
 
 /// Room made at once for a head: start line, our own fields, and what the caller's need.
 const HEAD_ROOM: usize = 128;
@@ -52,9 +53,14 @@ pub(super) struct FieldsToSend {
 }
 
 impl FieldsToSend {
-    /// Makes room in `out` for the head.
-    pub(super) fn reserve(&self, start_line: usize, out: &mut OutBuf) {
-        out.reserve(HEAD_ROOM + start_line + self.bytes);
+    /// Makes room in `out` for the head, and for a body that is copied behind it.
+    pub(super) fn reserve(&self, start_line: usize, body: BodyLength, out: &mut OutBuf) {
+        let length = match body {
+            BodyLength::Length(length) => usize::try_from(length).unwrap_or(usize::MAX),
+            BodyLength::Chunked | BodyLength::None => 0,
+        };
+        let copied = if length < SLICE_BYTES_MIN { length } else { 0 };
+        out.reserve(HEAD_ROOM + start_line + self.bytes + copied);
     }
 
     /// RFC 9112 §3.2: a client MUST send a Host in all HTTP/1.1 requests.

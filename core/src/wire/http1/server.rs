@@ -150,7 +150,7 @@ impl ServerConn {
         if self.state.request() == Phase::Failed {
             self.state.forbid_reuse(CloseReason::Failed);
         }
-        checked.reserve(0, out);
+        checked.reserve(0, body, out);
         put_status_line(status, out);
         put_fields(fields, out);
         self.put_framing(status, body, out);

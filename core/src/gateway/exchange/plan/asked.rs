@@ -97,7 +97,7 @@ impl Exchange {
         }
         let provider = self.provider()?;
         let model = self.prompt()?.model.unescape();
-        Some(format!("{}/{model}", provider.name))
+        Some([&*provider.name, "/", &*model].concat())
     }
 
     /// Nothing of the attempt that failed goes on. Says whether it waited for a provider's
