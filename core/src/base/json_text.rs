@@ -98,6 +98,21 @@ impl JsonStr {
         JsonStr(Bytes::from(joined))
     }
 
+    /// This text without the first half of a surrogate pair at its end, and that half, for who
+    /// unescapes text that comes in pieces: the second half may begin the next one.
+    pub fn split_half(&self) -> (JsonStr, JsonStr) {
+        let at = self.0.len().saturating_sub(6);
+        let (rest, end) = self.0.split_at(at);
+        let is_high = |code: u32| (0xD800..0xDC00).contains(&code);
+        let is_half = end.starts_with(b"\\u") && hex4(end.get(2..6)).is_some_and(is_high);
+        // Behind a backslash that is not escaped itself, this one is no escape's begin.
+        let before = rest.iter().rev().take_while(|&&byte| byte == b'\\');
+        if is_half && before.count() % 2 == 0 {
+            return (JsonStr(self.0.slice(..at)), JsonStr(self.0.slice(at..)));
+        }
+        (self.clone(), JsonStr::EMPTY)
+    }
+
     /// Copies the text out of the buffer it lies in, which it would keep alive; for what is kept
     /// longer than one turn.
     pub fn detach(&self) -> JsonStr {
@@ -289,6 +304,26 @@ mod tests {
             JsonStr::escape("q\"\u{1}").escaped().as_ref(),
             br#"q\"\u0001"#
         );
+    }
+
+    #[test]
+    fn half_a_pair_is_split_off_and_nothing_else_is() {
+        for (text, half) in [
+            (r"a\ud83d", r"\ud83d"),
+            (r"\uDBFF", r"\uDBFF"),
+            (r"\\\ud83d", r"\ud83d"),
+            (r"\\ud83d", ""),
+            (r"\ud83d\ude00", ""),
+            (r"\ud83da", ""),
+            (r"\u00e9", ""),
+            ("ud83d", ""),
+            ("", ""),
+        ] {
+            let whole = JsonStr::from_checked(Bytes::from_static(text.as_bytes()));
+            let (rest, end) = whole.split_half();
+            assert_eq!(end.escaped(), half, "{text}");
+            assert_eq!(rest.concat(&end).escaped(), text);
+        }
     }
 
     #[test]

@@ -14,6 +14,8 @@ const HELD_DELTAS_MAX: usize = 1_024;
 pub(in crate::gateway) struct Said {
     text: String,
     text_bytes_max: usize,
+    /// Half a character at the end of that.
+    half: JsonStr,
     /// The text that is not over.
     open: Option<BlockId>,
     /// A thought that is not over.
@@ -70,7 +72,9 @@ impl Said {
                 block,
                 piece: Piece::Text(text),
             } if self.open == Some(*block) => {
+                let (text, half) = self.half.concat(text).split_half();
                 self.text.push_str(&text.unescape());
+                self.half = half.detach();
                 if self.text.len() > self.text_bytes_max {
                     self.is_beyond = true;
                     self.text = String::new();
@@ -217,6 +221,8 @@ impl Splice {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
 
     fn start(block: u32, kind: BlockKind) -> Delta {
@@ -263,6 +269,17 @@ mod tests {
             splice.take(delta, &mut out);
         }
         out
+    }
+
+    #[test]
+    fn a_character_whose_halves_come_apart_is_one() {
+        let piece = |text: &'static str| Delta::Append {
+            block: BlockId(0),
+            piece: Piece::Text(JsonStr::from_checked(Bytes::from_static(text.as_bytes()))),
+        };
+        let begin = start(0, BlockKind::Text);
+        let said = said(&[begin, piece(r"so \ud83d"), piece(r"\ude00!")]);
+        assert_eq!(said.prefill(), "so \u{1F600}!");
     }
 
     #[test]
