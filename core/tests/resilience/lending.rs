@@ -5,6 +5,7 @@ use std::time::Duration;
 use tollgate_core::dialect::Dialect;
 use tollgate_core::gateway::io::Message;
 
+use super::fixtures::request;
 use super::play::{
     CHAIN, FIRST, Play, SECOND, alone, chain_of, dialect_at, error, well, with_first,
 };
@@ -408,5 +409,41 @@ fn shards_that_need_two_places_each_do_not_give_them_to_each_other_for_ever() {
     }
     for (shard, client) in clients {
         assert_eq!(pair.0[shard].answer(client).status(), 200);
+    }
+}
+
+#[test]
+fn what_a_late_request_asks_about_another_target_is_kept_by_nobody() {
+    let targets = "[\"first/one\", { target = \"second/two\", concurrent = 1 }]\n\
+                   other = \"second/three\"";
+    let config = chain_of(targets).replace(
+        "key = \"key-2\"",
+        "key = \"key-2\"\nkey_limits = { concurrent = 2 }",
+    );
+    for late in [0, 1] {
+        let mut pair = Pair::new(&format!("timers.first_content_min = \"4s\"\n{config}"));
+        // The only place at the second target is taken at the other shard.
+        let other = 1 - late;
+        pair.ask(other);
+        assert_eq!(pair.0[other].reply(&error(404)), FIRST);
+        pair.post();
+        assert_eq!(pair.port(other), SECOND);
+        let client = pair.0[late].ask(Dialect::Anthropic, true);
+        let (conn, ..) = pair.0[late].asked();
+        for _ in 0..6 {
+            pair.pass(Duration::from_secs(1));
+        }
+        assert!(pair.0[late].is_silent(client));
+        pair.0[late].send(conn, &well(Dialect::Anthropic, true));
+        pair.0[late].answered_well(Dialect::Anthropic, client);
+        pair.reply(other);
+        // Both places of the key are free, whoever needs them.
+        for asked in [1, 2] {
+            let mut body = request(Dialect::Anthropic, false);
+            body["model"] = "other".into();
+            pair.0[other].ask_body(Dialect::Anthropic, &body, &[]);
+            pair.post();
+            assert_eq!(pair.asked()[other], asked);
+        }
     }
 }

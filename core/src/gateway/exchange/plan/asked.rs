@@ -27,6 +27,8 @@ impl Shard {
         }
         exchange.plan.out.extend(asked);
         let found = self.find(id);
+        // It only looks, and goes on where it is.
+        self.let_go(id);
         if let (Some(_), Some(exchange)) = (asked, self.exchanges.get_mut(id)) {
             exchange.plan.out.pop();
         }
