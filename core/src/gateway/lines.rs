@@ -150,6 +150,7 @@ impl Lines {
             line.clock.cancel(timers);
             waiting.extend(line.queue.iter().copied());
             line.queue = FairQueue::new();
+            line.stood_since = None;
         }
         for (new, old) in [
             (&mut self.providers, &old.providers),

@@ -620,3 +620,24 @@ fn one_who_is_next_at_two_targets_without_a_place_at_either_provider_waits_in_pe
     }
     play.world.finish();
 }
+
+#[test]
+fn a_line_that_a_reload_has_emptied_is_as_any_other() {
+    let config = |places: u32| format!("queue.concurrent_per_client = {places}\n{TWO_MODELS}");
+    let wide = |play: &mut Play| {
+        let mut body = request(Dialect::OpenAiChat, false);
+        body["model"] = "other".into();
+        play.ask_body(Dialect::OpenAiChat, &body, &[])
+    };
+    let mut play = Play::new(&config(1));
+    wide(&mut play);
+    wide(&mut play);
+    assert_eq!(play.world.usage().waiting, 1);
+    play.reload(&config(2));
+    assert_eq!((play.world.usage().waiting, play.pending().len()), (0, 2));
+    play.world.pass(Duration::from_secs(60));
+    let patient = wide(&mut play);
+    play.world.pass(Duration::from_secs(9));
+    assert!(play.is_silent(patient), "nobody has stood there");
+    play.world.finish();
+}
