@@ -7,7 +7,7 @@ use tollgate_core::dialect::Dialect;
 use tollgate_core::ir::Class;
 
 use super::fixtures::{request, whole};
-use super::play::{FIRST, HEAD, Play, TWO_KEYS, alone, error, well};
+use super::play::{FIRST, HEAD, Play, SECOND, TWO_KEYS, alone, chain_of, error, well};
 use super::support::config::loaded;
 use super::support::world::End;
 
@@ -365,5 +365,23 @@ fn a_probe_that_was_answered_holds_up_nobody_however_long_its_answer_is() {
     play.ask(Dialect::OpenAiChat, true);
     play.ask(Dialect::OpenAiChat, true);
     assert_eq!(play.pending().len(), 2);
+    play.world.finish();
+}
+
+#[test]
+fn who_waits_for_another_target_finds_out_whether_a_refused_key_works_again() {
+    let targets = "[\"first/one\", { target = \"second/two\", concurrent = 1 }]";
+    let mut play = Play::new(&chain_of(targets));
+    play.ask(Dialect::Anthropic, false);
+    assert_eq!(play.reply(&error(401)), FIRST);
+    assert_eq!(play.reply_well(false), SECOND);
+    play.world.pass(Duration::from_secs(5));
+    play.ask(Dialect::Anthropic, false);
+    assert_eq!(play.asked().1, SECOND);
+    let client = play.ask(Dialect::Anthropic, false);
+    assert!(play.pending().is_empty());
+    play.world.pass(Duration::from_millis(5_001));
+    assert_eq!(play.reply_well(false), FIRST, "ten seconds are over");
+    play.answered_well(Dialect::Anthropic, client);
     play.world.finish();
 }

@@ -94,7 +94,8 @@ impl Shard {
         let failure = search.failure(snapshot, &self.targets);
         let failure = failure.or_else(|| candidates.failure());
         let closed = search.closed.map(|(until, _)| until);
-        search.waits.probe_at = closed.filter(|&until| until < Instant::FAR);
+        let closed = closed.filter(|&until| until < Instant::FAR);
+        search.waits.probe_at = search.waits.probe_at.into_iter().chain(closed).min();
         if let Some(exchange) = self.exchanges.get_mut(id) {
             exchange.plan.keeps = keeps;
         }
@@ -218,6 +219,8 @@ impl Search {
                 let times = state.keys.health().map(|key| key.cooling_until);
                 let until = times.min().unwrap_or(self.now);
                 self.refused = Some((class, provider, until));
+                let probe_at = &mut self.waits.probe_at;
+                *probe_at = probe_at.iter().copied().chain([until]).min();
             }
             Err(NoKey::Busy(until)) => self.waits.add(provider, line, until, true),
             Err(NoKey::Until(at)) => self.waits.add(provider, line, Some(at), false),

@@ -32,7 +32,8 @@ pub(super) struct Wait {
     is_any_time: bool,
     /// The provider that was looked at first, if it is about providers.
     provider: Option<usize>,
-    /// When a target that has failed repeatedly may be asked again, which is passed over now.
+    /// When a target may be asked again that is passed over now: it has failed repeatedly, or its
+    /// provider refuses all keys.
     pub(super) probe_at: Option<Instant>,
     /// When it will be known at the latest whether other shards have some to spare.
     pub(super) answers_by: Option<Instant>,
