@@ -115,6 +115,9 @@ pub struct Shard {
     flights: Flights,
     /// Exchanges that have waited for as long as they may, or for what a config that is gone had.
     pending_choices: VecDeque<ExchangeId>,
+    /// Of a target that had failed one request was to find out whether it is well, and did not:
+    /// those who wait for another one do not know when it is asked again.
+    is_probe_lost: bool,
 }
 
 impl Shard {
@@ -162,6 +165,7 @@ impl Shard {
             pending_clients: Vec::new(),
             pending_upstreams: Vec::new(),
             pending_choices: VecDeque::new(),
+            is_probe_lost: false,
         }
     }
 
@@ -184,9 +188,18 @@ impl Shard {
         while let Some(alarm) = self.ctx.timers.pop(self.ctx.now.mono) {
             self.alarm(alarm);
         }
-        // Each may bring about more of the others.
+        self.progress();
+        self.begin_handshakes();
+        self.send_letters();
+        self.tell_load();
+        self.drained();
+    }
+
+    /// Does what the input, or the time, made possible. Each may bring about more of the others.
+    fn progress(&mut self) {
         let mut looks = 0;
         let looks_max = LOOKS_EACH * (self.lines.waiting() + 1);
+        let mut have_all_looked = false;
         loop {
             if let Some(upstream) = self.pending_upstreams.pop() {
                 self.upstream_progress(upstream);
@@ -199,18 +212,19 @@ impl Shard {
                 self.choose_woken(exchange, resource);
             } else if let Some(exchange) = self.pending_choices.pop_front() {
                 self.choose_pending(exchange);
+            } else if self.is_probe_lost && !have_all_looked {
+                // Once in a turn: each of them could lose the probe as well.
+                have_all_looked = true;
+                self.is_probe_lost = false;
+                self.choose_all_who_wait();
             } else {
                 break;
             }
         }
-        if self.lines.wakes() > 0 {
+        if self.lines.wakes() > 0 || self.is_probe_lost {
             let next = self.ctx.now.mono + LOOKS_PAUSE;
             self.ctx.timers.arm(next, Alarm::Looks);
         }
-        self.begin_handshakes();
-        self.send_letters();
-        self.tell_load();
-        self.drained();
     }
 
     /// The next thing to do; drain it before waiting.

@@ -7,7 +7,7 @@ use tollgate_core::dialect::Dialect;
 
 use super::fixtures::request_with;
 use super::play::{CHAIN, FIRST, Play, SECOND, alone, chain_of, error, well};
-use super::support::world::End;
+use super::support::world::{Conn, End};
 
 #[test]
 fn fault_15_in_an_outage_three_attempts_open_it_and_probes_are_few() {
@@ -289,4 +289,46 @@ fn a_target_that_will_be_left_alone_is_not_waited_for() {
     assert_eq!(play.reply(&error(500)), FIRST);
     assert_eq!(play.reply_well(false), SECOND, "in the same instant");
     assert_eq!(play.answer(client).status(), 200);
+}
+
+/// The first target is broken, one request is with the second, where there is no more than one
+/// place, and another waits for that.
+fn waits_for_the_second(settings: &str) -> (Play, [Conn; 2]) {
+    let targets = "[\"first/one\", { target = \"second/two\", concurrent = 1 }]";
+    let mut play = Play::new(&format!("{settings}\n{}", chain_of(targets)));
+    play.first_fails(2);
+    play.world.pass(Duration::from_secs(6));
+    let probe = play.ask(Dialect::Anthropic, false);
+    play.ask(Dialect::Anthropic, false);
+    let waits = play.ask(Dialect::Anthropic, false);
+    let ports: Vec<_> = play.pending().iter().map(|it| it.1).collect();
+    assert_eq!(ports, [FIRST, SECOND]);
+    (play, [probe, waits])
+}
+
+#[test]
+fn who_waits_for_another_target_takes_the_place_of_a_probe_whose_client_left() {
+    let (mut play, [probe, waits]) = waits_for_the_second("");
+    play.world.hang_up(probe, End::Fin);
+    let conn = play.asked_at(FIRST);
+    play.send(conn, &well(Dialect::Anthropic, false));
+    play.answered_well(Dialect::Anthropic, waits);
+    play.world.finish();
+}
+
+#[test]
+fn who_waits_for_another_target_knows_when_the_broken_one_is_asked_after_a_probe_that_failed() {
+    let (mut play, [_, waits]) = waits_for_the_second("retry.wait_max = \"1m\"");
+    let conn = play.asked_at(FIRST);
+    play.send(conn, &error(500));
+    // Ten seconds, and up to a tenth more.
+    play.world.pass(Duration::from_secs(11));
+    let conn = play.asked_at(FIRST);
+    play.send(conn, &well(Dialect::Anthropic, false));
+    while play.is_silent(waits) {
+        let conn = play.asked_at(FIRST);
+        play.send(conn, &well(Dialect::Anthropic, false));
+    }
+    play.answered_well(Dialect::Anthropic, waits);
+    play.world.finish();
 }

@@ -282,6 +282,7 @@ impl Shard {
             }
             let news = state.ended(seat.is_probe, verdict, now, snapshot, rng);
             self.tell_of_target(news);
+            self.is_probe_lost |= seat.is_probe && verdict != Verdict::Well;
         }
         if let Some((key, state)) = counted.key_state(&mut self.providers) {
             let (is_probe, tokens) = (seat.is_key_probe, seat.tokens);

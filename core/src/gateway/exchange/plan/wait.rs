@@ -124,7 +124,8 @@ impl Shard {
         }
     }
 
-    /// A target that had failed is well: those who wait for another one may go there.
+    /// A target that had failed is well, or may be asked once more whether it is: those who wait
+    /// for another one may go there.
     pub(in crate::gateway) fn choose_all_who_wait(&mut self) {
         let orders = |id: &ExchangeId| self.exchanges.get(*id).map(|it| it.started);
         let mut waiting = self.lines.who_wait();
