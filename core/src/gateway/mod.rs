@@ -469,7 +469,7 @@ impl Shard {
     /// Takes a new config. Exchanges in progress keep theirs until they choose a target again; kept
     /// connections are given up, since the provider behind an index may be another now.
     fn reload(&mut self, snapshot: Arc<Snapshot>) {
-        // Those who wait for a lookup under the old config get one of their own.
+        // Those who wait for a lookup under the old config choose under the new one.
         let waiting: Vec<ExchangeId> = self
             .providers
             .iter_mut()
@@ -492,7 +492,7 @@ impl Shard {
         self.keep_seats(&before);
         self.share_anew();
         for id in waiting {
-            self.attempt(id);
+            self.choose_anew(id);
         }
         self.accept_again();
     }

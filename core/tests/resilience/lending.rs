@@ -447,3 +447,19 @@ fn what_a_late_request_asks_about_another_target_is_kept_by_nobody() {
         }
     }
 }
+
+#[test]
+fn those_who_wait_for_an_address_go_on_over_a_reload_however_many_they_are() {
+    let config = alone().replace("http://127.0.0.1:9001", "http://host.test:9001");
+    let config = format!("limits.host_jobs_max = 3\n{config}");
+    let mut play = Play::new(&config);
+    play.world.resolves = false;
+    let clients = [(); 5].map(|()| play.ask(Dialect::Anthropic, false));
+    play.reload(&config);
+    play.world.resolve(FIRST);
+    play.world.resolve(FIRST);
+    play.reply_well_to_all(false);
+    for client in clients {
+        play.answered_well(Dialect::Anthropic, client);
+    }
+}
