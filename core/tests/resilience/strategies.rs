@@ -130,3 +130,27 @@ fn new_sessions_go_to_the_faster_target_until_the_slow_one_may_be_well_again() {
     }
     assert!((1..=3).contains(&found_out), "{found_out}");
 }
+
+#[test]
+fn how_long_a_target_was_silent_after_its_first_content_is_not_how_long_that_takes() {
+    let settings = "retry.hold_events = 3\ntimers.idle = \"20s\"";
+    let mut play = Play::new(&format!("{settings}\n{}", step("latency")));
+    let takes = |port| if port == FIRST { 10 } else { 1_000 };
+    let mut number = 0;
+    let mut session = || {
+        number += 1;
+        format!("session {number}")
+    };
+    let tried: Vec<u16> = (0..4)
+        .map(|_| alone(&mut play, &session(), takes))
+        .collect();
+    assert!(tried.contains(&FIRST) && tried.contains(&SECOND));
+    let client = ask(&mut play, &session());
+    play.begins(FIRST, &["some"]);
+    play.world.pass(Duration::from_secs(20));
+    assert_eq!(play.reply_well(true), SECOND);
+    assert_eq!(play.answer(client).status(), 200);
+    for _ in 0..4 {
+        assert_eq!(alone(&mut play, &session(), takes), FIRST);
+    }
+}

@@ -446,6 +446,7 @@ impl Shard {
             return;
         };
         exchange.step(Step::Failed);
+        let had_content = exchange.has_content();
         let was_waiting = exchange.end_attempt();
         let failure = &told.failure;
         let (class, retry_after) = (failure.class, failure.retry_after);
@@ -457,7 +458,7 @@ impl Shard {
         exchange.note_attempt(&mut self.ctx, Ending::Failed(class));
         let seat = exchange.plan.seat;
         exchange.plan.remember(told);
-        if class == Class::Timeout {
+        if class == Class::Timeout && !had_content {
             self.waited_in_vain(id);
         }
         if was_waiting {

@@ -102,6 +102,14 @@ impl Exchange {
         Some([&*provider.name, "/", &*model].concat())
     }
 
+    /// Whether the answer has had content, though the client may have seen none of it.
+    pub(super) fn has_content(&self) -> bool {
+        match &self.answer {
+            Answer::Stream(streaming) => streaming.relay.progress().has_content,
+            Answer::Whole(_) | Answer::Local(_) | Answer::None => false,
+        }
+    }
+
     /// Nothing of the attempt that failed goes on. Says whether it waited for a provider's
     /// addresses.
     pub(super) fn end_attempt(&mut self) -> bool {
