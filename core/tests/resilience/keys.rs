@@ -385,3 +385,41 @@ fn who_waits_for_another_target_finds_out_whether_a_refused_key_works_again() {
     play.answered_well(Dialect::Anthropic, client);
     play.world.finish();
 }
+
+#[test]
+fn when_to_come_back_is_told_by_the_last_answer_not_the_first() {
+    for name in ["retry-after", "retry-after-ms"] {
+        let limited = |seconds: u64| {
+            let time = if name == "retry-after" {
+                seconds
+            } else {
+                seconds * 1_000
+            };
+            error(429).field(name, &time.to_string())
+        };
+        for dialect in [Dialect::OpenAiChat, Dialect::Anthropic] {
+            let mut play = Play::new(&one_key(""));
+            let client = play.ask(dialect, false);
+            play.reply_to_key(&limited(2));
+            play.world.pass(Duration::from_millis(2_001));
+            play.reply_to_key(&limited(30));
+            let answer = play.answer(client);
+            assert_eq!(answer.status(), 429);
+            assert_eq!(answer.field("retry-after"), Some("30"), "{name}");
+            assert_eq!(answer.field("retry-after-ms"), None);
+        }
+    }
+}
+
+#[test]
+fn when_to_come_back_is_told_by_the_last_of_as_many_attempts_as_may_be() {
+    let settings = "retry.attempts_max = 2\n";
+    let mut play = Play::new(&format!("{settings}{}", one_key("")));
+    let client = play.ask(Dialect::OpenAiChat, false);
+    play.reply_to_key(&error(429).field("retry-after", "2"));
+    play.world.pass(Duration::from_millis(2_001));
+    play.reply_to_key(&error(429).field("retry-after", "7"));
+    let answer = play.answer(client);
+    assert_eq!(answer.status(), 429);
+    assert_eq!(answer.field("retry-after"), Some("7"));
+}

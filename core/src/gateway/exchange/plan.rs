@@ -132,6 +132,17 @@ impl Told {
             answer: None,
         }
     }
+
+    /// The client is to come back after `wait`. The upstream's own words stay where they say that.
+    fn come_back_in(&mut self, wait: Duration) {
+        if self.failure.retry_after.replace(wait) == Some(wait) {
+            return;
+        }
+        if let Some(answer) = &mut self.answer {
+            answer.fields.remove("retry-after");
+            answer.fields.remove("retry-after-ms");
+        }
+    }
 }
 
 impl Shard {
@@ -170,6 +181,7 @@ impl Shard {
             let is_rival = exchange.is_rival();
             let retry = &exchange.snapshot.retry;
             if exchange.plan.attempts >= retry.attempts_max {
+                self.await_keys(id);
                 self.give_up(id, None);
                 return;
             }
@@ -610,7 +622,7 @@ impl Shard {
             (Some(mut told), failure) => {
                 // When to come back is known better by now.
                 if let Some(later) = failure.and_then(|failure| failure.retry_after) {
-                    told.failure.retry_after = Some(later);
+                    told.come_back_in(later);
                 }
                 self.answer_told(id, *told);
             }

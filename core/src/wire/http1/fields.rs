@@ -78,6 +78,14 @@ impl Fields {
             .map(|(_, value)| value)
     }
 
+    /// Takes out all lines with this name.
+    pub fn remove(&mut self, name: &str) {
+        let (block, name) = (&self.block, name.as_bytes());
+        let is_it =
+            |line: &Line| slice(block, line.name_at, line.name_len).eq_ignore_ascii_case(name);
+        self.lines.retain(|line| !is_it(line));
+    }
+
     /// The values of all lines with this name, in order.
     pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> + Clone {
         let name = name.as_bytes();

@@ -12,7 +12,7 @@ use super::provider_name;
 use super::search::Found;
 use crate::base::ExchangeId;
 use crate::config::{Credentials, Key, Manner, Upstream};
-use crate::ir::Usage;
+use crate::ir::{Class, Usage};
 use crate::record::{Attempted, Ending};
 
 impl Shard {
@@ -33,6 +33,33 @@ impl Shard {
             exchange.plan.out.pop();
         }
         matches!(found, Found::Seat(..))
+    }
+
+    /// The request met a limit, and has no attempt left: its client is to come back when the first
+    /// of the keys with which it could be asked cools no longer, if that is not now.
+    pub(super) fn await_keys(&mut self, id: ExchangeId) {
+        let now = self.ctx.now.mono;
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return;
+        };
+        let is_current = Arc::ptr_eq(&exchange.snapshot, &self.ctx.snapshot);
+        let Some(routed) = exchange.routed().filter(|_| is_current) else {
+            return;
+        };
+        let cools_until = |upstream: &Arc<Upstream>| {
+            let keys = &self.providers.get(upstream.provider)?.keys;
+            let times = keys.health().map(|key| key.cooling_until);
+            Some(times.min().unwrap_or(now))
+        };
+        let could_ask = routed.chain.upstreams().filter(|it| exchange.could_ask(it));
+        let wait = could_ask.filter_map(cools_until).min();
+        let wait = wait.map(|until| until.since(now));
+        if let Some(wait) = wait.filter(|wait| !wait.is_zero())
+            && let Some(told) = &mut exchange.plan.first
+            && told.failure.class == Class::RateLimit
+        {
+            told.come_back_in(wait);
+        }
     }
 }
 
