@@ -404,3 +404,17 @@ fn a_target_whose_key_cools_for_a_known_time_is_waited_for_when_the_other_one_fa
     assert_eq!(play.reply_well(false), FIRST);
     assert_eq!(play.answer(client).status(), 200);
 }
+
+#[test]
+fn a_target_is_asked_once_more_though_the_one_before_it_was() {
+    let mut play = Play::new(CHAIN);
+    let client = play.ask(Dialect::Anthropic, false);
+    assert_eq!(play.reply(&error(500)), FIRST);
+    play.back_off();
+    let limited = error(429).field("retry-after", "30");
+    assert_eq!(play.reply(&limited), FIRST);
+    assert_eq!(play.reply(&error(500)), SECOND);
+    play.back_off();
+    assert_eq!(play.reply_well(false), SECOND);
+    play.answered_well(Dialect::Anthropic, client);
+}

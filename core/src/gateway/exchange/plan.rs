@@ -44,8 +44,8 @@ use crate::wire::http1::Fields;
 pub(in crate::gateway) struct Plan {
     /// Requests sent so far.
     pub(in crate::gateway) attempts: u32,
-    /// Of these, repetitions on the present target.
-    repeats: u32,
+    /// Of these, repetitions: the target of each, by number.
+    repeats: Vec<usize>,
     /// Targets that are not asked (again), by number.
     out: Vec<usize>,
     /// The largest window that was too small for the prompt.
@@ -253,7 +253,7 @@ impl Shard {
                 counted.spot = self.targets.find_or_add(snapshot, upstream, &model, now);
             }
             if let Some(state) = counted.spot.and_then(|spot| self.targets.get_mut(spot)) {
-                let is_first = exchange.plan.repeats == 0;
+                let is_first = exchange.plan.repeats_at(upstream.target) == 0;
                 let percent = exchange.manner().map_or(0, |manner| manner.hedge_percent);
                 seat.is_probe = state.begun(is_first, percent, now, &exchange.snapshot);
             }
@@ -547,7 +547,8 @@ impl Shard {
         let provider = exchange.prompt().map(|prompt| prompt.upstream.provider);
         let retry = provider.map_or(&snapshot.retry, |provider| snapshot.retry_at(provider));
         let plan = &mut exchange.plan;
-        let backoff = retry.backoff(plan.repeats, &mut self.ctx.rng);
+        let repeats = target.map_or(0, |target| plan.repeats_at(target));
+        let backoff = retry.backoff(repeats, &mut self.ctx.rng);
         let wait = backoff.max(asked.unwrap_or_default());
         let is_long = wait > retry.wait_max
             || now + wait >= exchange.due
@@ -559,14 +560,14 @@ impl Shard {
         });
         let may_repeat = !is_long
             && !is_left_alone
-            && plan.repeats < retry.repeats_max
+            && repeats < retry.repeats_max
             && plan.attempts < retry.attempts_max
             && state.as_mut().is_none_or(|state| state.budget.spend(now));
         if !may_repeat {
             plan.rule_out(target);
             return false;
         }
-        plan.repeats += 1;
+        plan.repeats.extend(target);
         self.ctx
             .counters
             .repeated(provider.and_then(|it| snapshot.providers.get(it)));
@@ -694,7 +695,12 @@ impl Plan {
 
     fn rule_out(&mut self, target: Option<usize>) {
         self.out.extend(target);
-        self.repeats = 0;
+    }
+
+    /// How often the target was asked once more.
+    fn repeats_at(&self, target: usize) -> u32 {
+        let repeats = self.repeats.iter().filter(|&&it| it == target);
+        u32::try_from(repeats.count()).unwrap_or(u32::MAX)
     }
 
     /// Keeps the first failure: those of later targets would hide why the one that was meant did

@@ -359,7 +359,7 @@ impl Exchange {
         };
         let failed = chain.upstreams().filter(failed);
         self.plan.out = failed.map(|it| it.target).collect();
-        self.plan.repeats = 0;
+        self.plan.repeats.clear();
         let name = self.access.caller.as_deref();
         let caller = snapshot.callers.iter().find(|it| Some(&*it.name) == name);
         self.claim = Claim::new(snapshot, caller, self.access.peer);
