@@ -156,7 +156,7 @@ impl Default for ShardLimits {
 pub struct UpstreamTimers {
     /// Resolving and connecting.
     pub connect: Duration,
-    /// The TLS handshake, and waiting for its turn.
+    /// The TLS handshake. For as long, too, its turn is waited for.
     pub tls: Duration,
     /// From the request's last byte to the first real content of the answer.
     pub first_content: Duration,

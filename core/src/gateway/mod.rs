@@ -189,7 +189,6 @@ impl Shard {
             self.alarm(alarm);
         }
         self.progress();
-        self.begin_handshakes();
         self.send_letters();
         self.tell_load();
         self.drained();
@@ -212,6 +211,8 @@ impl Shard {
                 self.choose_woken(exchange, resource);
             } else if let Some(exchange) = self.pending_choices.pop_front() {
                 self.choose_pending(exchange);
+            } else if self.begin_handshake() {
+                // Perhaps another one can.
             } else if self.is_probe_lost && !have_all_looked {
                 // Once in a turn: each of them could lose the probe as well.
                 have_all_looked = true;

@@ -10,6 +10,7 @@ use http::Method;
 
 use super::Shard;
 use super::ctx::{Alarm, AlarmClock, Ctx, UpstreamId};
+use super::exchange::deadlines;
 use super::io::{IoFailure, Op, Output};
 use super::provider::ProviderState;
 use super::socket::{Received, Socket};
@@ -380,17 +381,24 @@ impl Shard {
         }
     }
 
-    /// Begins handshakes that had to wait for others.
-    pub(super) fn begin_handshakes(&mut self) {
-        while self.ctx.handshakes < self.ctx.limits.shard.handshakes_max {
-            let Some(id) = self.ctx.handshake_queue.pop_front() else {
-                return;
-            };
-            if let Some(upstream) = self.upstreams.get_mut(id) {
-                let opened = upstream.secure(&mut self.ctx);
-                self.opened(id, opened);
-            }
+    /// Begins a handshake that had to wait for others, if it need no longer; says whether it does.
+    pub(super) fn begin_handshake(&mut self) -> bool {
+        if self.ctx.handshakes >= self.ctx.limits.shard.handshakes_max {
+            return false;
         }
+        let Some(id) = self.ctx.handshake_queue.pop_front() else {
+            return false;
+        };
+        if let Some(upstream) = self.upstreams.get_mut(id) {
+            let exchange = upstream.exchange;
+            let opened = upstream.secure(&mut self.ctx);
+            if let Some(exchange) = exchange.and_then(|it| self.exchanges.get_mut(it)) {
+                // The upstream's own time begins now.
+                exchange.deadlines.clear(deadlines::Phase::Tls);
+            }
+            self.opened(id, opened);
+        }
+        true
     }
 
     fn opened(&mut self, id: UpstreamId, opened: Opened) {

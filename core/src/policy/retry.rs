@@ -27,6 +27,8 @@ pub enum Next {
 /// Where a request goes next that failed so, before the client has seen any of the answer.
 pub const fn next(failure: &Failure) -> Next {
     match (failure.class, failure.blame) {
+        // What the gateway has no time for at one target it may have at another.
+        (Class::Timeout, Blame::Gateway) => Next::Target,
         // A limit of the gateway's own: another try would meet it as well.
         (_, Blame::Gateway) => Next::Nowhere,
         (Class::Authentication | Class::Billing | Class::Permission | Class::RateLimit, _) => {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tollgate_core::dialect::Dialect;
 
-use super::fixtures::request_with;
+use super::fixtures::{request, request_with};
 use super::play::{CHAIN, FIRST, Play, SECOND, alone, chain_of, error};
 use super::support::DIALECTS;
 use super::support::http;
@@ -152,4 +152,53 @@ fn a_target_may_have_times_of_its_own() {
     assert_eq!(patience(&chain_of(table), false, "{}"), 5);
     let table = "{ target = [\"first/one\"], timers = { first_content = \"7s\" } }";
     assert_eq!(patience(&chain_of(table), false, "{}"), 7);
+}
+
+/// [`CHAIN`] with a name for each target, where one handshake goes on at a time and nobody answers.
+fn silent_in_tls() -> Play {
+    let models = "asked = [\"first/one\"]\ntwo = [\"second/two\"]";
+    let config = CHAIN.replace("asked = [\"first/one\", \"second/two\"]", models);
+    let config = config.replace("http:", "https:");
+    Play::new(&format!(
+        "limits.handshakes_max = 1\nbreaker.failures_in_row = 1\n{config}"
+    ))
+}
+
+fn ask_two(play: &mut Play) -> Conn {
+    let mut body = request(Dialect::Anthropic, false);
+    body["model"] = "two".into();
+    play.ask_body(Dialect::Anthropic, &body, &[])
+}
+
+#[test]
+fn a_handshake_that_had_to_wait_for_others_has_its_whole_time() {
+    let mut play = silent_in_tls();
+    play.ask(Dialect::Anthropic, false);
+    play.world.pass(Duration::from_secs(5));
+    let client = ask_two(&mut play);
+    play.world.pass(Duration::from_secs(5));
+    let second = play.world.upstreams()[1];
+    assert!(!play.world.written(second).is_empty(), "it begins");
+    play.world.pass(Duration::from_millis(9_999));
+    assert!(!play.world.is_closed(second));
+    play.world.pass(Duration::from_millis(1));
+    assert_eq!(play.answer(client).status(), 504);
+    play.world.finish();
+}
+
+#[test]
+fn that_others_shake_hands_for_too_long_is_no_fault_of_a_target() {
+    let mut play = silent_in_tls();
+    for _ in 0..2 {
+        play.ask(Dialect::Anthropic, false);
+        play.world.pass(Duration::from_secs(5));
+    }
+    let client = ask_two(&mut play);
+    play.world.pass(Duration::from_secs(10));
+    assert_eq!(play.answer(client).status(), 504);
+    let again = ask_two(&mut play);
+    assert!(play.is_silent(again), "it is not left alone");
+    let others = play.world.upstreams();
+    assert_eq!(play.world.address(others[3]).unwrap().port(), SECOND);
+    play.world.finish();
 }

@@ -12,7 +12,7 @@ use super::super::ctx::{Ticket, UpstreamId};
 use super::super::io::{Op, Output, ResolveFailure};
 use super::super::local::Local;
 use super::super::prepare::{Destination, Prepared, Prompt};
-use super::super::provider;
+use super::super::{provider, upstream};
 use super::deadlines::Phase;
 use super::plan::Told;
 use super::state::{State, Step};
@@ -403,7 +403,7 @@ impl Shard {
                 Phase::Total => self.too_late(id),
                 Phase::Backoff => self.backoff_over(id),
                 Phase::Connect => self.timed_out(id, "the upstream could not be reached in time"),
-                Phase::Tls => self.timed_out(id, "the upstream's TLS handshake took too long"),
+                Phase::Tls => self.handshake_over(id),
                 Phase::Hedge => self.hedge(id),
                 Phase::FirstContent if self.is_worth_waiting(id) => {}
                 Phase::FirstContent => {
@@ -422,6 +422,21 @@ impl Shard {
         if let Some(exchange) = self.exchanges.get_mut(id) {
             exchange.rearm(&mut self.ctx);
         }
+    }
+
+    /// The time for a TLS handshake is over, or for waiting until it may begin.
+    fn handshake_over(&mut self, id: ExchangeId) {
+        let upstream = self.exchanges.get(id).and_then(|it| it.attempt.upstream);
+        let upstream = upstream.and_then(|upstream| self.upstreams.get(upstream));
+        if upstream.is_none_or(|it| it.phase != upstream::Phase::Queued) {
+            self.timed_out(id, "the upstream's TLS handshake took too long");
+            return;
+        }
+        // Those of others took too long; another target may have a connection.
+        let message = "the gateway made as many other TLS handshakes as it may";
+        self.close_upstream_of(id);
+        let failure = Failure::new(Class::Timeout, message).blame(Blame::Gateway);
+        self.attempt_failed(id, failure);
     }
 
     fn timed_out(&mut self, id: ExchangeId, message: &str) {

@@ -470,7 +470,7 @@ impl Shard {
         exchange.note_attempt(&mut self.ctx, Ending::Failed(class));
         let seat = exchange.plan.seat;
         exchange.plan.remember(told);
-        if class == Class::Timeout && !had_content {
+        if class == Class::Timeout && verdict == Verdict::Failed && !had_content {
             self.waited_in_vain(id);
         }
         if was_waiting {
