@@ -6,7 +6,7 @@ use std::time::Duration;
 use tollgate_core::dialect::Dialect;
 use tollgate_core::ir::Class;
 
-use super::fixtures::{request, whole};
+use super::fixtures::{error_event, request, whole};
 use super::play::{FIRST, HEAD, Play, SECOND, TWO_KEYS, alone, chain_of, error, well};
 use super::support::config::loaded;
 use super::support::world::End;
@@ -422,4 +422,25 @@ fn when_to_come_back_is_told_by_the_last_of_as_many_attempts_as_may_be() {
     let answer = play.answer(client);
     assert_eq!(answer.status(), 429);
     assert_eq!(answer.field("retry-after"), Some("7"));
+}
+
+#[test]
+fn a_limit_that_is_met_within_an_answer_is_the_keys_too() {
+    for (kind, is_key) in [
+        ("rate_limit_exceeded", true),
+        ("insufficient_quota", true),
+        ("server_error", false),
+    ] {
+        let mut play = Play::new(TWO_KEYS);
+        let client = play.ask(Dialect::OpenAiChat, true);
+        let (conn, request) = play.begins(SECOND, &["some"]);
+        let broken = error_event(Dialect::OpenAiChat, kind, "no more");
+        play.world.send(conn, broken);
+        assert!(play.said(Dialect::OpenAiChat, client).error.is_some());
+        play.ask(Dialect::OpenAiChat, false);
+        let other = play.reply_to_key(&well(Dialect::OpenAiChat, false));
+        let own = format!("Bearer {other}");
+        let is_same = request.field("authorization") == Some(&*own);
+        assert_eq!(is_same, !is_key, "{kind}");
+    }
 }

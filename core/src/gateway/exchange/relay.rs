@@ -295,6 +295,10 @@ impl Shard {
             return;
         }
         streaming.relay.give_up();
+        self.failed_late(id, &failure);
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return;
+        };
         exchange.access.outcome = Outcome::Failed {
             class: failure.class,
             blame: failure.blame,

@@ -6,8 +6,9 @@ use core::time::Duration;
 use super::super::super::Shard;
 use super::super::Exchange;
 use crate::base::{ExchangeId, UnixMillis};
-use crate::ir::Class;
+use crate::ir::{Class, Failure};
 use crate::policy::limits;
+use crate::policy::retry::{self, Next};
 use crate::wire::http1::Fields;
 
 impl Shard {
@@ -43,6 +44,15 @@ impl Shard {
     pub(in crate::gateway) fn rest_key(&mut self, id: ExchangeId, wait: Duration) {
         let seat = self.exchanges.get(id).and_then(|it| it.plan.seat);
         self.blame_key(seat, Class::RateLimit, Some(wait));
+    }
+
+    /// An answer failed of which the client has seen some. Nobody else is asked, but whether it was
+    /// the key's fault counts as ever.
+    pub(in crate::gateway::exchange) fn failed_late(&mut self, id: ExchangeId, failure: &Failure) {
+        if retry::next(failure) == Next::Key {
+            let seat = self.exchanges.get(id).and_then(|it| it.plan.seat);
+            self.blame_key(seat, failure.class, failure.retry_after);
+        }
     }
 }
 
