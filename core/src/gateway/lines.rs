@@ -6,6 +6,9 @@
 //! one can use it is found out by letting it look ([`Lines::next_woken`]), and if it goes
 //! away, served or not, the one after it looks. So somebody who stays in line has looked since
 //! the last time when anything was freed there.
+//!
+//! How many a line lets through is a [`Lease`], a part of what holds over all shards. What these
+//! ask and lend each other goes out as letters at the end of a turn, see `gateway::lend`.
 
 use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};

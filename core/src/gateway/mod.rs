@@ -113,7 +113,9 @@ pub struct Shard {
     lines: Lines,
     /// Requests that ask the same as others.
     flights: Flights,
-    /// Exchanges that have waited for as long as they may, or for what a config that is gone had.
+    /// Exchanges that look once, in this turn, whether and how they can go on: their time is up or
+    /// the config is another, or whom they followed is gone, or they need not wait any more for
+    /// what they waited for.
     pending_choices: VecDeque<ExchangeId>,
     /// Of a target that had failed one request was to find out whether it is well, and did not:
     /// those who wait for another one do not know when it is asked again.

@@ -35,7 +35,7 @@ pub(super) struct TargetState {
     pub(super) model: Option<Arc<str>>,
     /// The number of a target that leads here.
     pub(super) target: usize,
-    /// What it is called among shards.
+    /// What it is called among shards, and from one config to the next.
     pub(super) name: u64,
     /// The number of its provider.
     pub(super) provider: usize,
@@ -50,11 +50,6 @@ pub(super) struct TargetState {
 }
 
 impl TargetState {
-    /// What the target is called among shards, and from one config to the next.
-    pub(super) const fn name(&self) -> u64 {
-        self.name
-    }
-
     /// What people call it: `provider/model`.
     pub(super) fn title(&self, snapshot: &Snapshot) -> String {
         let provider = snapshot.providers.get(self.provider);

@@ -205,7 +205,7 @@ impl Targets {
     ) -> Option<u64> {
         let lead = self.lead(upstream.target)?;
         if !lead.is_pattern {
-            return self.states.get(lead.place).map(TargetState::name);
+            return self.states.get(lead.place).map(|state| state.name);
         }
         Some(name(lead.provider_hash, snapshot.name_at(upstream, model)))
     }

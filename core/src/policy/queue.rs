@@ -4,9 +4,9 @@
 //! Turns are those of deficit round robin (Shreedhar, Varghese 1995): a client whose turn comes
 //! earns a quantum of tokens times its weight, and is served as long as it has earned enough for
 //! its first request; a client that waits for nothing keeps nothing. Every operation takes time
-//! logarithmic in what waits, but for a round in which nobody has earned enough, which takes time
-//! linear in the clients. The queue itself has no bound: who fills it keeps one, and asks
-//! [`FairQueue::victim`] who should make room.
+//! logarithmic in what waits, but for a round in which nobody has earned enough, and for
+//! [`FairQueue::victim`], which take time linear in the clients. The queue itself has no bound: who
+//! fills it keeps one, and asks that one who should make room.
 
 use core::time::Duration;
 use std::collections::BTreeMap;

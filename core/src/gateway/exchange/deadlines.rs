@@ -7,11 +7,12 @@ use crate::base::Instant;
 pub(in crate::gateway) enum Phase {
     /// The whole answer.
     Total,
-    /// A target is asked again, or a key may be free.
+    /// A target is asked again; or a request that stands in line looks by itself, or has waited
+    /// for as long as it may.
     Backoff,
     /// Resolving and connecting.
     Connect,
-    /// The TLS handshake.
+    /// The TLS handshake, or before it the wait for its turn.
     Tls,
     /// Another target is asked as well.
     Hedge,

@@ -1,8 +1,10 @@
 //! [`Exchange`]: one request of a client and all that is done to answer it.
 //!
-//! The state machine is in [`state`]; `attempt` finds a connection and sends the request, `relay`
-//! takes the answer, `respond` writes to the client, `settle` ends it all. What needs no connection
-//! is apart: `stream` (events in, events out) and `whole` (a body in, a body out).
+//! The state machine is in [`state`]; `receive` takes the request, `plan` decides which target it
+//! is sent to and what it waits for, `attempt` finds a connection and sends it, `relay` takes the
+//! answer, `respond` writes to the client, `settle` ends it all. `share` lets others have the same
+//! answer, `race` asks two targets, `resume` continues an answer that broke. What needs no
+//! connection is apart: `stream` (events in, events out) and `whole` (a body in, a body out).
 
 mod attempt;
 pub(super) mod claim;
@@ -52,7 +54,7 @@ pub(super) struct Exchange {
     pub(super) id: ExchangeId,
     pub(super) client: ClientId,
     pub(super) state: State,
-    /// The config it began with, and keeps.
+    /// The config it began with, or under which it chose its target last.
     pub(super) snapshot: Arc<Snapshot>,
     pub(super) request: Inbound,
     pub(super) prepared: Option<Box<Prepared>>,

@@ -1,5 +1,5 @@
-//! What answers tell of a target and a key beside whether they fail: how long they take, and which
-//! limits are exhausted.
+//! What answers tell of a target and a key beside whether an attempt failed: how long they take,
+//! which limits are exhausted, and what the key's fault was after the client had seen content.
 
 use core::time::Duration;
 
