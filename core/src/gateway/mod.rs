@@ -311,18 +311,14 @@ impl Shard {
                 let turn = self.balance.turn_after(from);
                 let until = until + (KEY_TURN * turn).min(KEY_TURNS_MAX);
                 let now = self.ctx.now.mono;
-                for (_, state, index) in self.providers_with(key) {
+                if let Some((_, state, index)) = self.provider_with(key) {
                     state.keys.heard(index, until, refused, now);
                 }
             }
             Message::KeyWorks { key, sent } => {
-                let mut woken = Vec::new();
-                for (provider, state, index) in self.providers_with(key) {
-                    if state.keys.heard_works(index, sent) {
-                        woken.push(provider);
-                    }
-                }
-                for provider in woken {
+                if let Some((provider, state, index)) = self.provider_with(key)
+                    && state.keys.heard_works(index, sent)
+                {
                     self.lines.wake(Resource::Provider(provider));
                 }
             }
@@ -358,13 +354,10 @@ impl Shard {
         }
     }
 
-    /// Providers that have a key of this name among theirs, and where.
-    fn providers_with(
-        &mut self,
-        key: u64,
-    ) -> impl Iterator<Item = (usize, &mut ProviderState, usize)> {
-        let providers = self.providers.iter_mut().enumerate();
-        providers.filter_map(move |(provider, state)| {
+    /// The provider that has a key of this name among its own, and where.
+    fn provider_with(&mut self, key: u64) -> Option<(usize, &mut ProviderState, usize)> {
+        let mut providers = self.providers.iter_mut().enumerate();
+        providers.find_map(|(provider, state)| {
             let index = state.key_names.iter().position(|&name| name == key)?;
             Some((provider, state, index))
         })

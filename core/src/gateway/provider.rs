@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use super::ctx::UpstreamId;
 use super::io::Limited;
 use crate::base::{ExchangeId, Instant};
-use crate::config::{Provider, Snapshot};
+use crate::config::{Key, Provider, Snapshot};
 use crate::policy::keys::{KeyAsk, KeyRing};
 use crate::policy::lease::{self, Among};
 
@@ -43,7 +43,9 @@ pub(super) fn states(
         let mut before = old.0.providers.iter().zip(old.1);
         let before = before.find(|(it, _)| it.name == provider.name);
         let names = provider.keys().iter();
-        let names: Vec<u64> = names.map(|key| lease::name(key.secret.expose())).collect();
+        // What one provider says of a key is nothing to another that has the same.
+        let name = |key: &Key| lease::name(&format!("{}/{}", provider.name, key.secret.expose()));
+        let names: Vec<u64> = names.map(name).collect();
         let known = provider.keys().iter().map(|key| {
             let (settings, state) = before?;
             let index = settings.keys().iter().position(|it| it == key)?;

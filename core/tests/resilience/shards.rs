@@ -228,3 +228,20 @@ fn requests_that_were_not_sent_do_not_count_for_their_key() {
         assert_eq!(other.answer(client).status(), 200);
     }
 }
+
+#[test]
+fn a_key_that_two_providers_have_is_left_alone_at_the_one_where_it_failed() {
+    // Servers of one's own take any key: that one does not like it says nothing of another.
+    let config = CHAIN.replace("key-2", "key-1");
+    for status in [429, 401] {
+        let (mut one, mut other) = (of_two(&config), of_two(&config));
+        one.ask(Dialect::Anthropic, false);
+        assert_eq!(one.reply(&error(status).field("retry-after", "30")), FIRST);
+        assert_eq!(one.reply_well(false), SECOND);
+        tell(&mut one, &mut other);
+        for play in [&mut one, &mut other] {
+            play.ask(Dialect::Anthropic, false);
+            assert_eq!(play.reply_well(false), SECOND);
+        }
+    }
+}

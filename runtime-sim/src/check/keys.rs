@@ -325,11 +325,12 @@ fn works_of(shared: &Shared, heard: &[Heard]) -> Vec<(KeyAt, Instant, Instant)> 
 /// What machines call the keys among each other.
 fn names(shared: &Shared) -> BTreeMap<u64, (usize, Arc<str>)> {
     let providers = shared.snapshot.providers.iter().enumerate();
-    let keys =
-        providers.flat_map(|(provider, it)| it.keys().iter().map(move |key| (provider, key)));
-    let names = keys.map(|(provider, key)| {
-        let hash = balance::hash(key.secret.expose().as_bytes());
-        (hash, (provider, Arc::clone(&key.fingerprint)))
+    let names = providers.flat_map(|(index, provider)| {
+        provider.keys().iter().map(move |key| {
+            let name = format!("{}/{}", provider.name, key.secret.expose());
+            let hash = balance::hash(name.as_bytes());
+            (hash, (index, Arc::clone(&key.fingerprint)))
+        })
     });
     names.collect()
 }
