@@ -154,6 +154,26 @@ fn an_opt_in_hold_lets_another_target_answer_after_content() {
 }
 
 #[test]
+fn silence_after_content_that_no_client_has_seen_is_not_waited_for_longer_than_elsewhere() {
+    // The stream is held back, or collected for a client that wants the answer whole.
+    let times = "timers = { idle = \"2s\", first_content = \"1m\", commit_hold = \"1m\" }\n";
+    for dialect in DIALECTS {
+        for is_stream in [true, false] {
+            let mut play = Play::new(&format!("{times}{HOLDING}{CHAIN}"));
+            let client = play.ask(dialect, is_stream);
+            let (conn, _) = play.begins(FIRST, &["one "]);
+            play.world.pass(Duration::from_millis(1_900));
+            assert!(!play.world.is_closed(conn));
+            play.world.pass(Duration::from_millis(200));
+            assert!(play.world.is_closed(conn), "{dialect:?} {is_stream}");
+            assert_eq!(play.reply_well(is_stream), SECOND);
+            play.answer(client);
+            play.world.finish();
+        }
+    }
+}
+
+#[test]
 fn a_hold_ends_with_its_events_or_the_answer_or_the_patience() {
     for dialect in DIALECTS {
         let mut play = Play::new(&format!("{HOLDING}{CHAIN}"));

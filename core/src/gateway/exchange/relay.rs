@@ -239,6 +239,8 @@ impl Shard {
                 exchange.deadlines.clear(Phase::FirstContent);
                 exchange.deadlines.clear(Phase::Hedge);
                 exchange.await_data(now);
+                // What is held, or collected, may be silent before its next alarm comes.
+                exchange.rearm(&mut self.ctx);
             }
             self.content_came(id);
         }
