@@ -8,7 +8,9 @@ use tollgate_core::ir::Class;
 use tollgate_core::record::Ending;
 
 use super::fixtures::{block, ending, error_event, start};
-use super::play::{CHAIN, FIRST, HEAD, Play, SECOND, dialect_at, error, prefilling, well};
+use super::play::{
+    CHAIN, FIRST, HEAD, Play, SECOND, chain_of, dialect_at, error, prefilling, well,
+};
 use super::support::DIALECTS;
 use super::support::http::Message;
 use super::support::talk;
@@ -100,6 +102,28 @@ fn fault_14_a_target_that_refuses_to_continue_never_surfaces() {
         let message = said.error.unwrap().message;
         assert!(message.contains("connection reset"), "{message}");
         assert!(answer.text().contains("begun"));
+        play.world.finish();
+    }
+}
+
+#[test]
+fn when_one_target_refuses_to_continue_the_next_is_asked() {
+    for dialect in DIALECTS {
+        let third = "[{ target = \"first/one\", traits = { prefill = true } }, \
+            { target = \"second/two\", traits = { prefill = true } }, \
+            { target = \"second/three\", traits = { prefill = true } }]";
+        let mut play = Play::new(&format!("retry.resume = true\n{}", chain_of(third)));
+        let client = play.ask(dialect, true);
+        let (conn, _) = play.begins(FIRST, &["one"]);
+        play.world.hang_up(conn, End::Reset);
+        play.back_off();
+        // The first one takes no prefill after all, nor does the second.
+        assert_eq!(play.reply(&error(400)), FIRST);
+        assert_eq!(play.reply(&error(400)), SECOND);
+        let request = answers(&mut play, SECOND, &[" two"]);
+        assert_eq!(request["model"], "three");
+        let answer = play.answer(client);
+        assert_eq!(text_of(dialect, &answer), "one two");
         play.world.finish();
     }
 }

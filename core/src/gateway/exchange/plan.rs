@@ -462,7 +462,11 @@ impl Shard {
         let was_waiting = exchange.end_attempt();
         let failure = &told.failure;
         let (class, retry_after) = (failure.class, failure.retry_after);
-        let next = retry::next(failure);
+        let mut next = retry::next(failure);
+        if exchange.plan.said.is_some() && class == Class::InvalidRequest {
+            // It was not the client that asked this target to go on.
+            next = Next::Target;
+        }
         let verdict = match failure.blame {
             Blame::Upstream => Verdict::Failed,
             Blame::Client | Blame::Gateway | Blame::Key => Verdict::Nothing,
