@@ -187,6 +187,8 @@ pub struct Seen {
     pub terminal: bool,
     /// It says that the answer failed.
     pub failure: Option<Box<Failure>>,
+    /// The failure is not told as the API tells them: a client would not know it for one.
+    pub foreign: bool,
     /// Keeps the connection alive and says nothing.
     pub ping: bool,
 }

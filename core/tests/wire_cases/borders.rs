@@ -5,7 +5,7 @@ use tollgate_core::base::Limits;
 use tollgate_core::dialect::Dialect;
 use tollgate_core::record::Outcome;
 
-use super::fixtures::{Live, ask_once, ending, piece, request, stream};
+use super::fixtures::{Live, ask_once, ending, error_event, frame, piece, request, stream};
 use super::support::events::Cuts;
 use super::support::http::Message;
 use super::support::talk::{self, Reply};
@@ -99,12 +99,34 @@ fn case_09_bytes_pass_untouched_in_the_same_api() {
             );
             let got = talk.answer.text();
             // What follows the answer's own end means nothing.
-            let is_same = body.starts_with(got) && got.len() + 64 > body.len();
+            // And an event that is cut off behind its data is none without a blank line.
+            let trimmed = got.trim_end_matches('\n');
+            let is_same = body.starts_with(trimmed) && got.len() + 64 > body.len();
             assert!(is_same, "{dialect:?} {spelling}: {got:?}\n{body:?}");
             assert!(
                 got.contains("[DONE]") || got.contains("message_stop"),
                 "{got}"
             );
+            let ends = ["\n\n", "\r\r", "\r\n\r\n"];
+            assert!(
+                ends.iter().any(|end| got.ends_with(end)),
+                "{spelling}: {got:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn case_09_an_error_that_is_cut_off_behind_its_data_is_an_event_too() {
+    for (client, upstream) in pairs() {
+        let kind = "overloaded_error";
+        let body = frame(upstream) + &piece(upstream, "one") + &error_event(upstream, kind, "O");
+        for end in ["", "\n"] {
+            let body = format!("{}{end}", body.trim_end_matches('\n'));
+            let got = send(client, upstream, &body, Cuts::Whole);
+            assert!(got.text().ends_with("\n\n"), "{:?}", got.text());
+            let told = talk::read(client, &got, false).error.unwrap();
+            assert_eq!(told.message, "O");
         }
     }
 }

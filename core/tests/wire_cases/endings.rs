@@ -169,6 +169,28 @@ fn case_01_a_missing_done_after_the_finish_is_no_error() {
 }
 
 #[test]
+fn case_02_an_error_without_a_type_is_one_too() {
+    // As proxies between here and the model tell their own, whatever is spoken.
+    let kind = "rate_limit_error";
+    let error = json!({"message": "Slow down.", "type": kind, "param": null, "code": null});
+    let error = format!("data: {}", json!({"error": error}));
+    for (client, upstream) in pairs() {
+        let what = format!("{client:?} {upstream:?}");
+        for begun in [String::new(), frame(upstream)] {
+            let reply = Reply::stream(format!("{begun}{error}\n\n"));
+            let talk = ask_once(client, upstream, true, &reply, Cuts::Whole);
+            assert_eq!(talk.answer.status(), 429, "{what}");
+        }
+        let begun = frame(upstream) + &piece(upstream, "begun");
+        let reply = Reply::stream(format!("{begun}{error}\n\n"));
+        let talk = ask_once(client, upstream, true, &reply, Cuts::Whole);
+        let said = talk::read(client, &talk.answer, false);
+        assert!(!said.is_complete, "{what}");
+        assert_eq!(said.error.unwrap().message, "Slow down.", "{what}");
+    }
+}
+
+#[test]
 fn case_02_an_error_before_content_becomes_a_status() {
     let kinds = [
         ("overloaded_error", 529, 503),

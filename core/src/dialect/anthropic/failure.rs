@@ -20,6 +20,12 @@ pub fn decode(status: u16, body: &Bytes, limits: &Limits) -> Failure {
     }
 }
 
+/// Whether an event that is none of the API's tells an error: it has one, and no type.
+pub(super) fn is_untyped(root: Value<'_>) -> bool {
+    let error = root.get("error").filter(|error| !error.is_null());
+    error.is_some() && root.get("type").is_none()
+}
+
 /// Reads an error in JSON: a whole body, or the data of an `error` event, which has no status.
 pub(super) fn from_json(status: Option<u16>, root: Value<'_>) -> Failure {
     let holder = root.elements().next().unwrap_or(root);

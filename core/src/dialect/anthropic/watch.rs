@@ -82,7 +82,18 @@ impl Watch {
                     ..Seen::default()
                 }
             }
-            _ => Seen::default(),
+            // Servers between here and the model tell their own errors so.
+            _ => match root.filter(|&root| failure::is_untyped(root)) {
+                Some(root) => {
+                    self.ended = true;
+                    Seen {
+                        failure: Some(Box::new(failure::from_json(None, root))),
+                        foreign: true,
+                        ..Seen::default()
+                    }
+                }
+                None => Seen::default(),
+            },
         }
     }
 

@@ -41,8 +41,8 @@ pub(in crate::gateway) struct StreamRelay {
     splice: Option<Box<Splice>>,
     /// What was learnt from events that were read.
     watched: Watched,
-    /// What was passed on last does not end with a blank line.
-    is_cut: bool,
+    /// What the event that was passed on last lacks at its end.
+    missing: &'static [u8],
     /// How far the current input was passed on.
     passed_in_input: usize,
     tape: Tape,
@@ -204,7 +204,7 @@ impl StreamRelay {
             said: None,
             splice: None,
             watched: Watched::default(),
-            is_cut: false,
+            missing: b"",
             passed_in_input: 0,
             tape: Tape::new(),
             json: limits.json.clone(),
@@ -291,14 +291,14 @@ impl StreamRelay {
         let rest = core::mem::take(&mut self.carry).freeze();
         self.take_frames(&rest, true);
         if self.is_over() {
+            // Without a blank line it would be no event for the client.
+            self.output.put(core::mem::take(&mut self.missing));
             return;
         }
         match &mut self.way {
             Way::Pass { watch, own } => match watch.end_of_body() {
                 None => {
-                    if core::mem::take(&mut self.is_cut) {
-                        self.output.put(b"\n\n");
-                    }
+                    self.output.put(core::mem::take(&mut self.missing));
                     // There are clients that wait for it.
                     own.end_mark(&mut self.output);
                     self.status.is_complete = true;
@@ -340,9 +340,7 @@ impl StreamRelay {
         };
         match &mut self.way {
             Way::Pass { own, .. } => {
-                if core::mem::take(&mut self.is_cut) {
-                    self.output.put(b"\n\n");
-                }
+                self.output.put(core::mem::take(&mut self.missing));
                 own.delta(Delta::Failure(failure), &mut self.output);
             }
             Way::Read {
@@ -362,7 +360,7 @@ impl StreamRelay {
             return;
         }
         match &mut self.way {
-            Way::Pass { .. } if self.is_cut => {}
+            Way::Pass { .. } if !self.missing.is_empty() => {}
             Way::Pass { own: encoder, .. }
             | Way::Read {
                 sink: Sink::Translate(encoder),
@@ -457,6 +455,11 @@ impl StreamRelay {
             // The beginning of an event, and the end of the body.
             return;
         }
+        let missing: &[u8] = match (is_cut, raw.ends_with(b"\n")) {
+            (false, _) => b"",
+            (true, true) => b"\n",
+            (true, false) => b"\n\n",
+        };
         let mut root = None;
         if data.trim_ascii() != DONE && !data.is_empty() {
             match self.tape.parse(data, &self.json) {
@@ -472,10 +475,11 @@ impl StreamRelay {
         if let Some(mut failure) = seen.failure {
             mask(&mut failure, self.key.as_ref());
             let error = root.and_then(|root| root.get("error"));
-            if error.is_some_and(|error| !error.is_null()) {
+            if !seen.foreign && error.is_some_and(|error| !error.is_null()) {
                 // It is in the client's API already.
                 let raw = without_key(Bytes::copy_from_slice(raw), self.key.as_ref());
                 self.output.push(raw);
+                self.missing = missing;
                 self.failure = Some(failure);
             } else {
                 self.fail(*failure);
@@ -487,7 +491,7 @@ impl StreamRelay {
         self.status.is_complete |= seen.terminal;
         self.status.has_finish |= watch.has_finish();
         self.status.data_events += u64::from(!seen.ping);
-        self.is_cut = is_cut;
+        self.missing = missing;
         if seen.hidden {
             self.output
                 .put(raw.get(..blocks_before(raw)).unwrap_or_default());

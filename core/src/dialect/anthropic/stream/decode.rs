@@ -146,6 +146,9 @@ impl Decoder {
             b"error" => {
                 state.fail(failure::from_json(None, root), out);
             }
+            _ if failure::is_untyped(root) => {
+                state.fail(failure::from_json(None, root), out);
+            }
             _ => {}
         }
         if state.held_bytes() > self.held_bytes_max && !state.ended {
