@@ -37,6 +37,7 @@ fn spellings(stream: &str) -> Vec<(&'static str, String)> {
             stream.replace("\n\n", "\n\n: a comment\n\n:\n\n"),
         ),
         ("BOM", format!("\u{feff}{stream}")),
+        ("BOM and comment", format!("\u{feff}: comment\n\n{stream}")),
         ("no last newline", stream.trim_end_matches('\n').to_owned()),
         (
             "one last newline",
@@ -98,6 +99,8 @@ fn case_09_bytes_pass_untouched_in_the_same_api() {
                 Cuts::Seeded(9),
             );
             let got = talk.answer.text();
+            // A byte order mark is no part of any event, and breaks Anthropic's own SDK.
+            let body = body.trim_start_matches('\u{feff}');
             // What follows the answer's own end means nothing.
             // And an event that is cut off behind its data is none without a blank line.
             let trimmed = got.trim_end_matches('\n');

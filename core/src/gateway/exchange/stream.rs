@@ -43,6 +43,8 @@ pub(in crate::gateway) struct StreamRelay {
     watched: Watched,
     /// What the event that was passed on last lacks at its end.
     missing: &'static [u8],
+    /// The place of a byte order mark is passed.
+    has_begun: bool,
     /// How far the current input was passed on.
     passed_in_input: usize,
     tape: Tape,
@@ -205,6 +207,7 @@ impl StreamRelay {
             splice: None,
             watched: Watched::default(),
             missing: b"",
+            has_begun: false,
             passed_in_input: 0,
             tape: Tape::new(),
             json: limits.json.clone(),
@@ -396,6 +399,7 @@ impl StreamRelay {
             && passed < used
         {
             let blank = input.get(passed..used).unwrap_or_default();
+            let blank = without_mark(blank, &mut self.has_begun);
             self.output.put(blank);
         }
         self.passed_in_input = 0;
@@ -425,6 +429,7 @@ impl StreamRelay {
                 Way::Pass { .. } => {
                     self.passed_in_input = raw.end;
                     let raw = input.get(raw).unwrap_or_default();
+                    let raw = without_mark(raw, &mut self.has_begun);
                     self.pass_event(name, &data, raw, is_cut);
                 }
                 Way::Read {
@@ -572,6 +577,15 @@ impl StreamRelay {
             }
         }
     }
+}
+
+/// What is passed on of a stream's first bytes: a byte order mark is part of no event, and there
+/// are clients that do not survive it.
+fn without_mark<'a>(raw: &'a [u8], has_begun: &mut bool) -> &'a [u8] {
+    if raw.is_empty() || core::mem::replace(has_begun, true) {
+        return raw;
+    }
+    raw.strip_prefix(b"\xef\xbb\xbf").unwrap_or(raw)
 }
 
 /// Length of the blocks of comments before an event: they have been passed on already where they
