@@ -44,6 +44,30 @@ fn a_message_is_told_as_a_models_answer_and_recorded_as_the_failure_it_is() {
 }
 
 #[test]
+fn a_message_says_that_it_is_one_where_nobody_is_left_to_ask() {
+    for dialect in DIALECTS {
+        let mut play = Play::new(&with_message());
+        // All breakers open.
+        for _ in 0..2 {
+            let client = play.ask(dialect, false);
+            while !play.pending().is_empty() {
+                play.reply(&error(500));
+                play.back_off();
+            }
+            assert_eq!(play.answer(client).status(), 200);
+        }
+        for is_stream in [false, true] {
+            let client = play.ask(dialect, is_stream);
+            assert!(play.pending().is_empty());
+            play.world.pass(core::time::Duration::from_secs(1));
+            let answer = play.answer(client);
+            assert_eq!(answer.field("x-tollgate-target"), Some("tollgate/message"));
+            assert_eq!(answer.field("x-tollgate-attempts"), Some("0"));
+        }
+    }
+}
+
+#[test]
 fn a_message_never_stands_for_an_error_of_the_client() {
     for dialect in DIALECTS {
         let mut play = Play::new(&with_message());

@@ -456,7 +456,8 @@ impl<'a> ResponseFields<'a> {
         }
         let shared = exchange.request.shared_target.as_ref();
         let is_asked = exchange.plan.attempts > 0 || shared.is_some();
-        if is_asked && exchange.snapshot.target_headers {
+        // A message must be known from a model's answer also where nobody was left to ask.
+        if (is_asked || exchange.plan.is_message) && exchange.snapshot.target_headers {
             let attempts = exchange.plan.attempts.to_string();
             owned.push(("x-tollgate-attempts", Bytes::from(attempts)));
             let target = exchange.target_name().or_else(|| shared.cloned());
