@@ -193,12 +193,16 @@ impl Class {
             401 => Class::Authentication,
             402 => Class::Billing,
             403 => Class::Permission,
-            404 => Class::NotFound,
+            404 | 410 => Class::NotFound,
             405 => Class::MethodNotAllowed,
             408 | 504 | 524 => Class::Timeout,
             413 => Class::RequestTooLarge,
             415 => Class::UnsupportedMediaType,
             429 => Class::RateLimit,
+            // Between the gateway and the model, a proxy, or a connection that leads elsewhere.
+            407 | 421 => Class::BadGateway,
+            // What the request meets, and would not the next time.
+            409 | 423 | 425 => Class::Overloaded,
             400..=499 => Class::InvalidRequest,
             500 => Class::Internal,
             503 | 529 => Class::Overloaded,

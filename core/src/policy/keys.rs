@@ -39,7 +39,10 @@ const REFUSED_TIME_MAX: Duration = Duration::from_secs(600);
 /// For how long a key is left alone that has met a limit, where the provider does not say; doubled
 /// each time in a row.
 const COOLING_TIME: Duration = Duration::from_secs(1);
-/// It does not grow beyond this.
+/// The same, where it says that it can be asked at once: doubled, too, each time that this turns
+/// out wrong.
+const COOLING_TIME_MIN: Duration = Duration::from_millis(25);
+/// Neither grows beyond this.
 const COOLING_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// One key.
@@ -360,16 +363,18 @@ impl KeyRing {
         now: Instant,
     ) -> Option<Instant> {
         let key = self.keys.get_mut(index)?;
-        let wait = match retry_after {
-            Some(wait) => wait,
+        let least = match retry_after {
             // It went out before the key cooled, and tells nothing of how long it must.
-            None if now < key.cooling_until => Duration::ZERO,
-            None => {
-                let factor = 1u32.checked_shl(key.strikes).unwrap_or(u32::MAX);
-                key.strikes = key.strikes.saturating_add(1);
-                COOLING_TIME.saturating_mul(factor).min(COOLING_TIME_MAX)
-            }
+            _ if now < key.cooling_until => Duration::ZERO,
+            None => COOLING_TIME,
+            Some(wait) if wait.is_zero() || key.is_suspect => COOLING_TIME_MIN,
+            Some(_) => Duration::ZERO,
         };
+        let factor = 1u32.checked_shl(key.strikes).unwrap_or(u32::MAX);
+        let least = least.saturating_mul(factor).min(COOLING_TIME_MAX);
+        let asked = retry_after.unwrap_or_default();
+        key.strikes = key.strikes.saturating_add(u32::from(asked < least));
+        let wait = asked.max(least);
         key.cooling_until = key.cooling_until.max(now + wait);
         key.is_suspect = true;
         key.suspect_since = now;
@@ -630,6 +635,20 @@ mod tests {
             assert_eq!(choose(&mut ring, 7, now), Ok(0));
             let before = Instant::from_nanos(now.as_nanos() - 1);
             assert_eq!(choose(&mut ring, 7, before), Err(NoKey::Until(now)));
+        }
+        ring.accept(0, false, now + Duration::from_nanos(1));
+        for millis in [25, 50, 100] {
+            let short = Duration::from_millis(millis);
+            assert_eq!(ring.cool(0, Some(Duration::ZERO), now), Some(now + short));
+            now = now + short;
+        }
+        // What a limit needs to refill is as short as it is, until that turns out wrong.
+        ring.accept(0, false, now + Duration::from_nanos(1));
+        for millis in [1, 25, 50] {
+            let short = Duration::from_millis(millis);
+            let told = Duration::from_millis(1);
+            assert_eq!(ring.cool(0, Some(told), now), Some(now + short));
+            now = now + short;
         }
         ring.accept(0, false, now + Duration::from_nanos(1));
         ring.cool(0, None, now);

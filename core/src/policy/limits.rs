@@ -4,9 +4,11 @@
 //! Spellings (the vendors' references, and answers recorded of them, 2024 to 2026): the unit stands
 //! at the end (`x-ratelimit-reset-tokens`: OpenAI, Azure, Groq, Mistral with `-minute`, Cerebras
 //! with `-day`) or in the middle (`anthropic-ratelimit-input-tokens-reset`), or there is none
-//! (`x-ratelimit-reset`: OpenRouter, Together; `ratelimit-reset`: the IETF's draft). A reset is a
+//! (`x-ratelimit-reset`: OpenRouter, Together; `ratelimit-reset`: the IETF's draft until its
+//! seventh version, which has all in one field since: `ratelimit: "default";r=0;t=20`). A reset is a
 //! span (`6m0s`, `12ms`), a date (RFC 3339), or a number: seconds, seconds or milliseconds since
-//! 1970, or Azure's milliseconds.
+//! 1970, or Azure's milliseconds. Of a Claude subscription nothing remains when
+//! `anthropic-ratelimit-unified-status` is `rejected`.
 
 use core::time::Duration;
 
@@ -24,15 +26,21 @@ const EPOCH_MILLIS_MIN: f64 = 1e11;
 /// After an answer that was let through (`is_refused` is false) a limit is exhausted when nothing
 /// remains of it. One that refills steadily then needs only the time for one more request like this
 /// one, of about `tokens`: by spans and dates OpenAI and Anthropic tell when it will be full. After
-/// a refusal it is also exhausted when less remains than this request needs, and holds until the
-/// reset.
+/// a refusal it is also exhausted when less remains than this request needs, or nobody says how
+/// much, and holds until the reset.
 pub fn exhausted<'a>(
     fields: &(impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone),
     tokens: u64,
     is_refused: bool,
     wall: UnixMillis,
 ) -> Option<Duration> {
-    let wait = |(name, value)| {
+    let wait = |(name, value): (&'a [u8], &'a [u8])| {
+        if is_refused && let Some(wait) = refused(fields, name, value, wall) {
+            return Some(wait);
+        }
+        if name.eq_ignore_ascii_case(b"ratelimit") {
+            return spent(text(value)?);
+        }
         let limit = Limit::of(name, "remaining")?;
         let need = limit.need(tokens)?;
         let remaining = number(value)?;
@@ -58,6 +66,51 @@ pub fn exhausted<'a>(
     };
     let longest = fields.clone().filter_map(wait).max()?;
     (!longest.is_zero()).then_some(longest.min(WAIT_MAX))
+}
+
+/// How long a limit holds of which nobody says what remains, if the field called `name` tells that
+/// this one refused the request.
+fn refused<'a>(
+    fields: &(impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone),
+    name: &'a [u8],
+    value: &'a [u8],
+    wall: UnixMillis,
+) -> Option<Duration> {
+    let is = |name: &[u8], wanted: &str| name.eq_ignore_ascii_case(wanted.as_bytes());
+    let until = if is(name, "anthropic-ratelimit-unified-status") {
+        if !is(value, "rejected") {
+            return None;
+        }
+        let mut all = fields.clone();
+        all.find(|(name, _)| is(name, "anthropic-ratelimit-unified-reset"))?
+            .1
+    } else {
+        let limit = Limit::of(name, "reset").filter(|it| it.unit.is_empty())?;
+        let tells = |name| Limit::of(name, "remaining").is_some_and(|other| other.is(&limit));
+        if fields.clone().any(|(name, _)| tells(name)) {
+            return None;
+        }
+        value
+    };
+    Some(reset(until, None, wall)?.0)
+}
+
+/// How long the limits hold of which nothing remains, by the IETF's draft, draft-ietf-httpapi-
+/// ratelimit-headers: `"a";r=0;t=20, "b";r=7;t=3`, or `limit=9, remaining=0, reset=20` before.
+fn spent(value: &str) -> Option<Duration> {
+    let mut is_spent = false;
+    let mut longest = None;
+    for part in value.split([';', ',']).map(str::trim) {
+        match part.split_once('=') {
+            Some(("r" | "remaining", left)) => is_spent = left.trim() == "0",
+            Some(("t" | "reset", left)) if is_spent => {
+                longest = longest.max(seconds(left.trim().parse().ok()?));
+            }
+            Some(_) => {}
+            None => is_spent = false,
+        }
+    }
+    longest
 }
 
 /// Which limit a field is about.
@@ -282,6 +335,46 @@ mod tests {
                 let names = ["remaining", "reset"].map(|it| format!("{start}{it}"));
                 let fields = [(&*names[0], "0"), (&*names[1], reset)];
                 assert_eq!(told(&fields, 1, false), seconds, "{reset}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_refusal_tells_until_when_without_what_remains() {
+        let subscription = |status| {
+            [
+                ("anthropic-ratelimit-unified-status", status),
+                ("anthropic-ratelimit-unified-reset", "1769552757"),
+                ("anthropic-ratelimit-unified-overage-status", "rejected"),
+                ("anthropic-ratelimit-unified-7d-reset", "1769559999"),
+            ]
+        };
+        assert_eq!(told(&subscription("rejected"), 1, true), Some(60.0));
+        assert_eq!(told(&subscription("rejected"), 1, false), None);
+        assert_eq!(told(&subscription("allowed"), 1, true), None);
+        let lone = [("x-ratelimit-reset", "7")];
+        assert_eq!(told(&lone, 1, true), Some(7.0));
+        assert_eq!(told(&lone, 1, false), None);
+        let rest = [("x-ratelimit-reset", "7"), ("x-ratelimit-remaining", "9")];
+        assert_eq!(told(&rest, 1, true), None);
+        assert_eq!(told(&[("x-ratelimit-reset-images", "7")], 1, true), None);
+    }
+
+    #[test]
+    fn one_field_may_tell_all() {
+        for (value, seconds) in [
+            (r#""default";r=0;t=20"#, Some(20.0)),
+            (r#""a";r=0;t=3, "b";r=7;t=60, "c";r=0;t=20"#, Some(20.0)),
+            (r#""a";r=7;t=60"#, None),
+            (r#""a";r=0, "b";t=60"#, None),
+            ("limit=9, remaining=0, reset=20", Some(20.0)),
+            ("limit=9, remaining=1, reset=20", None),
+            ("r=0;t=soon", None),
+            ("", None),
+        ] {
+            for is_refused in [true, false] {
+                let fields = [("RateLimit", value)];
+                assert_eq!(told(&fields, 1, is_refused), seconds, "{value}");
             }
         }
     }

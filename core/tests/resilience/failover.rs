@@ -418,3 +418,20 @@ fn a_target_is_asked_once_more_though_the_one_before_it_was() {
     assert_eq!(play.reply_well(false), SECOND);
     play.answered_well(Dialect::Anthropic, client);
 }
+
+#[test]
+fn what_is_not_the_requests_fault_is_tried_again_whatever_its_number() {
+    // Once more here, and then at the next target; a model that is gone is asked for elsewhere.
+    for (status, asked) in [(407, 2), (409, 2), (421, 2), (423, 2), (425, 2), (410, 1)] {
+        let mut play = Play::new(CHAIN);
+        let client = play.ask(Dialect::Anthropic, false);
+        for _ in 0..asked {
+            assert_eq!(play.reply(&error(status)), FIRST, "{status}");
+            if play.pending().is_empty() {
+                play.back_off();
+            }
+        }
+        assert_eq!(play.reply_well(false), SECOND, "{status}");
+        assert_eq!(play.answer(client).status(), 200);
+    }
+}

@@ -356,10 +356,10 @@ fn a_limit_met_under_an_earlier_config_sends_nobody_to_the_same_key_at_once() {
 
 #[test]
 fn a_probe_that_was_answered_holds_up_nobody_however_long_its_answer_is() {
-    // It is asked again in the same moment.
     let mut play = Play::new(&one_key(""));
     play.ask(Dialect::OpenAiChat, true);
     play.reply_to_key(&error(429).field("retry-after", "0"));
+    play.back_off();
     let (conn, ..) = play.asked();
     play.world.send(conn, HEAD);
     play.ask(Dialect::OpenAiChat, true);
@@ -443,4 +443,24 @@ fn a_limit_that_is_met_within_an_answer_is_the_keys_too() {
         let is_same = request.field("authorization") == Some(&*own);
         assert_eq!(is_same, !is_key, "{kind}");
     }
+}
+
+#[test]
+fn a_limit_that_is_over_at_once_and_is_not_is_no_storm() {
+    let mut play = Play::new(&alone());
+    let client = play.ask(Dialect::Anthropic, false);
+    let (mut asked, mut waited) = (0, Duration::ZERO);
+    while play.world.written(client).is_empty() {
+        if play.pending().is_empty() {
+            play.world.pass(Duration::from_millis(5));
+            waited += Duration::from_millis(5);
+            continue;
+        }
+        asked += 1;
+        play.reply(&error(429).field("retry-after", "0"));
+    }
+    assert_eq!(asked, 4);
+    // 25, 50 and 100 ms.
+    assert!(waited >= Duration::from_millis(175), "{waited:?}");
+    assert_eq!(play.answer(client).status(), 429);
 }

@@ -100,9 +100,11 @@ impl Asked<'_> {
         Ok(())
     }
 
-    /// Whether nobody else was asked what was refused for what it says.
+    /// Whether nobody else was asked what was refused for what it says. That it is to be continued
+    /// is not the client's word.
     fn is_within_reason(&self) -> Result<(), Violation> {
         let refused = self.sent.iter().filter(|sent| sent.says == Says::Refusal);
+        let refused = refused.filter(|sent| sent.prefill.is_none());
         let refused = refused.filter_map(|sent| said(sent, self.delivered));
         let Some(refused) = refused.min() else {
             return Ok(());

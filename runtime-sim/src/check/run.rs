@@ -20,8 +20,11 @@ use crate::script::journal::{Asked, Kind, Seen, Sent, Shared};
 use crate::setup::PROVIDERS;
 use crate::world::{Observer, Reading, Turn, Violation};
 
-/// No exchange takes longer, whatever happens: the scripts' slowest answer, and all deadlines.
+/// No exchange takes longer, whatever happens: the scripts' slowest answer, and all deadlines; but
+/// for the time that the slowest client needs for what it is told.
 const EXCHANGE_TIME_MAX: Duration = Duration::from_secs(2 * 60 * 60);
+/// That time, for a byte: who takes a byte now and then may do so for as long as the answer lasts.
+const BYTE_TIME_MAX: Duration = Duration::from_millis(120);
 /// Without harmful faults: the scripts' slowest answer.
 const CALM_TIME_MAX: Duration = Duration::from_secs(60);
 /// Late ticks, late completions, host threads and the way to the client.
@@ -245,7 +248,8 @@ impl Checker {
         }
         // A client that takes its time holds its upstream up.
         if faults.has(&[Fault::SlowReader, Fault::Bandwidth, Fault::SmallWindow]) {
-            return access.duration <= EXCHANGE_TIME_MAX;
+            let bytes = u32::try_from(access.response_bytes).unwrap_or(u32::MAX);
+            return access.duration <= EXCHANGE_TIME_MAX + BYTE_TIME_MAX * bytes;
         }
         let timers = &self.shared.limits.timers;
         let mut answering = timers.upstream.connect
