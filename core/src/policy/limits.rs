@@ -5,8 +5,8 @@
 //! at the end (`x-ratelimit-reset-tokens`: OpenAI, Azure, Groq, Mistral with `-minute`, Cerebras
 //! with `-day`) or in the middle (`anthropic-ratelimit-input-tokens-reset`), or there is none
 //! (`x-ratelimit-reset`: OpenRouter, Together; `ratelimit-reset`: the IETF's draft until its
-//! seventh version, which has all in one field since: `ratelimit: "default";r=0;t=20`). A reset is a
-//! span (`6m0s`, `12ms`), a date (RFC 3339), or a number: seconds, seconds or milliseconds since
+//! seventh version, which has all in one field since: `ratelimit: "default";r=0;t=20`). A reset is
+//! a span (`6m0s`, `12ms`), a date (RFC 3339), or a number: seconds, seconds or milliseconds since
 //! 1970, or Azure's milliseconds. Of a Claude subscription nothing remains when
 //! `anthropic-ratelimit-unified-status` is `rejected`.
 

@@ -281,8 +281,14 @@ fn a_stream_that_stops_short_is_a_failure() {
         texts(&collect(&deltas).unwrap()),
         [("text", "x".to_owned())]
     );
-    // No reason, but `[DONE]` (Snowflake).
-    let (deltas, _) = decode_stream(&[text[0].clone(), text[2].clone()]);
+    // No reason, though one was announced, and `[DONE]`.
+    assert_eq!(
+        failure(&[text[0].clone(), text[2].clone()]).class,
+        Class::BadGateway
+    );
+    // Never a word of a reason (Snowflake).
+    let plain = Bytes::from_static(br#"{"choices":[{"index":0,"delta":{"content":"x"}}]}"#);
+    let (deltas, _) = decode_stream(&[plain, text[2].clone()]);
     assert_eq!(
         collect(&deltas).unwrap().choices[0].finish.reason,
         FinishReason::Stop

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tollgate_core::dialect::Dialect;
 
 use super::fixtures::{piece, start};
-use super::play::{CHAIN, FIRST, HEAD, Play, SECOND, error, well};
+use super::play::{CHAIN, FIRST, HEAD, Play, SECOND, chain_of, error, well};
 use super::support::DIALECTS;
 use super::support::world::{End, Reach};
 
@@ -198,5 +198,30 @@ fn a_hold_ends_with_its_events_or_the_answer_or_the_patience() {
         assert!(seen.starts_with("HTTP/1.1 200") && !seen.contains("one "));
         play.world.hang_up(conn, End::Reset);
         play.world.finish();
+    }
+}
+
+#[test]
+fn a_text_whose_announced_reason_never_comes_is_no_answer() {
+    for dialect in DIALECTS {
+        for holds in [false, true] {
+            let chain = chain_of("[\"second/two\", \"first/one\"]");
+            let hold = if holds { "retry.hold_events = 64" } else { "" };
+            let mut play = Play::new(&format!("{hold}\n{chain}"));
+            let client = play.ask(dialect, true);
+            let (conn, _) = play.begins(SECOND, &["half a ", "sentence"]);
+            play.world.send(conn, "data: [DONE]\n\n");
+            play.back_off();
+            if holds {
+                assert_eq!(play.cut(End::Reset), SECOND, "once more");
+                play.back_off();
+                assert_eq!(play.reply_well(true), FIRST);
+                play.answered_well(dialect, client);
+                continue;
+            }
+            let said = play.said(dialect, client);
+            assert!(!said.is_complete && said.error.is_some());
+            assert!(play.pending().is_empty());
+        }
     }
 }

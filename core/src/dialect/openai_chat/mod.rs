@@ -64,11 +64,12 @@
 //!
 //! Usage counts as OpenAI's do; where a vendor's total shows that reasoning lies outside the
 //! completion (xAI), it is added. Any call makes the reason `tool_calls`, unless the answer was cut
-//! off; a stream that ends without `finish_reason` and `[DONE]` was cut off and fails. `<think>`
-//! tags in content stay what they are: text. Written answers tell thinking in `reasoning_content`,
-//! and what must come back with it (signatures, redacted thinking) in `reasoning_details`. Sources
-//! in other vendors' forms and what other vendors' servers did are not told. A refusal that was not
-//! put in words is `content_filter`; a pause is `length`.
+//! off; a stream that ends without `finish_reason` and `[DONE]` was cut off and fails, as does a
+//! text behind which `[DONE]` comes in the place of a reason that was announced by `null`.
+//! `<think>` tags in content stay what they are: text. Written answers tell thinking in
+//! `reasoning_content`, and what must come back with it (signatures, redacted thinking) in
+//! `reasoning_details`. Sources in other vendors' forms and what other vendors' servers did are not
+//! told. A refusal that was not put in words is `content_filter`; a pause is `length`.
 
 mod answer;
 pub mod failure;

@@ -23,6 +23,8 @@ pub struct Watch {
     /// The choices by their numbers, and whether each has told why it ends.
     choices: Vec<(u64, bool)>,
     model: Option<JsonStr>,
+    /// A reason was announced: chunks had the field, and nothing in it yet.
+    awaits_reason: bool,
     committed: bool,
     has_calls: bool,
     /// After `[DONE]` or a failure.
@@ -76,11 +78,16 @@ impl Watch {
 
     fn done(&mut self) -> Seen {
         self.ended = true;
-        let is_answer = self.committed || self.finish.is_some();
-        let failure = (!is_answer).then(|| Box::new(failure::unanswered()));
+        let failure = if !self.committed && self.finish.is_none() {
+            Some(failure::unanswered())
+        } else if self.awaits_reason && !self.is_whole() && !self.has_calls {
+            Some(truncated())
+        } else {
+            None
+        };
         Seen {
-            terminal: is_answer,
-            failure,
+            terminal: failure.is_none(),
+            failure: failure.map(Box::new),
             ..Seen::default()
         }
     }
@@ -131,7 +138,10 @@ impl Watch {
                 b"index" => number = value.as_u64().unwrap_or(0),
                 b"delta" => delta = Some(value),
                 b"message" => message = Some(value),
-                b"finish_reason" => reason = answer::finish_reason(value),
+                b"finish_reason" => {
+                    self.awaits_reason |= value.is_null();
+                    reason = answer::finish_reason(value);
+                }
                 _ => {}
             }
         }

@@ -2,8 +2,9 @@
 //!
 //! The end is `[DONE]`, or the end of the body where every choice has a `finish_reason`; choices
 //! end with it and not before, for content may follow a reason, and usage does. `[DONE]` without a
-//! reason is an end too (Snowflake never gives one), unless it comes within the arguments of a
-//! call. A body that ends without either was cut off.
+//! reason is an end too where no chunk has the field (Snowflake), unless it comes within the
+//! arguments of a call. A body that ends without either was cut off, and so was a text whose reason
+//! was `null` until `[DONE]`: gateways on the way write that behind whatever ended.
 
 use bytes::Bytes;
 use smallvec::SmallVec;
@@ -30,6 +31,8 @@ pub struct Decoder {
     next_block: u32,
     choices: SmallVec<[Choice; 1]>,
     usage: Option<Usage>,
+    /// A reason was announced: chunks had the field, and nothing in it yet.
+    awaits_reason: bool,
 }
 
 /// The members of a chunk.
@@ -56,6 +59,7 @@ impl Decoder {
             next_block: 0,
             choices: SmallVec::new(),
             usage: None,
+            awaits_reason: false,
         }
     }
 
@@ -113,10 +117,14 @@ impl Decoder {
 
     fn done(&mut self, out: &mut Vec<Delta>) {
         let says = |choice: &Choice| choice.said || choice.told.is_some();
-        if self.choices.iter().any(says) {
-            self.finish(out);
-        } else {
+        // A call says for itself that it is whole.
+        let is_open = |choice: &Choice| choice.told.is_none() && !choice.has_calls();
+        if !self.choices.iter().any(says) {
             self.fail(failure::unanswered(), out);
+        } else if self.awaits_reason && self.choices.iter().any(is_open) {
+            self.fail(truncated(), out);
+        } else {
+            self.finish(out);
         }
     }
 
@@ -200,6 +208,7 @@ impl Decoder {
         let (mut logprobs, mut error) = (None, None);
         for (key, value) in value.members() {
             match key.escaped() {
+                b"finish_reason" if value.is_null() => self.awaits_reason = true,
                 _ if value.is_null() => {}
                 b"index" => index = value.as_u64().unwrap_or(0),
                 b"delta" => delta = Some(value),
