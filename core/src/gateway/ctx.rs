@@ -102,10 +102,10 @@ pub(super) enum Alarm {
 /// What a completion of the host belongs to.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Ticket {
-    /// Long work for an attempt of an exchange; zero is before the first.
-    Exchange { exchange: ExchangeId, attempt: u32 },
-    /// The addresses of a provider of an earlier config, for one attempt of an exchange.
-    Lookup { exchange: ExchangeId, attempt: u32 },
+    /// Long work for an exchange at one of its places; zero is before the first.
+    Exchange { exchange: ExchangeId, seat: u32 },
+    /// The addresses of a provider of an earlier config, for an exchange at one of its places.
+    Lookup { exchange: ExchangeId, seat: u32 },
     /// The addresses of a provider.
     Provider { index: usize, generation: u32 },
 }
@@ -141,12 +141,12 @@ impl Ctx {
         &mut self,
         work: Work,
         exchange: ExchangeId,
-        attempt: u32,
+        seat: u32,
     ) -> Option<TicketId> {
         if self.tickets.len() >= self.limits.shard.host_jobs_max {
             return None;
         }
-        let ticket = self.tickets.insert(Ticket::Exchange { exchange, attempt });
+        let ticket = self.tickets.insert(Ticket::Exchange { exchange, seat });
         self.outbox.push(Output::Op(Op::Host { ticket, work }));
         Some(ticket)
     }

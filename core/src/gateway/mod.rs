@@ -424,19 +424,18 @@ impl Shard {
                 }
             }
             Completion::Host { ticket, done } => {
-                if let Some(Ticket::Exchange { exchange, attempt }) =
-                    self.ctx.tickets.remove(ticket)
-                {
-                    self.performed(exchange, attempt, done);
+                if let Some(Ticket::Exchange { exchange, seat }) = self.ctx.tickets.remove(ticket) {
+                    self.performed(exchange, seat, done);
                 }
             }
         }
     }
 
-    /// The host did work for an attempt; what an earlier one asked for is of no use any more.
-    fn performed(&mut self, id: ExchangeId, attempt: u32, done: WorkDone) {
+    /// The host did work for an exchange; what it asked for at an earlier place is of no use any
+    /// more.
+    fn performed(&mut self, id: ExchangeId, seat: u32, done: WorkDone) {
         let exchange = self.exchanges.get(id);
-        if exchange.is_none_or(|it| it.plan.attempts != attempt) {
+        if exchange.is_none_or(|it| it.plan.seats != seat) {
             return;
         }
         match done {

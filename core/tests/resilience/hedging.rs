@@ -6,8 +6,8 @@ use tollgate_core::dialect::Dialect;
 use tollgate_core::ir::Class;
 use tollgate_core::record::{Access, Ending};
 
-use super::fixtures::{ending, frame, piece};
-use super::play::{FIRST, HEAD, LATE, Play, SECOND, dialect_at, error, well};
+use super::fixtures::{ending, frame, piece, request};
+use super::play::{CHAIN, FIRST, HEAD, LATE, Play, SECOND, dialect_at, error, well};
 use super::support::DIALECTS;
 use super::support::world::{Conn, End};
 
@@ -204,5 +204,52 @@ fn both_count_as_one_request_of_their_client_and_each_at_its_target() {
         play.answer(next);
         assert_eq!(play.world.usage().waiting, 0);
         play.world.finish();
+    }
+}
+
+/// A chain of three targets at two providers, of which the second has a name of its own too.
+fn of_three(settings: &str) -> Play {
+    let models = "asked = [\"first/one\", \"second/two\", \"first/three\"]\ntwo = \"second/two\"";
+    let chain = CHAIN.replace("asked = [\"first/one\", \"second/two\"]", models);
+    let mut play = Play::new(&format!("retry.hedge_percent = 100\n{settings}\n{chain}"));
+    play.teach(true);
+    play
+}
+
+fn ask_two(play: &mut Play) -> (Conn, Conn) {
+    let mut body = request(Dialect::Anthropic, false);
+    body["model"] = "two".into();
+    let client = play.ask_body(Dialect::Anthropic, &body, &[]);
+    (client, play.asked_at(SECOND))
+}
+
+#[test]
+fn what_the_second_one_was_sent_counts_though_its_place_was_lost() {
+    for is_resent in [true, false] {
+        let mut play = of_three("retry.attempts_max = 3\nretry.repeats_max = 0");
+        let (_, kept) = ask_two(&mut play);
+        let (_, other) = ask_two(&mut play);
+        play.send(kept, &well(Dialect::OpenAiChat, false));
+        let (client, first, second) = play.race(Dialect::Anthropic);
+        assert_eq!(second, kept);
+        if is_resent {
+            // The key must rest, and then the connection turns out to be dead.
+            play.send(other, &error(429).field("retry-after", "30"));
+            play.world.hang_up(second, End::Fin);
+            let third = play.asked_at(FIRST);
+            play.send(third, &error(404));
+        } else {
+            play.send(other, &well(Dialect::OpenAiChat, false));
+            play.send(second, &error(404));
+        }
+        play.send(first, &error(404));
+        if !is_resent {
+            assert_eq!(play.reply(&error(404)), FIRST);
+        }
+        assert!(play.pending().is_empty(), "no fourth attempt");
+        let answer = play.answer(client);
+        assert_eq!(answer.status(), 404);
+        assert_eq!(answer.field("x-tollgate-attempts"), Some("3"));
+        assert_eq!(play.record().attempts.len(), 3);
     }
 }

@@ -166,7 +166,7 @@ impl Shard {
             }
             None => Ticket::Lookup {
                 exchange: id,
-                attempt: exchange.plan.attempts,
+                seat: exchange.plan.seats,
             },
         };
         if self.ctx.tickets.len() >= self.ctx.limits.shard.host_jobs_max {
@@ -194,9 +194,9 @@ impl Shard {
         let waiting = match ticket {
             Ticket::Exchange { .. } => return,
             // A later attempt waits for the addresses of another provider.
-            Ticket::Lookup { exchange, attempt } => {
+            Ticket::Lookup { exchange, seat } => {
                 let waiting = self.exchanges.get(exchange);
-                if waiting.is_none_or(|it| it.plan.attempts != attempt) {
+                if waiting.is_none_or(|it| it.plan.seats != seat) {
                     return;
                 }
                 vec![exchange]

@@ -44,7 +44,10 @@ use crate::wire::http1::Fields;
 pub(in crate::gateway) struct Plan {
     /// Requests sent so far.
     pub(in crate::gateway) attempts: u32,
-    /// Of these, repetitions: the target of each, by number.
+    /// How many places it has had, whether it was sent from there or not: what is done at the host
+    /// for an earlier one is of no use any more.
+    pub(in crate::gateway) seats: u32,
+    /// Of the attempts, repetitions: the target of each, by number.
     repeats: Vec<usize>,
     /// Targets that are not asked (again), by number.
     out: Vec<usize>,
@@ -266,6 +269,7 @@ impl Shard {
         exchange.plan.attempts += 1;
         let target = Resource::Target(upstream.target);
         let provider = Resource::Provider(upstream.provider);
+        exchange.plan.seats += 1;
         self.stop_waiting(id, &[target, provider]);
     }
 
@@ -397,7 +401,7 @@ impl Shard {
         exchange.step(Step::Encoding);
         if self
             .ctx
-            .perform(Work::Encode(Box::new(encode)), id, exchange.plan.attempts)
+            .perform(Work::Encode(Box::new(encode)), id, exchange.plan.seats)
             .is_none()
         {
             let message = "the gateway works on as many large requests as it may";
@@ -511,6 +515,9 @@ impl Shard {
             }
             Race::Against(_) | Race::Alone => {}
         }
+                if next == Next::Target {
+                    exchange.rule_out(target, class);
+                }
         match next {
             Next::Nowhere => {
                 self.give_up(id, None);
@@ -708,6 +715,16 @@ impl Plan {
     }
 
     /// Keeps the first failure: those of later targets would hide why the one that was meant did
+    /// Goes on without the attempt beside it, whose plan was `rival`.
+    pub(super) fn go_on_after(&mut self, rival: Plan) {
+        self.attempts = rival.attempts;
+        let own = self.seat.map(|seat| seat.target);
+        let known = |it: &usize| Some(*it) != own && !self.out.contains(it);
+        let failed: Vec<usize> = rival.out.into_iter().filter(known).collect();
+        self.out.extend(failed);
+        self.overflowed = self.overflowed.max(rival.overflowed);
+    }
+
     /// not answer.
     fn remember(&mut self, told: Told) {
         if told.failure.class == Class::RateLimit {

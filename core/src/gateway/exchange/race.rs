@@ -92,6 +92,7 @@ impl Shard {
         if let (Some(withdrawn), Some(exchange)) = (withdrawn, self.exchanges.get_mut(id)) {
             exchange.race = Race::Alone;
             exchange.access.attempts.extend(withdrawn.access.attempts);
+            exchange.plan.go_on_after(withdrawn.plan);
         }
     }
 

@@ -426,7 +426,7 @@ impl Shard {
         exchange.deadlines.clear(Phase::Idle);
         if self
             .ctx
-            .perform(Work::Finish(Box::new(finish)), id, exchange.plan.attempts)
+            .perform(Work::Finish(Box::new(finish)), id, exchange.plan.seats)
             .is_none()
         {
             let message = "the gateway works on as many large answers as it may";
