@@ -225,3 +225,16 @@ fn a_text_whose_announced_reason_never_comes_is_no_answer() {
         }
     }
 }
+
+#[test]
+fn the_hold_is_over_though_no_connection_stands_yet() {
+    for dialect in DIALECTS {
+        let config = CHAIN.replace("http:", "https:");
+        let mut play = Play::new(&format!("timers.commit_hold = \"5s\"\n{config}"));
+        let client = play.ask(dialect, true);
+        play.world.pass(Duration::from_millis(4_900));
+        assert!(play.is_silent(client));
+        play.world.pass(Duration::from_millis(200));
+        assert!(play.text(client).starts_with("HTTP/1.1 200"), "{dialect:?}");
+    }
+}

@@ -85,6 +85,14 @@ impl Shard {
             exchange.is_due(exchange.started + total);
         }
         exchange.deadlines.set(Phase::Connect, now + timers.connect);
+        // Of the client's patience no attempt that follows takes more.
+        let is_held = exchange.deadlines.is_set(Phase::Hold)
+            || exchange.opened.is_some()
+            || exchange.is_rival();
+        if exchange.access.stream && !is_held {
+            let hold = now + self.ctx.limits.timers.commit_hold;
+            exchange.deadlines.set(Phase::Hold, hold);
+        }
         exchange.rearm(&mut self.ctx);
         self.attempt(id);
     }
@@ -303,14 +311,6 @@ impl Shard {
             exchange
                 .deadlines
                 .set(Phase::Hedge, self.ctx.now.mono + hedge);
-        }
-        // Of the client's patience no attempt that follows takes more.
-        let is_held = exchange.deadlines.is_set(Phase::Hold)
-            || exchange.opened.is_some()
-            || exchange.is_rival();
-        if stream && !is_held {
-            let hold = self.ctx.now.mono + self.ctx.limits.timers.commit_hold;
-            exchange.deadlines.set(Phase::Hold, hold);
         }
         exchange.rearm(&mut self.ctx);
     }
