@@ -238,3 +238,23 @@ fn the_hold_is_over_though_no_connection_stands_yet() {
         assert!(play.text(client).starts_with("HTTP/1.1 200"), "{dialect:?}");
     }
 }
+
+#[test]
+fn when_content_came_is_told_of_the_answer_that_the_client_got() {
+    let config = format!("retry.repeats_max = 0\n{CHAIN}");
+    let config = config.replace(
+        "[models]",
+        "[models]\nheld = { target = [\"first/one\", \"second/two\"], hold_events = 3 }",
+    );
+    let mut play = Play::new(&config);
+    let mut body = super::fixtures::request(Dialect::Anthropic, true);
+    body["model"] = "held".into();
+    let client = play.ask_body(Dialect::Anthropic, &body, &[]);
+    let (conn, _) = play.begins(FIRST, &["unseen"]);
+    play.world.pass(Duration::from_secs(2));
+    play.world.hang_up(conn, End::Reset);
+    play.world.pass(Duration::from_secs(3));
+    assert_eq!(play.reply_well(true), SECOND);
+    play.answered_well(Dialect::Anthropic, client);
+    assert_eq!(play.record().first_content, Some(Duration::from_secs(5)));
+}

@@ -509,6 +509,10 @@ impl Shard {
                 return;
             }
             Race::Against(rival) if next != Next::Nowhere => {
+        if exchange.plan.said.is_none() {
+            // Of what it has said the client has seen nothing.
+            exchange.access.first_content = None;
+        }
                 exchange.plan.rule_out(target);
                 self.take_over(rival);
                 return;
