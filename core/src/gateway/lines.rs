@@ -315,6 +315,13 @@ impl Lines {
         self.wake(Resource::Provider(provider));
     }
 
+    /// The first of those who stand in line for the provider should look at `time`.
+    pub(super) fn look_at(&mut self, provider: usize, time: Instant, timers: &mut Timers<Alarm>) {
+        if let Some(line) = self.providers.get_mut(provider) {
+            line.clock.set(time, Alarm::Keys(provider), timers);
+        }
+    }
+
     /// Who waits for a target or a provider; some in several lines, and named as often.
     pub(super) fn who_wait(&self) -> Vec<ExchangeId> {
         let lines = self.providers.iter().chain(&self.targets);
@@ -380,7 +387,7 @@ impl Lines {
                 places.push((resource, place));
             }
             if let (Some(until), Resource::Provider(provider)) = (until, resource) {
-                line.clock.set(until, Alarm::Keys(provider), timers);
+                self.look_at(provider, until, timers);
             }
         }
         self.waiting -= usize::from(places.is_empty());

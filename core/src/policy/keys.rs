@@ -448,6 +448,13 @@ impl KeyRing {
         core::mem::take(&mut key.is_suspect)
     }
 
+    /// When the first of the keys that were refused, and are left alone now, may be tried again.
+    pub fn refused_until(&self, now: Instant) -> Option<Instant> {
+        let refused = self.keys.iter().filter(|key| key.refused.is_some());
+        let times = refused.map(Key::left_alone_until);
+        times.filter(|&until| until > now).min()
+    }
+
     /// How each key fares, in the order of the config.
     pub fn health(&self) -> impl Iterator<Item = KeyHealth> {
         self.keys.iter().map(|key| KeyHealth {

@@ -464,3 +464,25 @@ fn a_limit_that_is_over_at_once_and_is_not_is_no_storm() {
     assert!(waited >= Duration::from_millis(175), "{waited:?}");
     assert_eq!(play.answer(client).status(), 429);
 }
+
+#[test]
+fn who_waits_for_one_key_looks_when_another_that_was_refused_may_work_again() {
+    let mut play = Play::new(&format!("retry.wait_max = \"15s\"\n{TWO_KEYS}"));
+    play.ask(Dialect::OpenAiChat, false);
+    let refused = play.reply_to_key(&error(401));
+    let other = play.reply_to_key(&well(Dialect::OpenAiChat, false));
+    play.world.pass(Duration::from_secs(5));
+    let client = play.ask(Dialect::OpenAiChat, false);
+    assert_eq!(
+        play.reply_to_key(&error(429).field("retry-after", "14")),
+        other
+    );
+    assert!(play.pending().is_empty() && play.is_silent(client));
+    play.world.pass(Duration::from_millis(5_001));
+    assert_eq!(
+        play.reply_to_key(&well(Dialect::OpenAiChat, false)),
+        refused
+    );
+    play.answered_well(Dialect::OpenAiChat, client);
+    play.world.finish();
+}

@@ -216,8 +216,7 @@ impl Search {
         match state.keys.choose(self.session, self.tokens, self.now) {
             Ok(key) => return Some(key),
             Err(NoKey::Refused(class)) => {
-                let times = state.keys.health().map(|key| key.cooling_until);
-                let until = times.min().unwrap_or(self.now);
+                let until = state.keys.refused_until(self.now).unwrap_or(self.now);
                 self.refused = Some((class, provider, until));
                 let probe_at = &mut self.waits.probe_at;
                 *probe_at = probe_at.iter().copied().chain([until]).min();

@@ -196,6 +196,15 @@ impl Shard {
         let again = times.fold(patience, Instant::min);
         exchange.deadlines.set(Phase::Backoff, again);
         // A status can still be told if it is certain before the client needs a sign of life.
+        // A key that was refused may work before another cools no longer.
+        for &(resource, _) in &wait.lines {
+            if let Resource::Provider(provider) = resource
+                && let Some(state) = self.providers.get(provider)
+                && let Some(until) = state.keys.refused_until(now)
+            {
+                self.lines.look_at(provider, until, timers);
+            }
+        }
         let hold = now + self.ctx.limits.timers.commit_hold;
         let is_held = exchange.deadlines.is_set(Phase::Hold) || exchange.opened.is_some();
         if exchange.access.stream && !is_held && hold < patience {
