@@ -466,6 +466,31 @@ fn a_limit_that_is_over_at_once_and_is_not_is_no_storm() {
 }
 
 #[test]
+fn a_guess_at_one_provider_makes_what_is_known_of_another_no_guess() {
+    for told in [false, true] {
+        let mut play = Play::new(&chain_of("[\"first/one\", \"second/two\"]"));
+        // The first one's key rests for three seconds, as its provider says.
+        let before = play.ask(Dialect::Anthropic, false);
+        play.reply(&error(429).field("retry-after", "3"));
+        play.reply_well(false);
+        play.answered_well(Dialect::Anthropic, before);
+        let client = play.ask(Dialect::Anthropic, false);
+        let limited = error(429);
+        let limited = match told {
+            true => limited.field("retry-after", "20"),
+            false => limited,
+        };
+        assert_eq!(play.reply(&limited), SECOND);
+        assert!(play.is_silent(client), "it is worth waiting");
+        play.world.pass(Duration::from_millis(3_001));
+        while play.pending().len() == 1 {
+            play.reply_well(false);
+        }
+        play.answered_well(Dialect::Anthropic, client);
+    }
+}
+
+#[test]
 fn who_waits_for_one_key_looks_when_another_that_was_refused_may_work_again() {
     let mut play = Play::new(&format!("retry.wait_max = \"15s\"\n{TWO_KEYS}"));
     play.ask(Dialect::OpenAiChat, false);

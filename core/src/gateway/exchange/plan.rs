@@ -59,8 +59,10 @@ pub(in crate::gateway) struct Plan {
     seatless_since: Option<Instant>,
     /// Why the first attempt failed: what the client is told if none succeeds.
     first: Option<Box<Told>>,
-    /// Whether the limit that was met last holds for a time that nobody told.
-    is_guessed: bool,
+    /// Providers whose limits were met, for a time that nobody told.
+    guessed: Vec<usize>,
+    /// Whether something was not waited for since its client has less patience than the config.
+    pub(in crate::gateway) is_hasty: bool,
     /// What the client was told by an attempt that broke, for the next one to continue.
     pub(in crate::gateway) said: Option<Box<Said>>,
     /// Whether the client is told the route's message, since no target could answer.
@@ -478,6 +480,10 @@ impl Shard {
         exchange.note_attempt(&mut self.ctx, Ending::Failed(class));
         let seat = exchange.plan.seat;
         exchange.plan.remember(told);
+        if let Some(seat) = seat.filter(|_| class == Class::RateLimit) {
+            let is_known = retry_after.is_some();
+            exchange.plan.met_limit(seat.provider, is_known);
+        }
         if class == Class::Timeout && verdict == Verdict::Failed && !had_content {
             self.waited_in_vain(id);
         }
@@ -718,22 +724,14 @@ impl Plan {
         u32::try_from(repeats.count()).unwrap_or(u32::MAX)
     }
 
-    /// Keeps the first failure: those of later targets would hide why the one that was meant did
-    /// Goes on without the attempt beside it, whose plan was `rival`.
-    pub(super) fn go_on_after(&mut self, rival: Plan) {
-        self.attempts = rival.attempts;
-        let own = self.seat.map(|seat| seat.target);
-        let known = |it: &usize| Some(*it) != own && !self.out.contains(it);
-        let failed: Vec<usize> = rival.out.into_iter().filter(known).collect();
-        self.out.extend(failed);
-        self.overflowed = self.overflowed.max(rival.overflowed);
+    /// A limit of the provider was met, and it is known how long that holds, or only guessed.
+    fn met_limit(&mut self, provider: usize, is_known: bool) {
+        self.guessed.retain(|&it| it != provider);
+        self.guessed.extend((!is_known).then_some(provider));
     }
 
     /// not answer.
     fn remember(&mut self, told: Told) {
-        if told.failure.class == Class::RateLimit {
-            self.is_guessed = told.failure.retry_after.is_none();
-        }
         self.first.get_or_insert_with(|| Box::new(told));
     }
 }

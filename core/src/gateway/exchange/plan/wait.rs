@@ -169,10 +169,12 @@ impl Shard {
             patience = patience.max(since + ANSWER_TIME);
         }
         // How long a limit holds that was met just now is only guessed if nobody said.
-        let is_guess = exchange.plan.is_guessed;
-        let is_soon = wait
-            .until()
-            .is_some_and(|until| until <= patience && !is_guess);
+        let guessed = &exchange.plan.guessed;
+        let is_guess = |it| matches!(it, Resource::Provider(it) if guessed.contains(&it));
+        let known = wait.lines.iter().filter(|(it, _)| !is_guess(*it));
+        let known = known.filter_map(|(_, until)| *until).min();
+        let comes_by = |time| known.is_some_and(|known| known <= time);
+        let is_soon = comes_by(patience);
         if now >= patience || !(is_soon || wait.is_any_time) {
             let failure = self.vain(id, wait, false);
             self.give_up(id, failure);
@@ -192,10 +194,6 @@ impl Shard {
         let (places, timers) = (&mut exchange.plan.places, &mut self.ctx.timers);
         self.lines
             .line_up(&waiter, places, &wait.lines, now, timers);
-        let times = [wait.probe_at, wait.answers_by].into_iter().flatten();
-        let again = times.fold(patience, Instant::min);
-        exchange.deadlines.set(Phase::Backoff, again);
-        // A status can still be told if it is certain before the client needs a sign of life.
         // A key that was refused may work before another cools no longer.
         for &(resource, _) in &wait.lines {
             if let Resource::Provider(provider) = resource
@@ -207,6 +205,10 @@ impl Shard {
         }
         let hold = now + self.ctx.limits.timers.commit_hold;
         let is_held = exchange.deadlines.is_set(Phase::Hold) || exchange.opened.is_some();
+        let times = [wait.probe_at, wait.answers_by].into_iter().flatten();
+        let again = times.fold(patience, Instant::min);
+        exchange.deadlines.set(Phase::Backoff, again);
+        // A status can still be told if it is certain before the client needs a sign of life.
         if exchange.access.stream && !is_held && hold < patience {
             exchange.deadlines.set(Phase::Hold, hold);
         }
@@ -371,6 +373,10 @@ impl Exchange {
         self.plan.repeats.clear();
         let name = self.access.caller.as_deref();
         let caller = snapshot.callers.iter().find(|it| Some(&*it.name) == name);
+        let guessed = core::mem::take(&mut self.plan.guessed).into_iter();
+        let names = guessed.filter_map(|it| Some(&*old.providers.get(it)?.name));
+        let number = |name: &str| snapshot.providers.iter().position(|it| *it.name == *name);
+        self.plan.guessed = names.filter_map(number).collect();
         self.claim = Claim::new(snapshot, caller, self.access.peer);
         self.snapshot = Arc::clone(snapshot);
     }
