@@ -375,3 +375,21 @@ fn those_who_followed_go_on_under_a_new_config_like_all_who_wait() {
     assert_eq!(play.world.usage().waiting, 1);
     play.world.finish();
 }
+
+#[test]
+fn that_the_first_client_has_no_time_to_wait_is_not_the_others_answer() {
+    for status in [429, 503] {
+        let config = SHARED.replace(", \"second/two\"", "");
+        let config = config.replace("retry.repeats_max = 0", "retry.repeats_max = 1");
+        let config = config.replacen("credentials = \"none\"", "key = \"key-1\"", 1);
+        let mut play = Play::new(&config);
+        let hasty = ask(&mut play, HASTY);
+        let patient = same(&mut play);
+        play.reply(&error(status).field("retry-after", "3"));
+        assert_eq!(play.answer(hasty).status(), status);
+        assert!(play.is_silent(patient), "{status}");
+        play.world.pass(Duration::from_millis(3_500));
+        play.reply_well(false);
+        is_well(&play, patient);
+    }
+}

@@ -63,6 +63,11 @@ impl Exchange {
         self.is_due(end);
     }
 
+    /// Whether what comes at `time` comes too late for the client, by its own word.
+    pub(super) fn is_hasty(&self, time: Instant) -> bool {
+        self.patience <= time && self.patience <= self.due
+    }
+
     /// It is known now whether the client streams: one that does not has less patience.
     pub(super) fn is_awaited(&mut self) {
         let head = self.request.head.as_deref();

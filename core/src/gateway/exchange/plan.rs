@@ -586,6 +586,7 @@ impl Shard {
             && state.as_mut().is_none_or(|state| state.budget.spend(now));
         if !may_repeat {
             plan.rule_out(target);
+            exchange.plan.is_hasty |= exchange.is_hasty(now + wait);
             return false;
         }
         plan.repeats.extend(target);

@@ -4,7 +4,8 @@
 //! The first of these requests leads, the others follow: they wait in `Choosing` without a place
 //! anywhere, and get what the leader gets, an error too. When the leader's client leaves, or its
 //! time is up, the first follower's client takes its place at what is under way. What befell the
-//! leader alone (it was not let in) is not the others' answer: the first of them leads then.
+//! leader alone (it was not let in, its client would not wait) is not the others' answer: the first
+//! of them leads then.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -237,7 +238,7 @@ impl Exchange {
     /// Whether it failed for a reason that others need not share.
     fn is_own_failure(&self) -> bool {
         let is_failed = matches!(self.access.outcome, Outcome::Failed { .. });
-        is_failed && self.plan.attempts == 0
+        is_failed && (self.plan.attempts == 0 || self.plan.is_hasty)
     }
 
     /// Both exchange their clients, with all that is theirs; what was done for this one stays.

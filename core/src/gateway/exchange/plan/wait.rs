@@ -176,6 +176,8 @@ impl Shard {
         let comes_by = |time| known.is_some_and(|known| known <= time);
         let is_soon = comes_by(patience);
         if now >= patience || !(is_soon || wait.is_any_time) {
+            let is_for_others = wait.is_any_time || comes_by(since + left);
+            exchange.plan.is_hasty |= is_for_others && exchange.is_hasty(since + left);
             let failure = self.vain(id, wait, false);
             self.give_up(id, failure);
             return;
