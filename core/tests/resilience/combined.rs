@@ -21,8 +21,9 @@ use super::support::talk::{self, Reply};
 use super::support::world::{Conn, End, Reach};
 
 const SECOND_OF_TIME: Duration = Duration::from_secs(1);
-/// A client asks whose earlier thoughts the first target does not take back, and is told so.
-fn ask_refused(play: &mut Play, reach: Reach) -> Conn {
+
+/// A client asks, with earlier thoughts.
+fn ask_thoughtful(play: &mut Play) -> Conn {
     let thought = json!({"type": "thinking", "thinking": "Hm.", "signature": "old"});
     let messages = json!([
         {"role": "user", "content": "Hello"},
@@ -30,11 +31,21 @@ fn ask_refused(play: &mut Play, reach: Reach) -> Conn {
         {"role": "user", "content": "And?"},
     ]);
     let body = request_with(Dialect::Anthropic, false, &json!({"messages": messages}));
-    let client = play.ask_body(Dialect::Anthropic, &body, &[]);
+    play.ask_body(Dialect::Anthropic, &body, &[])
+}
+
+/// A target takes no earlier thoughts back.
+fn refusal() -> Reply {
     let message = "messages.1.content.0: Invalid `signature` in `thinking` block";
-    let refusal = error_body(Dialect::Anthropic, "invalid_request_error", message);
+    let body = error_body(Dialect::Anthropic, "invalid_request_error", message);
+    Reply::json(400, body.to_string())
+}
+
+/// A client asks whose earlier thoughts the first target does not take back, and is told so.
+fn ask_refused(play: &mut Play, reach: Reach) -> Conn {
+    let client = ask_thoughtful(play);
     play.world.reach = reach;
-    assert_eq!(play.reply(&Reply::json(400, refusal.to_string())), FIRST);
+    assert_eq!(play.reply(&refusal()), FIRST);
     play.world.reach = Reach::Accepts;
     client
 }
@@ -469,4 +480,36 @@ fn a_continuation_goes_on_after_it_broke_too_whoever_raced_before() {
         assert_eq!(record.outcome, Outcome::Complete);
         assert_eq!(record.attempts.len(), 4);
     }
+}
+
+#[test]
+fn each_target_may_ask_for_a_request_without_earlier_thoughts() {
+    let chain = chain_of("[\"first/one\", \"first/three\"]");
+    let mut play = Play::new(&format!("retry.repeats_max = 0\n{chain}"));
+    let client = ask_refused(&mut play, Reach::Accepts);
+    assert_eq!(play.reply(&error(503)), FIRST);
+    let (conn, _, asked) = play.asked();
+    assert!(asked.text().contains("three") && asked.text().contains("Hm."));
+    play.send(conn, &refusal());
+    let (_, asked) = play.serve(false);
+    assert!(asked.text().contains("three") && !asked.text().contains("Hm."));
+    play.answered_well(Dialect::Anthropic, client);
+    assert_eq!(play.record().attempts.len(), 2);
+}
+
+#[test]
+fn a_refusal_counts_though_the_mended_request_lost_its_place() {
+    let mut play = Play::new(CHAIN);
+    let limited = play.ask(Dialect::Anthropic, false);
+    let conn = play.asked_at(FIRST);
+    let client = ask_thoughtful(&mut play);
+    let (refused, ..) = play.asked();
+    play.send(conn, &error(429).field("retry-after", "60"));
+    assert_eq!(play.reply_well(false), SECOND);
+    play.answered_well(Dialect::Anthropic, limited);
+    play.send(refused, &refusal());
+    assert_eq!(play.reply_well(false), SECOND);
+    let answer = play.answered_well(Dialect::Anthropic, client);
+    assert_eq!(answer.field("x-tollgate-attempts"), Some("2"));
+    assert_eq!(play.record().attempts.len(), 2);
 }

@@ -117,7 +117,7 @@ pub(super) struct Attempt {
     pub(super) is_waiting: bool,
     /// Once a kept connection turned out dead, the next attempt takes a fresh one.
     pub(super) needs_fresh: bool,
-    /// Earlier reasoning was taken out of the request, since the upstream did not take it back.
+    /// Earlier reasoning was taken out of the request, since this upstream did not take it back.
     pub(super) is_stripped: bool,
     /// Until when content may come at the latest, whoever else could be asked.
     pub(super) content_due: Instant,

@@ -269,9 +269,9 @@ impl Shard {
         }
         exchange.plan.seat = Some(seat);
         exchange.plan.attempts += 1;
+        exchange.plan.seats += 1;
         let target = Resource::Target(upstream.target);
         let provider = Resource::Provider(upstream.provider);
-        exchange.plan.seats += 1;
         self.stop_waiting(id, &[target, provider]);
     }
 
@@ -509,25 +509,25 @@ impl Shard {
             return;
         };
         exchange.access.usage = Usage::default();
-        match exchange.race {
-            Race::RivalOf(_) => {
-                self.call_off(id);
-                return;
-            }
-            Race::Against(rival) if next != Next::Nowhere => {
         if exchange.plan.said.is_none() {
             // Of what it has said the client has seen nothing.
             exchange.access.first_content = None;
         }
+        match exchange.race {
+            Race::RivalOf(_) => {
+                if next == Next::Target {
+                    exchange.rule_out(target, class);
+                }
+                self.call_off(id);
+                return;
+            }
+            Race::Against(rival) if next != Next::Nowhere => {
                 exchange.plan.rule_out(target);
                 self.take_over(rival);
                 return;
             }
             Race::Against(_) | Race::Alone => {}
         }
-                if next == Next::Target {
-                    exchange.rule_out(target, class);
-                }
         match next {
             Next::Nowhere => {
                 self.give_up(id, None);
@@ -715,6 +715,16 @@ impl Plan {
         self.entered = other.entered;
     }
 
+    /// Goes on without the attempt beside it, whose plan was `rival`.
+    pub(super) fn go_on_after(&mut self, rival: Plan) {
+        self.attempts = rival.attempts;
+        let own = self.seat.map(|seat| seat.target);
+        let known = |it: &usize| Some(*it) != own && !self.out.contains(it);
+        let failed: Vec<usize> = rival.out.into_iter().filter(known).collect();
+        self.out.extend(failed);
+        self.overflowed = self.overflowed.max(rival.overflowed);
+    }
+
     fn rule_out(&mut self, target: Option<usize>) {
         self.out.extend(target);
     }
@@ -731,6 +741,7 @@ impl Plan {
         self.guessed.extend((!is_known).then_some(provider));
     }
 
+    /// Keeps the first failure: those of later targets would hide why the one that was meant did
     /// not answer.
     fn remember(&mut self, told: Told) {
         self.first.get_or_insert_with(|| Box::new(told));

@@ -154,6 +154,7 @@ impl Exchange {
             self.deadlines.clear(phase);
         }
         self.attempt.needs_fresh = false;
+        self.attempt.is_stripped = false;
         core::mem::take(&mut self.attempt.is_waiting)
     }
 

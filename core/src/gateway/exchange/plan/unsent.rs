@@ -42,14 +42,18 @@ impl Shard {
         };
         exchange.step(Step::Failed);
         exchange.attempt.upstream = None;
-        let was_sent = exchange.attempt.needs_fresh;
+        let (was_cut, was_refused) = (exchange.attempt.needs_fresh, exchange.attempt.is_stripped);
         exchange.end_attempt();
-        if was_sent {
+        if was_cut {
             // On a connection that turned out dead.
             exchange.note_attempt(&mut self.ctx, Ending::Failed(Class::BadGateway));
             let message = "the upstream closed the connection before it answered";
             let failure = Failure::new(Class::BadGateway, message).blame(Blame::Upstream);
             exchange.plan.remember(Told::new(failure));
+            self.leave(id, Verdict::Nothing);
+        } else if was_refused {
+            // With reasoning in it, and without that it has not gone out.
+            exchange.note_attempt(&mut self.ctx, Ending::Failed(Class::InvalidRequest));
             self.leave(id, Verdict::Nothing);
         } else {
             exchange.plan.attempts -= 1;

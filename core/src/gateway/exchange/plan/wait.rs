@@ -205,12 +205,12 @@ impl Shard {
                 self.lines.look_at(provider, until, timers);
             }
         }
-        let hold = now + self.ctx.limits.timers.commit_hold;
-        let is_held = exchange.deadlines.is_set(Phase::Hold) || exchange.opened.is_some();
         let times = [wait.probe_at, wait.answers_by].into_iter().flatten();
         let again = times.fold(patience, Instant::min);
         exchange.deadlines.set(Phase::Backoff, again);
         // A status can still be told if it is certain before the client needs a sign of life.
+        let hold = now + self.ctx.limits.timers.commit_hold;
+        let is_held = exchange.deadlines.is_set(Phase::Hold) || exchange.opened.is_some();
         if exchange.access.stream && !is_held && hold < patience {
             exchange.deadlines.set(Phase::Hold, hold);
         }
@@ -373,12 +373,12 @@ impl Exchange {
         let failed = chain.upstreams().filter(failed);
         self.plan.out = failed.map(|it| it.target).collect();
         self.plan.repeats.clear();
-        let name = self.access.caller.as_deref();
-        let caller = snapshot.callers.iter().find(|it| Some(&*it.name) == name);
         let guessed = core::mem::take(&mut self.plan.guessed).into_iter();
         let names = guessed.filter_map(|it| Some(&*old.providers.get(it)?.name));
         let number = |name: &str| snapshot.providers.iter().position(|it| *it.name == *name);
         self.plan.guessed = names.filter_map(number).collect();
+        let name = self.access.caller.as_deref();
+        let caller = snapshot.callers.iter().find(|it| Some(&*it.name) == name);
         self.claim = Claim::new(snapshot, caller, self.access.peer);
         self.snapshot = Arc::clone(snapshot);
     }
