@@ -389,8 +389,14 @@ impl Shard {
         let Some(id) = self.ctx.handshake_queue.pop_front() else {
             return false;
         };
+        let exchange = self.upstreams.get(id).and_then(|it| it.exchange);
+        if let Some(exchange) = exchange.filter(|&it| self.is_seat_lost(it)) {
+            // Others shook hands with the same target in vain, perhaps: the turn is the next one's.
+            self.upstream_close(id);
+            self.choose_anew(exchange);
+            return true;
+        }
         if let Some(upstream) = self.upstreams.get_mut(id) {
-            let exchange = upstream.exchange;
             let opened = upstream.secure(&mut self.ctx);
             if let Some(exchange) = exchange.and_then(|it| self.exchanges.get_mut(it)) {
                 // The upstream's own time begins now.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tollgate_core::dialect::Dialect;
 
 use super::fixtures::{request, request_with};
-use super::play::{CHAIN, FIRST, Play, SECOND, alone, chain_of, error};
+use super::play::{CHAIN, FIRST, Play, SECOND, alone, chain_of, error, with_first};
 use super::support::DIALECTS;
 use super::support::http;
 use super::support::world::Conn;
@@ -154,11 +154,12 @@ fn a_target_may_have_times_of_its_own() {
     assert_eq!(patience(&chain_of(table), false, "{}"), 7);
 }
 
-/// [`CHAIN`] with a name for each target, where one handshake goes on at a time and nobody answers.
-fn silent_in_tls() -> Play {
+/// [`CHAIN`] with a name for each target, where one handshake goes on at a time and nobody answers,
+/// and settings for the first.
+fn silent_in_tls(first: &str) -> Play {
     let models = "asked = [\"first/one\"]\ntwo = [\"second/two\"]";
     let config = CHAIN.replace("asked = [\"first/one\", \"second/two\"]", models);
-    let config = config.replace("http:", "https:");
+    let config = with_first(&config.replace("http:", "https:"), first);
     Play::new(&format!(
         "limits.handshakes_max = 1\nbreaker.failures_in_row = 1\n{config}"
     ))
@@ -172,7 +173,7 @@ fn ask_two(play: &mut Play) -> Conn {
 
 #[test]
 fn a_handshake_that_had_to_wait_for_others_has_its_whole_time() {
-    let mut play = silent_in_tls();
+    let mut play = silent_in_tls("");
     play.ask(Dialect::Anthropic, false);
     play.world.pass(Duration::from_secs(5));
     let client = ask_two(&mut play);
@@ -188,7 +189,7 @@ fn a_handshake_that_had_to_wait_for_others_has_its_whole_time() {
 
 #[test]
 fn that_others_shake_hands_for_too_long_is_no_fault_of_a_target() {
-    let mut play = silent_in_tls();
+    let mut play = silent_in_tls("breaker = { failures_in_row = 9 }");
     for _ in 0..2 {
         play.ask(Dialect::Anthropic, false);
         play.world.pass(Duration::from_secs(5));
@@ -200,5 +201,25 @@ fn that_others_shake_hands_for_too_long_is_no_fault_of_a_target() {
     assert!(play.is_silent(again), "it is not left alone");
     let others = play.world.upstreams();
     assert_eq!(play.world.address(others[3]).unwrap().port(), SECOND);
+    play.world.finish();
+}
+
+#[test]
+fn no_handshake_begins_with_a_target_that_is_left_alone_by_then() {
+    let mut play = silent_in_tls("");
+    let first = play.ask(Dialect::Anthropic, false);
+    play.world.pass(Duration::from_secs(5));
+    let behind = play.ask(Dialect::Anthropic, false);
+    let client = ask_two(&mut play);
+    play.world.pass(Duration::from_secs(5));
+    assert_eq!(play.answer(first).status(), 504);
+    assert_ne!(play.answer(behind).status(), 504, "it is told at once");
+    let conns = play.world.upstreams();
+    assert!(play.world.is_closed(conns[1]));
+    assert!(
+        !play.world.written(conns[2]).is_empty(),
+        "its turn has come"
+    );
+    assert!(play.is_silent(client));
     play.world.finish();
 }
