@@ -6,9 +6,10 @@ use tollgate_core::dialect::Dialect;
 use tollgate_core::ir::Class;
 use tollgate_core::record::{Access, Ending};
 
-use super::fixtures::{ending, frame, piece, request};
-use super::play::{CHAIN, FIRST, HEAD, LATE, Play, SECOND, dialect_at, error, well};
+use super::fixtures::{ending, error_body, frame, piece, request};
+use super::play::{CHAIN, FIRST, HEAD, LATE, Play, SECOND, chain_of, dialect_at, error, well};
 use super::support::DIALECTS;
+use super::support::talk::Reply;
 use super::support::world::{Conn, End};
 
 fn endings(record: &Access) -> Vec<Ending> {
@@ -252,4 +253,27 @@ fn what_the_second_one_was_sent_counts_though_its_place_was_lost() {
         assert_eq!(answer.field("x-tollgate-attempts"), Some("3"));
         assert_eq!(play.record().attempts.len(), 3);
     }
+}
+
+#[test]
+fn a_window_that_was_too_small_is_known_to_the_second_one() {
+    let window = |tokens: u64| format!("traits = {{ context_window = {tokens} }}");
+    let targets = format!(
+        "[{{ target = \"first/one\", {} }}, \"second/two\", {{ target = \"first/three\", {} }}]",
+        window(9_000),
+        window(8_000)
+    );
+    let chain = chain_of(&targets);
+    let mut play = Play::new(&format!(
+        "retry.hedge_percent = 100\nretry.repeats_max = 0\n{chain}"
+    ));
+    play.teach(true);
+    let (client, first, second) = play.race(Dialect::Anthropic);
+    let message = "prompt is too long: 9100 tokens > 9000 maximum";
+    let body = error_body(Dialect::Anthropic, "invalid_request_error", message);
+    play.send(first, &Reply::json(400, body.to_string()));
+    play.send(second, &error(404));
+    assert!(play.pending().is_empty(), "no smaller one is asked");
+    assert_eq!(play.answer(client).status(), 400);
+    play.world.finish();
 }

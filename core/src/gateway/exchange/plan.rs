@@ -522,7 +522,7 @@ impl Shard {
                 return;
             }
             Race::Against(rival) if next != Next::Nowhere => {
-                exchange.plan.rule_out(target);
+                exchange.rule_out(target, class);
                 self.take_over(rival);
                 return;
             }
