@@ -9,7 +9,8 @@ use tollgate_core::record::{Access, Ending};
 use super::fixtures::{ending, error_body, frame, piece, request};
 use super::play::{CHAIN, FIRST, HEAD, LATE, Play, SECOND, chain_of, dialect_at, error, well};
 use super::support::DIALECTS;
-use super::support::talk::Reply;
+use super::support::http;
+use super::support::talk::{self, Reply};
 use super::support::world::{Conn, End};
 
 fn endings(record: &Access) -> Vec<Ending> {
@@ -276,4 +277,25 @@ fn a_window_that_was_too_small_is_known_to_the_second_one() {
     assert!(play.pending().is_empty(), "no smaller one is asked");
     assert_eq!(play.answer(client).status(), 400);
     play.world.finish();
+}
+
+#[test]
+fn a_request_that_came_behind_one_that_races_is_answered_behind_it() {
+    for winner in [FIRST, SECOND] {
+        let mut play = Play::hedging(100, "");
+        let (client, first, second) = play.race(Dialect::Anthropic);
+        let next = talk::request(Dialect::Anthropic, &[], &request(Dialect::Anthropic, true));
+        play.world.send(client, next);
+        let won = if winner == FIRST { first } else { second };
+        play.send(won, &well(dialect_at(winner), true));
+        assert_eq!(play.reply_well(true), FIRST);
+        let answers = http::read(play.world.written(client));
+        assert_eq!(answers.len(), 2);
+        assert!(
+            answers
+                .iter()
+                .all(|it| it.is_complete && it.status() == 200)
+        );
+        play.world.finish();
+    }
 }

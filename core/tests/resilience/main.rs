@@ -24,6 +24,7 @@ mod keys;
 mod last_resort;
 mod lending;
 mod metrics;
+mod moments;
 mod patterns;
 mod play;
 mod providers;
