@@ -7,7 +7,7 @@ use serde_json::json;
 use tollgate_core::dialect::Dialect;
 use tollgate_core::ir::Class;
 
-use super::fixtures::{error_body, error_event, request_with, start, whole};
+use super::fixtures::{error_body, error_event, request, request_with, start, whole};
 use super::play::{CHAIN, FIRST, Play, SECOND, alone, chain_of, error, well, with_first};
 use super::support::DIALECTS;
 use super::support::http::Framing;
@@ -434,4 +434,31 @@ fn what_is_not_the_requests_fault_is_tried_again_whatever_its_number() {
         assert_eq!(play.reply_well(false), SECOND, "{status}");
         assert_eq!(play.answer(client).status(), 200);
     }
+}
+
+#[test]
+fn what_could_not_be_written_for_a_target_was_not_sent_to_it() {
+    let named = "[providers.named]\ndialect = \"anthropic\"\nbase_url = \"http://up.test:9003\"\n\
+                 credentials = \"none\"";
+    let config = CHAIN.replace("[models]", "[models]\nnamed = \"named/one\"");
+    let limits = "limits.host_jobs_max = 1\nlimits.turn_bytes_max = \"4KiB\"";
+    let mut play = Play::new(&format!("{limits}\n{config}\n{named}"));
+    let mut body = request(Dialect::Anthropic, false);
+    body["system"] = "word ".repeat(2_000).into();
+    let client = play.ask_body(Dialect::Anthropic, &body, &[]);
+    play.world.resolves = false;
+    // A name is looked up: the host has no time for more.
+    let mut other = request(Dialect::Anthropic, false);
+    other["model"] = "named".into();
+    play.ask_body(Dialect::Anthropic, &other, &[]);
+    assert_eq!(play.reply(&error(404)), FIRST);
+    let answer = play.answer(client);
+    assert!(
+        answer.text().contains("large requests"),
+        "{}",
+        answer.text()
+    );
+    assert_eq!(answer.field("x-tollgate-attempts"), Some("1"));
+    play.world.resolve(9003);
+    play.world.finish();
 }

@@ -446,8 +446,6 @@ impl Shard {
             }
             Err(failure) => {
                 if let Some(exchange) = self.exchanges.get_mut(id) {
-                    // Nothing was sent.
-                    exchange.plan.attempts -= 1;
                     exchange.plan.rule_out(exchange.target());
                     exchange.plan.remember(Told::new(*failure));
                 }

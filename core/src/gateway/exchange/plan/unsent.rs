@@ -56,17 +56,19 @@ impl Shard {
             exchange.note_attempt(&mut self.ctx, Ending::Failed(Class::InvalidRequest));
             self.leave(id, Verdict::Nothing);
         } else {
-            exchange.plan.attempts -= 1;
             self.leave_unsent(id);
         }
         self.choose(id);
     }
 
-    /// The request leaves its place without having been sent.
+    /// The request leaves its place without having been sent, which is no attempt.
     pub(super) fn leave_unsent(&mut self, id: ExchangeId) {
         let now = self.ctx.now.mono;
-        let seat = self.exchanges.get(id).and_then(|it| it.plan.seat);
-        if let Some(seat) = seat
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return;
+        };
+        exchange.plan.attempts -= 1;
+        if let Some(seat) = exchange.plan.seat
             && let Some(counted) = seat.counted_at(self.ctx.generation)
             && let Some((key, state)) = counted.key_state(&mut self.providers)
         {
