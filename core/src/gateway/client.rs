@@ -11,7 +11,7 @@ use super::socket::{Received, Socket};
 use crate::base::{ExchangeId, Instant, ListenerId, WriteBatch};
 use crate::wire::http1::{BodyLength, Event, Reuse, ServerConn};
 
-/// How long to wait before accepting again when the process has no descriptor left.
+/// How long to wait before accepting again when the system has no descriptor or no memory left.
 const ACCEPT_BACKOFF: core::time::Duration = core::time::Duration::from_millis(100);
 
 /// A client's connection.
@@ -149,13 +149,18 @@ impl Shard {
             Err(failure) => {
                 self.clients.remove(id);
                 self.idle_listeners.push(listener);
-                if failure == IoFailure::DescriptorsExhausted {
-                    self.is_accept_paused = true;
-                    self.close_one_idle_upstream();
-                    let at = self.ctx.now.mono + ACCEPT_BACKOFF;
-                    self.ctx.timers.arm(at, Alarm::Accept);
-                } else if failure != IoFailure::Canceled {
-                    self.accept_again();
+                match failure {
+                    IoFailure::Canceled => {}
+                    // Of that one connection, which is gone.
+                    IoFailure::Reset => self.accept_again(),
+                    // The connection still waits in the kernel's queue: what has just failed for
+                    // want of a descriptor, or of memory, would fail again at once.
+                    _ => {
+                        self.is_accept_paused = true;
+                        self.close_one_idle_upstream();
+                        let at = self.ctx.now.mono + ACCEPT_BACKOFF;
+                        self.ctx.timers.arm(at, Alarm::Accept);
+                    }
                 }
                 return;
             }

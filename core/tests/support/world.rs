@@ -157,8 +157,13 @@ impl World {
 
     /// A client cannot be accepted: there is no descriptor left.
     pub(crate) fn exhaust(&mut self) {
+        self.fail_accept(IoFailure::DescriptorsExhausted);
+    }
+
+    /// A client cannot be accepted.
+    pub(crate) fn fail_accept(&mut self, failure: IoFailure) {
         let (listener, conn) = self.accepts.pop().expect("the shard accepts");
-        let result = Err(IoFailure::DescriptorsExhausted);
+        let result = Err(failure);
         self.complete(Completion::Accept {
             listener,
             conn,

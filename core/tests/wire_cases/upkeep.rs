@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tollgate_core::dialect::Dialect;
+use tollgate_core::gateway::io::IoFailure;
 use tollgate_core::record::{Access, Outcome};
 
 use super::fixtures::{Live, ending, error_event, frame, piece, request_bytes, stream};
@@ -98,6 +99,30 @@ fn case_24_without_descriptors_clients_wait_and_requests_are_told() {
         let reply = Reply::stream(stream(client, "Hi"));
         world.send(upstream, reply.bytes(1 << 20));
         assert_eq!(http::only(world.written(other)).status(), 200);
+        world.finish();
+    }
+}
+
+#[test]
+fn an_accept_that_fails_is_tried_again_but_does_not_spin() {
+    const ENOMEM: i32 = 12;
+    for (failure, expected) in [
+        (IoFailure::Other(ENOMEM), 5..=20),
+        // Of the one connection that is gone: the next one need not wait for it.
+        (IoFailure::Reset, 1_000..=1_000),
+    ] {
+        let mut world = World::new(config::one(Dialect::Anthropic));
+        let mut tries = 0;
+        for _ in 0..1_000 {
+            if world.is_accepting() {
+                tries += 1;
+                world.fail_accept(failure);
+            }
+            world.pass(Duration::from_millis(1));
+        }
+        assert!(expected.contains(&tries), "{failure}: {tries} a second");
+        world.pass(Duration::from_secs(1));
+        assert!(world.is_accepting(), "{failure}");
         world.finish();
     }
 }
