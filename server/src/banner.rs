@@ -6,7 +6,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use tollgate_core::config::{DEMO, ListenAddress, RouteTarget, RuntimeChoice, Snapshot};
 
 use crate::gateway::Gateway;
-use crate::say::say;
 use crate::settings::Settings;
 
 /// Says it, on stderr. With a config file its author knows what is there, and only the first line
@@ -29,7 +28,7 @@ pub(crate) fn print(gateway: &Gateway, settings: &Settings, snapshot: &Snapshot)
             text += &clients(&base, snapshot);
         }
     }
-    say!("{}", text.trim_end());
+    gateway.say(text.trim_end().to_owned());
 }
 
 /// How a client of this machine reaches `address`; `None` for a Unix socket, which has no URL.

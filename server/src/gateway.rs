@@ -115,7 +115,13 @@ impl Gateway {
         self.control.drain(after);
     }
 
-    /// Writes out what the access log still holds.
+    /// Tells people something, in line with the access log: [`say`](crate::say) would wait for a
+    /// stderr that nobody reads, and who waits hears no signal.
+    pub(crate) fn say(&self, text: String) {
+        self.services.say(text);
+    }
+
+    /// Writes out what was said, and what the access log still holds.
     pub(crate) fn flush(&self) {
         self.services.flush();
     }

@@ -39,8 +39,11 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Fault> {
         terminal,
     };
     let result = served.until_stopped(&events);
+    if let Err(fault) = &result {
+        served.gateway.say(fault.to_string());
+    }
     served.gateway.flush();
-    result
+    Ok(result.unwrap_or(ExitCode::FAILURE))
 }
 
 /// What serves, and under which config.
@@ -62,18 +65,19 @@ impl Served<'_> {
                 Ok(Event::Signal(Signal::HUP)) if !self.terminal.is_gone() => self.reload(),
                 Ok(Event::ChildExited) => {}
                 Ok(Event::Signal(signal)) if is_draining => {
-                    say!("{}: ending at once", signals::name(signal));
+                    let text = format!("{}: ending at once", signals::name(signal));
+                    self.gateway.say(text);
                     self.gateway.flush();
                     process::exit(i32::from(signals::exit_code(signal.as_raw())));
                 }
                 Ok(Event::Signal(signal)) => {
                     is_draining = true;
                     let after = self.snapshot.limits.timers.drain;
-                    say!(
+                    self.gateway.say(format!(
                         "{}: draining, for {} s at most; once more ends at once",
                         signals::name(signal),
                         after.as_secs_f32()
-                    );
+                    ));
                     self.gateway.drain(after);
                 }
                 Ok(Event::Stopped(Ok(()))) => return Ok(ExitCode::SUCCESS),
@@ -86,27 +90,31 @@ impl Served<'_> {
     }
 
     fn reload(&mut self) {
+        let text = self.reloaded();
+        self.gateway.say(text);
+    }
+
+    /// Reads the config again; tells what came of it.
+    fn reloaded(&mut self) -> String {
         let Some(file) = &self.settings.file else {
-            say!("SIGHUP: there is no config file to read again");
-            return;
+            return "SIGHUP: there is no config file to read again".to_owned();
         };
         let file = file.display();
         let mut later = match Settings::load(self.args) {
             Ok(later) => later,
             Err(fault) => {
-                say!("{fault}\nSIGHUP: {file} has faults, the config from before stays");
-                return;
+                return format!("{fault}\nSIGHUP: {file} has faults, the config from before stays");
             }
         };
         for warning in &later.warnings {
-            say!("warning: {warning}");
+            self.gateway.say(format!("warning: {warning}"));
         }
         let fixed = self.settings.fixed_differences(&later);
         self.snapshot = Arc::new(std::mem::take(&mut later.snapshot));
         self.gateway.reload(&self.snapshot, later.log);
         match fixed.as_slice() {
-            [] => say!("SIGHUP: took over {file}"),
-            fixed => say!(
+            [] => format!("SIGHUP: took over {file}"),
+            fixed => format!(
                 "SIGHUP: took over {file}, but for what needs a restart: {}",
                 fixed.join(", ")
             ),

@@ -45,6 +45,11 @@ impl Services {
         self.recorder.log_as(format);
     }
 
+    /// Tells people, on stderr, without waiting for it.
+    pub(crate) fn say(&self, text: String) {
+        self.recorder.say(text);
+    }
+
     /// Writes out what was logged until now.
     pub(crate) fn flush(&self) {
         self.recorder.flush();

@@ -1,6 +1,7 @@
 //! [`Recorder`]: the access log. Shards put records into a bounded queue and never wait for it; a
 //! thread writes them to stderr. What finds the queue full is dropped, and the log says how much
-//! that was.
+//! that was. What is told to people while the gateway serves goes the same way, so that nobody else
+//! waits for a stderr that takes nothing.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -42,6 +43,8 @@ struct Shared {
 #[derive(Debug)]
 enum Entry {
     Record(ShardId, Box<Record>),
+    /// A line or more for people.
+    Said(String),
     /// Answer when all before is written.
     Flush(SyncSender<()>),
 }
@@ -81,6 +84,11 @@ impl Recorder {
         if !is_off && self.queue.try_send(Entry::Record(shard, record)).is_err() {
             self.shared.dropped.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// Adds what is told to people, or drops it if the queue is full: then nobody reads.
+    pub(super) fn say(&self, text: String) {
+        let _ = self.queue.try_send(Entry::Said(text));
     }
 
     /// Waits until all that was added is written, if stderr takes it.
@@ -144,6 +152,10 @@ impl Writer {
                 if self.text.len() >= WRITE_BYTES_MAX {
                     self.write(out);
                 }
+            }
+            Entry::Said(text) => {
+                self.text.extend_from_slice(text.as_bytes());
+                self.text.push(b'\n');
             }
             Entry::Flush(done) => {
                 self.write(out);

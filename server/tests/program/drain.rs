@@ -1,8 +1,17 @@
 //! The end: draining, its deadline, and the second signal.
 
-use rustix::process::Signal;
+use std::fs::OpenOptions;
+use std::io::{ErrorKind, PipeReader, Read, Write, pipe};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::process::Child;
+use std::sync::mpsc;
+use std::thread;
 
-use crate::support::{Client, Folder, JSON, Program};
+use rustix::fs::OFlags;
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::support::{Client, Folder, JSON, PATIENCE, Program, tollgate};
 
 const STREAM: &str = "{\"model\":\"demo\",\"max_tokens\":200,\"stream\":true,\
                       \"messages\":[{\"role\":\"user\",\"content\":\"Hello\"}]}";
@@ -71,4 +80,48 @@ fn what_does_not_end_is_ended() {
     program.signal(Signal::TERM);
     assert!(program.end().0.success());
     drop(client);
+}
+
+/// The program while it serves, with a stderr that is full: its only reader reads no more.
+fn muted() -> (Child, PipeReader) {
+    let (mut reader, writer) = pipe().unwrap();
+    let path = format!("/proc/self/fd/{}", writer.as_raw_fd());
+    // Opened once more: that these writes do not wait is not to change those of the program.
+    let nonblocking = i32::try_from(OFlags::NONBLOCK.bits()).unwrap();
+    let mut options = OpenOptions::new();
+    let options = options.write(true).custom_flags(nonblocking);
+    let mut filler = options.open(path).unwrap();
+    let mut command = tollgate();
+    command.args(["--listen", "127.0.0.1:0"]).stderr(writer);
+    let child = command.spawn().unwrap();
+    let mut said = Vec::new();
+    while !String::from_utf8_lossy(&said).contains(" serves http://") {
+        let mut piece = [0; 4096];
+        let count = reader.read(&mut piece).unwrap();
+        said.extend_from_slice(&piece[..count]);
+    }
+    let full = loop {
+        if let Err(error) = filler.write_all(b".") {
+            break error;
+        }
+    };
+    assert_eq!(full.kind(), ErrorKind::WouldBlock);
+    (child, reader)
+}
+
+#[test]
+fn a_stderr_that_nobody_reads_keeps_it_from_nothing() {
+    let (mut child, reader) = muted();
+    let pid = Pid::from_child(&child);
+    let (sender, ended) = mpsc::channel();
+    let waiter = thread::spawn(move || drop(sender.send(child.wait())));
+    kill_process(pid, Signal::TERM).unwrap();
+    let ended = ended.recv_timeout(PATIENCE);
+    if ended.is_err() {
+        // Not to be left behind.
+        kill_process(pid, Signal::KILL).unwrap();
+    }
+    waiter.join().unwrap();
+    assert!(ended.expect("it ends").unwrap().success());
+    drop(reader);
 }
