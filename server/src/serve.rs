@@ -100,7 +100,11 @@ impl Served<'_> {
             return "SIGHUP: there is no config file to read again".to_owned();
         };
         let file = file.display();
-        let mut later = match Settings::load(self.args) {
+        let later = Settings::load(self.args).and_then(|later| {
+            self.settings.check_later(&later)?;
+            Ok(later)
+        });
+        let mut later = match later {
             Ok(later) => later,
             Err(fault) => {
                 return format!("{fault}\nSIGHUP: {file} has faults, the config from before stays");

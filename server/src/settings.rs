@@ -53,6 +53,20 @@ impl Settings {
         Ok(settings)
     }
 
+    /// Whether a gateway that listens as `self` says may go on with `later`: no restart, no other
+    /// listeners.
+    ///
+    /// # Errors
+    /// It would be open to everybody from then on.
+    pub(crate) fn check_later(&self, later: &Settings) -> Result<(), String> {
+        match check_callers(&self.listeners, &later.snapshot) {
+            Err(error) if self.listeners != later.listeners => Err(format!(
+                "{error}\n  = help: other listeners need a restart; until then these serve on"
+            )),
+            result => result,
+        }
+    }
+
     /// What of `self` a running gateway cannot take over from `later` without a restart.
     pub(crate) fn fixed_differences(&self, later: &Settings) -> Vec<&'static str> {
         [
@@ -96,14 +110,19 @@ impl Settings {
             );
         }
         // The config checks its own listeners, but not those of the command line.
-        let open = self.listeners.iter().find(|address| !address.is_local());
-        match open {
-            Some(address) if self.snapshot.callers.is_empty() => Err(format!(
-                "{address} can be reached from elsewhere, and there are no callers: add \
-                 `[[callers]]` to the config, or listen on 127.0.0.1"
-            )),
-            _ => Ok(()),
-        }
+        check_callers(&self.listeners, &self.snapshot)
+    }
+}
+
+/// Where others than this machine's users get in, there must be a way to tell who they are.
+fn check_callers(listeners: &[ListenAddress], snapshot: &Snapshot) -> Result<(), String> {
+    let open = listeners.iter().find(|address| !address.is_local());
+    match open {
+        Some(address) if snapshot.callers.is_empty() => Err(format!(
+            "{address} can be reached from elsewhere, and there are no callers: add \
+             `[[callers]]` to the config, or listen on 127.0.0.1"
+        )),
+        _ => Ok(()),
     }
 }
 

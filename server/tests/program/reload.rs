@@ -105,3 +105,24 @@ fn callers_cannot_be_taken_from_an_open_listener() {
     program.line("can be reached from elsewhere, and there are no callers");
     program.line("the config from before stays");
 }
+
+#[test]
+fn callers_cannot_go_with_the_open_listener_that_serves_on() {
+    let folder = Folder::new();
+    let listener = |address| format!("[[listeners]]\naddress = \"{address}\"\n");
+    let callers = "[[callers]]\nname = \"a\"\nkey = \"secret\"\n";
+    let config = folder.write("t.toml", &(listener("0.0.0.0:0") + callers));
+    let mut program = Program::spawn(tollgate().args(["--config", &config]));
+    let port = program.address().port();
+    folder.write("t.toml", &listener("127.0.0.1:0"));
+    program.signal(Signal::HUP);
+    program.line("can be reached from elsewhere, and there are no callers");
+    program.line("other listeners need a restart");
+    program.line("the config from before stays");
+    let mut client = Client::new(([127, 0, 0, 1], port).into());
+    assert_eq!(client.get("/v1/models").status, 401);
+    // With callers it may be taken over.
+    folder.write("t.toml", &(listener("127.0.0.1:0") + callers));
+    program.signal(Signal::HUP);
+    program.line("but for what needs a restart: listeners");
+}
