@@ -73,15 +73,14 @@ impl Shard {
         }
     }
 
-    /// Says once that nothing is left.
+    /// Says once that nothing is left. What the host still does is for nobody, and is not waited
+    /// for: a resolver that hears nothing may take a minute to say so.
     pub(super) fn drained(&mut self) {
         if self.ctx.is_draining() && !self.is_unlistened && self.exchanges.is_empty() {
             self.unlisten();
         }
-        let is_empty = self.clients.is_empty()
-            && self.upstreams.is_empty()
-            && self.exchanges.is_empty()
-            && self.ctx.tickets.is_empty();
+        let is_empty =
+            self.clients.is_empty() && self.upstreams.is_empty() && self.exchanges.is_empty();
         if self.ctx.is_draining() && is_empty && !self.is_drained {
             self.is_drained = true;
             self.ctx.outbox.push(Output::Drained);

@@ -58,7 +58,8 @@ pub enum Output {
     },
     /// Something happened that the world may want to know. May be dropped under load.
     Record(Box<Record>),
-    /// The shard holds no connection and no work; it was told to drain, and did.
+    /// The shard was told to drain, and did: it holds no connection and no request. What the host
+    /// still does for it is for nobody; its answer may come late, or never.
     Drained,
 }
 

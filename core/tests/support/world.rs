@@ -293,13 +293,14 @@ impl World {
                 self.hang_up(Conn(at), End::Fin);
             }
         }
+        self.drain(Duration::ZERO);
+        self.pass(Duration::from_secs(10));
+        assert!(self.is_drained, "not drained: {:?}", self.shard.usage());
+        // A resolver takes its time, and is not waited for.
         for ticket in core::mem::take(&mut self.lookups) {
             let result = Err(ResolveFailure::Unavailable);
             self.complete(Completion::Resolve { ticket, result });
         }
-        self.drain(Duration::ZERO);
-        self.pass(Duration::from_secs(10));
-        assert!(self.is_drained, "not drained: {:?}", self.shard.usage());
         for pipe in &self.pipes {
             let is_closed = matches!(pipe.phase, Phase::Closed { .. });
             assert!(is_closed, "{:?} was not closed", pipe.id);

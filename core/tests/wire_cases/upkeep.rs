@@ -104,6 +104,24 @@ fn case_24_without_descriptors_clients_wait_and_requests_are_told() {
 }
 
 #[test]
+fn case_36_a_drain_waits_for_no_lookup() {
+    for client in DIALECTS {
+        let mut snapshot = config::one(client);
+        snapshot.providers[0].base.host = "provider.example".into();
+        let mut world = World::new(snapshot);
+        world.resolves = false;
+        let conn = world.client();
+        world.send(conn, request_bytes(client, true));
+        world.drain(Duration::from_secs(1));
+        world.pass(Duration::from_secs(1));
+        let answer = http::only(world.written(conn));
+        assert!(answer.status() >= 500, "{client:?}: {}", answer.status());
+        assert_eq!(world.usage().tickets, 1, "{client:?}");
+        world.finish();
+    }
+}
+
+#[test]
 fn an_accept_that_fails_is_tried_again_but_does_not_spin() {
     const ENOMEM: i32 = 12;
     for (failure, expected) in [

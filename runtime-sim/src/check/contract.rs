@@ -298,9 +298,9 @@ impl Contract {
         ensure(was, || format!("{id:?}: no {name} in flight"))
     }
 
-    /// The machine says that it is drained.
+    /// The machine says that it is drained. What it has asked of the host may come to its end later.
     pub(crate) fn drained(&self) -> Checked {
-        let open = self.open() - self.unlistening.len();
+        let open = self.conns.len() + self.accepts.len();
         ensure(open == 0, || {
             format!("Drained while {open} things are open: {self:?}")
         })
