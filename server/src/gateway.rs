@@ -115,8 +115,9 @@ impl Gateway {
         self.control.drain(after);
     }
 
-    /// Tells people something, in line with the access log: [`say`](crate::say) would wait for a
-    /// stderr that nobody reads, and who waits hears no signal.
+    /// Tells people something, in line with the access log. The program's other way, which is
+    /// [`say`](mod@crate::say), would wait for a stderr that nobody reads, and who waits hears no
+    /// signal.
     pub(crate) fn say(&self, text: String) {
         self.services.say(text);
     }
