@@ -298,7 +298,8 @@ impl Contract {
         ensure(was, || format!("{id:?}: no {name} in flight"))
     }
 
-    /// The machine says that it is drained. What it has asked of the host may come to its end later.
+    /// The machine says that it is drained. What it has asked of the host may come to its end
+    /// later.
     pub(crate) fn drained(&self) -> Checked {
         let open = self.conns.len() + self.accepts.len();
         ensure(open == 0, || {
