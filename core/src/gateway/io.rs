@@ -388,6 +388,16 @@ pub enum Message {
         /// When there will be more, if that is known.
         until: Option<Instant>,
     },
+    /// What the sender has lent the receiver, or borrowed from it, it has borrowed from a third
+    /// one, or lent that one: these two settle it without the sender.
+    Settle {
+        /// Of which limit.
+        of: Limited,
+        /// With whom.
+        with: ShardId,
+        /// What the receiver has borrowed; below zero, what it has lent.
+        amount: i64,
+    },
 }
 
 /// What has a limit that all shards keep to together; each by a hash that all shards of one config

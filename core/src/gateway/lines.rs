@@ -17,7 +17,7 @@ use super::ctx::{Alarm, AlarmClock};
 use super::io::{Limited, Message};
 use super::provider::ProviderState;
 use crate::base::timer::Timers;
-use crate::base::{ExchangeId, Instant};
+use crate::base::{ExchangeId, Instant, ShardId};
 use crate::config::{Snapshot, Upstream};
 use crate::policy::keys::KeyAsk;
 use crate::policy::lease::{self, Among, Kind, Lease, Short};
@@ -444,6 +444,14 @@ impl Lines {
             while let Some((to, amount)) = lease.give_back(0) {
                 letters.push_back((to, lend(of, amount)));
             }
+            while let Some((lender, borrower, amount)) = lease.settle() {
+                let amount = i64::try_from(amount).unwrap_or(i64::MAX);
+                for (to, with, amount) in [(lender, borrower, -amount), (borrower, lender, amount)]
+                {
+                    let with = ShardId(with);
+                    letters.push_back((to, Message::Settle { of, with, amount }));
+                }
+            }
             if lease.is_in_use() {
                 return;
             }
@@ -589,6 +597,14 @@ impl Lines {
         // The answer may be to a client that is gone.
         self.tidy(resource);
         is_news
+    }
+
+    /// Another shard has settled its account here by that of one of `with`.
+    pub(super) fn settled(&mut self, resource: Resource, by: u16, with: u16, amount: i64) {
+        if let Some(lease) = self.lease_mut(resource) {
+            lease.settled(by, with, amount);
+        }
+        self.tidy(resource);
     }
 
     /// Who waits for it.

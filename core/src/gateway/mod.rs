@@ -345,6 +345,11 @@ impl Shard {
                 self.targets.heard_failures(target, in_row, now);
             }
             Message::Borrow { of, amount } => self.heard_borrow(from, of, amount),
+            Message::Settle { of, with, amount } => {
+                if let Some(resource) = self.lines.resource(of) {
+                    self.lines.settled(resource, from.0, with.0, amount);
+                }
+            }
             Message::Lend {
                 of,
                 amount,

@@ -377,6 +377,30 @@ impl Lease {
         (given > 0).then_some((to, given))
     }
 
+    /// One that has lent as much here as this shard has lent another can as well get it back from
+    /// that one: else shards that owe each other in a circle, and hold nothing, would remember it
+    /// for ever. Says which two settle it, and how much; both must [hear of it](Lease::settled).
+    /// The one of the three with the lowest number does so, for of several who did at once each
+    /// would owe the others as much again.
+    pub fn settle(&mut self) -> Option<(u16, u16, u64)> {
+        let own = self.among.own;
+        let accounts = || self.accounts.iter().filter(|(shard, _)| *shard > own);
+        let &(lender, lent) = accounts().find(|(_, account)| *account > 0)?;
+        let &(borrower, borrowed) = accounts().find(|(_, account)| *account < 0)?;
+        let amount = lent.unsigned_abs().min(borrowed.unsigned_abs());
+        self.book(lender, amount, false);
+        self.book(borrower, amount, true);
+        Some((lender, borrower, amount))
+    }
+
+    /// Another shard has settled so much of its account here by one of `with` (above zero: what was
+    /// borrowed from it was that one's).
+    pub fn settled(&mut self, by: u16, with: u16, amount: i64) {
+        let size = amount.unsigned_abs();
+        self.book(by, size, amount < 0);
+        self.book(with, size, amount > 0);
+    }
+
     /// What is kept for others.
     fn owed(&self, now: Instant) -> u64 {
         let debts = self.debts.iter().filter(|debt| now <= debt.until);
@@ -434,6 +458,36 @@ mod tests {
         let among = |own| Among { own, shards };
         let lease = |own| Lease::new(kind, limit, name, among(own));
         (0..shards).map(lease).collect()
+    }
+
+    #[test]
+    fn shards_that_owe_each_other_in_a_circle_are_quits() {
+        for shards in 3..6u16 {
+            let mut leases = leases(Kind::Places, 1, 0, shards);
+            let held: Vec<u64> = leases.iter().map(|it| it.held).collect();
+            // Each has lent one to the next, and the last one to the first.
+            for from in 0..shards {
+                let to = (from + 1) % shards;
+                leases[usize::from(from)].book(to, 1, false);
+                leases[usize::from(to)].book(from, 1, true);
+            }
+            let mut letters = VecDeque::new();
+            for _ in 0..shards {
+                // All at once, before any of them hears of the others.
+                for (own, lease) in (0..).zip(&mut leases) {
+                    while let Some((lender, borrower, amount)) = lease.settle() {
+                        let amount = i64::try_from(amount).unwrap();
+                        letters.push_back((own, lender, borrower, -amount));
+                        letters.push_back((own, borrower, lender, amount));
+                    }
+                }
+                for (by, to, with, amount) in letters.drain(..) {
+                    leases[usize::from(to)].settled(by, with, amount);
+                }
+            }
+            assert!(leases.iter().all(|it| !it.is_in_use()), "{leases:?}");
+            assert!(leases.iter().map(|it| it.held).eq(held));
+        }
     }
 
     #[test]

@@ -260,8 +260,13 @@ impl Watch<'_> {
         let end = closed.next().map_or(until, |(at, _)| until.min(*at));
         // Its own call that is under way closes it if it is answered well.
         let under_way = self.calls.iter();
-        let under_way = under_way.filter(|call| call.at <= opened && call.failed.is_none());
-        let answered = under_way.filter_map(|call| call.decided.filter(|at| *at > opened));
+        let under_way = under_way.filter(|call| call.at <= opened && call.over > opened);
+        let answered = under_way.filter_map(|call| {
+            // It closes with the first content, which comes behind the first byte, and before what
+            // fails within the answer.
+            let begun = call.decided.map(|at| at.max(opened));
+            begun.filter(|&begun| call.failed.is_none_or(|failed| begun < failed))
+        });
         let end = answered.min().map_or(end, |at| end.min(at));
         let mut shut_until = is_fresh.then(|| opened + self.recovery);
         let mut probe: Option<&Call<'_>> = None;

@@ -283,6 +283,18 @@ impl Checker {
         }
     }
 
+    /// Whether the last answer to the request has come whole: its connection works for nobody, and
+    /// its server is about to notice.
+    fn has_read_all(&self, marker: &str) -> bool {
+        let journal = self.shared.journal.borrow();
+        let delivered = self.shared.delivered.borrow();
+        let last = journal.sent_to(marker).last();
+        last.is_some_and(|sent| {
+            let read = delivered.get(sent.link).zip(sent.over_at);
+            read.is_some_and(|(read, at)| read.reached(at).is_some())
+        })
+    }
+
     /// Whether the machine came to the request: all before it on its connection were answered.
     fn is_reached(&self, asked: &Asked) -> bool {
         // A draining shard answers what it has begun with, and nothing behind that.
@@ -362,7 +374,8 @@ impl<M: Observed> Observer<M> for std::rc::Rc<core::cell::RefCell<Checker>> {
         let checker = self.borrow();
         for tag in turn.left_open {
             let outcome = checker.records.get(tag).map(|(_, access)| &access.outcome);
-            if matches!(outcome, None | Some(Outcome::ClientGone)) {
+            let is_left = matches!(outcome, None | Some(Outcome::ClientGone));
+            if is_left && !checker.has_read_all(tag) {
                 let message = format!("the client of {tag} is gone, and its upstream is open");
                 return Err(Violation::new("gone", message));
             }
